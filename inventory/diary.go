@@ -1,0 +1,26 @@
+package inventory
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Entry is one line of a host's boot diary or of the appliance's activity (HostID "").
+type Entry struct {
+	Seq    uint64    `json:"seq"` // over all hosts, rising
+	Time   time.Time `json:"time"`
+	HostID HostID    `json:"host_id,omitempty"`
+	// Kind is the milestone in a fixed word: "dhcp.discover", "dhcp.offer", "dhcp.ack", "dhcp.proxy-offer",
+	// "tftp.file", "http.file", "http.script", "checkin", "progress", "state", "job.step", "job.log", "admin", …
+	Kind string `json:"kind"`
+	// Text is the sentence for people.
+	Text string `json:"text"`
+	// By is who did it: "firmware", "ipxe", "stage-0", "admin", "pipeline", …
+	By   string     `json:"by,omitempty"`
+	From netip.Addr `json:"from,omitzero"`
+	// Bytes and Duration (nanoseconds in JSON) where the milestone moved something.
+	Bytes    int64         `json:"bytes,omitempty"`
+	Duration time.Duration `json:"duration_ns,omitempty"`
+	// Level is "" (information), "warn" or "error".
+	Level string `json:"level,omitempty"`
+}

@@ -1,0 +1,235 @@
+package inventory
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// ErrBadEvent says that an event makes no sense in the host's state; nothing was changed.
+var ErrBadEvent = errors.New("not possible now")
+
+// Event moves a host along. The concrete types below are all there are.
+type Event interface {
+	// EventName is the event's fixed word, for the table and the log.
+	EventName() string
+}
+
+type (
+	// HeardDHCP: the firmware or iPXE asked DHCP for a boot file.
+	HeardDHCP struct{}
+	// ScriptFetched: iPXE fetched its script; Installer says that the script boots stage-0.
+	ScriptFetched struct{ Installer bool }
+	// CheckedIn: stage-0's agent reported, its nonce and signature were good.
+	CheckedIn struct{}
+	// JobMade: a job exists for the host (a role was given, or a reinstall asked for).
+	JobMade struct {
+		Job  JobID
+		Kind JobKind
+	}
+	// Blocked: the queued job waits for what On says ("" = for its turn).
+	Blocked struct{ On string }
+	// StepStarted: step No of Of runs.
+	StepStarted struct {
+		Step   string
+		No, Of int
+	}
+	// WriteStarted: from now on the disks may have been written to.
+	WriteStarted struct{}
+	// NetbootFlipped: the netboot answer is the host's own disk from now on.
+	NetbootFlipped struct{}
+	// Verified: the new system answered with the planted key and is the one that was built.
+	Verified struct {
+		System string // store path
+		At     time.Time
+	}
+	// StepFailed: the job ended in a failure.
+	StepFailed struct{ Step, Cause, Hint string }
+	// RetryAsked: a person asked for another try.
+	RetryAsked struct{}
+	// Cancelled: a person gave the job up.
+	Cancelled struct{}
+	// IgnoreAsked and UnignoreAsked: a person's choice about the host's netboot.
+	IgnoreAsked struct{}
+	// UnignoreAsked takes IgnoreAsked back.
+	UnignoreAsked struct{}
+)
+
+// EventName implements Event.
+func (HeardDHCP) EventName() string { return "HeardDHCP" }
+
+// EventName implements Event.
+func (ScriptFetched) EventName() string { return "ScriptFetched" }
+
+// EventName implements Event.
+func (CheckedIn) EventName() string { return "CheckedIn" }
+
+// EventName implements Event.
+func (JobMade) EventName() string { return "JobMade" }
+
+// EventName implements Event.
+func (Blocked) EventName() string { return "Blocked" }
+
+// EventName implements Event.
+func (StepStarted) EventName() string { return "StepStarted" }
+
+// EventName implements Event.
+func (WriteStarted) EventName() string { return "WriteStarted" }
+
+// EventName implements Event.
+func (NetbootFlipped) EventName() string { return "NetbootFlipped" }
+
+// EventName implements Event.
+func (Verified) EventName() string { return "Verified" }
+
+// EventName implements Event.
+func (StepFailed) EventName() string { return "StepFailed" }
+
+// EventName implements Event.
+func (RetryAsked) EventName() string { return "RetryAsked" }
+
+// EventName implements Event.
+func (Cancelled) EventName() string { return "Cancelled" }
+
+// EventName implements Event.
+func (IgnoreAsked) EventName() string { return "IgnoreAsked" }
+
+// EventName implements Event.
+func (UnignoreAsked) EventName() string { return "UnignoreAsked" }
+
+// Next is the state machine: the host after the event, or an error that wraps
+// [ErrBadEvent] and leaves h as it is. It is pure; the table is in docs/states.md.
+func Next(h Host, e Event) (Host, error) {
+	switch e := e.(type) {
+	case HeardDHCP:
+		if h.State == "" {
+			h.State = StateSeen
+		}
+		return h, nil
+	case ScriptFetched:
+		if e.Installer && h.in(StateExpected, StateSeen, StateBooting, StateReady) && !h.EverFlipped {
+			h.State = StateBooting
+		}
+		return h, nil
+	case CheckedIn:
+		switch {
+		case h.in(StateExpected, StateSeen, StateBooting, ""):
+			h.State = StateReady
+		case h.State == StateIgnored:
+			return h, bad(h, e, "it is ignored")
+		}
+		return h, nil
+	case JobMade:
+		return nextJobMade(h, e)
+	case Blocked:
+		if h.State != StateQueued {
+			return h, bad(h, e, "no job waits")
+		}
+		h.BlockedOn = e.On
+		return h, nil
+	case StepStarted:
+		if !h.in(StateQueued, StateInstalling) {
+			return h, bad(h, e, "no job is open")
+		}
+		h.State, h.Step, h.StepNo, h.StepOf, h.BlockedOn = StateInstalling, e.Step, e.No, e.Of, ""
+		return h, nil
+	case WriteStarted:
+		if h.State != StateInstalling || h.Flipped {
+			return h, bad(h, e, "no install runs that may write")
+		}
+		h.Wrote = true
+		return h, nil
+	case NetbootFlipped:
+		if h.State != StateInstalling {
+			return h, bad(h, e, "no install runs")
+		}
+		h.Flipped, h.EverFlipped = true, true
+		return h, nil
+	case Verified:
+		if h.State != StateInstalling || !h.Flipped {
+			return h, bad(h, e, "nothing was installed that could be verified")
+		}
+		h.State, h.InstalledSystem, h.InstalledAt = StateInstalled, e.System, e.At
+		return clearWork(h), nil
+	case StepFailed:
+		if !h.in(StateQueued, StateInstalling) {
+			return h, bad(h, e, "no job is open")
+		}
+		h.State, h.Step, h.Error, h.Hint, h.BlockedOn = StateFailed, e.Step, e.Cause, e.Hint, ""
+		return h, nil
+	case RetryAsked:
+		if h.State != StateFailed {
+			return h, bad(h, e, "only a failed job can be tried again")
+		}
+		h.State = StateQueued
+		return clearWork(h), nil
+	case Cancelled:
+		return nextCancelled(h, e)
+	case IgnoreAsked:
+		if h.in(StateQueued, StateInstalling) {
+			return h, bad(h, e, "its job is open: cancel it first")
+		}
+		h.State = StateIgnored
+		return clearWork(h), nil
+	case UnignoreAsked:
+		if h.State != StateIgnored {
+			return h, bad(h, e, "it is not ignored")
+		}
+		h.State = resting(h)
+		return h, nil
+	}
+	return h, fmt.Errorf("unknown event %T: %w", e, ErrBadEvent)
+}
+
+func nextJobMade(h Host, e JobMade) (Host, error) {
+	switch {
+	case h.in(StateQueued, StateInstalling):
+		return h, bad(h, e, "it has an open job")
+	case h.State == StateIgnored:
+		return h, bad(h, e, "it is ignored")
+	case e.Kind == JobInstall && h.EverFlipped:
+		return h, bad(h, e, "it is installed: only a reinstall writes to it again")
+	}
+	h = clearWork(h)
+	h.State, h.JobID, h.Flipped, h.Wrote = StateQueued, e.Job, false, false
+	return h, nil
+}
+
+func nextCancelled(h Host, e Cancelled) (Host, error) {
+	if !h.in(StateQueued, StateInstalling, StateFailed) {
+		return h, bad(h, e, "no job is open")
+	}
+	if h.EverFlipped && !h.Wrote || h.Flipped {
+		h.State = StateInstalled // nothing of this job spoilt what was installed before, or the install is complete
+	} else if h.Facts != nil {
+		h.State = StateReady
+	} else {
+		h.State = resting(h)
+	}
+	return clearWork(h), nil
+}
+
+// resting is the state of a host without a job, from what is known of it.
+func resting(h Host) State {
+	switch {
+	case h.EverFlipped:
+		return StateInstalled
+	case h.Facts != nil:
+		return StateReady
+	case !h.LastSeen.IsZero():
+		return StateSeen
+	}
+	return StateExpected
+}
+
+func clearWork(h Host) Host {
+	h.Step, h.StepNo, h.StepOf, h.BlockedOn, h.Error, h.Hint = "", 0, 0, "", "", ""
+	return h
+}
+
+func (h *Host) in(states ...State) bool { return slices.Contains(states, h.State) }
+
+func bad(h Host, e Event, why string) error {
+	return fmt.Errorf("host %s is %s, %s: %s: %w", h.Label(), h.State, e.EventName(), why, ErrBadEvent)
+}
