@@ -1,0 +1,252 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// remote says how the other commands reach the appliance.
+type remote struct {
+	data      string // its data folder, when it is this machine
+	server    string // its URL, when it is another
+	tokenFile string // token, and on a second line the certificate's fingerprint
+	json      bool
+}
+
+func (r *remote) bind(c *cobra.Command) {
+	f := c.PersistentFlags()
+	f.StringVar(&r.data, "data", defaultSettings().Data, "the appliance's data folder, on the appliance itself")
+	f.StringVar(&r.server, "server", "", "the appliance's URL, from another machine")
+	f.StringVar(&r.tokenFile, "token-file", "", "file with an API token and, on a second line, the certificate's fingerprint (see `hatchery token`)")
+	f.BoolVar(&r.json, "json", false, "print the API's JSON")
+}
+
+// problem is an RFC 9457 problem document.
+type problem struct {
+	Title  string `json:"title"`
+	Detail string `json:"detail"`
+	Errors []struct {
+		Message string `json:"message"`
+	} `json:"errors"`
+}
+
+func (p problem) Error() string {
+	words := p.Detail
+	if words == "" {
+		words = p.Title
+	}
+	for _, e := range p.Errors {
+		if !strings.Contains(words, e.Message) {
+			words += ": " + e.Message
+		}
+	}
+	return words
+}
+
+// client is an HTTP client for the appliance and the prefix of its URLs.
+func (r *remote) client() (*http.Client, string, string, error) {
+	if r.server == "" {
+		sock := filepath.Join(r.data, "hatchery.sock")
+		tr := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			conn, err := (&net.Dialer{}).DialContext(ctx, "unix", sock)
+			if err != nil {
+				return nil, fmt.Errorf("no appliance answers at %s: start it with `hatchery serve`, or name another with --server URL --token-file F: %w", sock, err)
+			}
+			return conn, nil
+		}}
+		return &http.Client{Transport: tr}, "http://localhost", "", nil
+	}
+	if r.tokenFile == "" {
+		return nil, "", "", errors.New("--server needs --token-file: make one on the appliance with `hatchery token`")
+	}
+	raw, err := os.ReadFile(r.tokenFile)
+	if err != nil {
+		return nil, "", "", fmt.Errorf("token file: %w", err)
+	}
+	lines := strings.Fields(string(raw))
+	if len(lines) == 0 {
+		return nil, "", "", fmt.Errorf("token file %s is empty", r.tokenFile)
+	}
+	conf := &tls.Config{MinVersion: tls.VersionTLS12}
+	if len(lines) > 1 {
+		conf = pinned(lines[1])
+	}
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: conf}}, strings.TrimRight(r.server, "/"), lines[0], nil
+}
+
+// pinned accepts exactly the certificate with that SHA-256 fingerprint (hex, colons allowed).
+func pinned(fingerprint string) *tls.Config {
+	want := strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(strings.ToLower(fingerprint), "sha256:"), ":", ""))
+	return &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		InsecureSkipVerify: true, // replaced by the pin below
+		VerifyPeerCertificate: func(raw [][]byte, _ [][]*x509.Certificate) error {
+			if len(raw) == 0 {
+				return errors.New("the appliance showed no certificate")
+			}
+			sum := sha256.Sum256(raw[0])
+			if got := hex.EncodeToString(sum[:]); got != want {
+				return fmt.Errorf("the appliance's certificate has fingerprint %s, not the pinned %s: make a new token file on the appliance if its certificate was renewed", got, want)
+			}
+			return nil
+		},
+	}
+}
+
+// do sends one request; body nil = none. A status of 400 and more is an error in the appliance's words.
+func (r *remote) do(ctx context.Context, method, path string, body any) (*http.Response, error) {
+	client, base, token, err := r.client()
+	if err != nil {
+		return nil, err
+	}
+	var send io.Reader
+	if body != nil {
+		raw, err := json.Marshal(body)
+		if err != nil {
+			return nil, err
+		}
+		send = bytes.NewReader(raw)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, base+"/api/v1"+path, send)
+	if err != nil {
+		return nil, err
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	if res.StatusCode < 400 {
+		return res, nil
+	}
+	defer res.Body.Close()
+	var p problem
+	if err := json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(&p); err != nil || p.Title == "" && p.Detail == "" {
+		return nil, fmt.Errorf("%s %s: the appliance answered %s", method, path, res.Status)
+	}
+	return nil, p
+}
+
+// call sends one request and decodes its JSON answer into out (nil = ignore it).
+func (r *remote) call(ctx context.Context, method, path string, body, out any) error {
+	res, err := r.do(ctx, method, path, body)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if out == nil || res.StatusCode == http.StatusNoContent {
+		return nil
+	}
+	return json.NewDecoder(res.Body).Decode(out)
+}
+
+// items reads every page of a list.
+func (r *remote) items(ctx context.Context, path string) ([]map[string]any, error) {
+	var all []map[string]any
+	for next := ""; ; {
+		sep := "?"
+		if strings.Contains(path, "?") {
+			sep = "&"
+		}
+		var page struct {
+			Items []map[string]any `json:"items"`
+			Next  string           `json:"next"`
+		}
+		at := path
+		if next != "" {
+			at += sep + "cursor=" + next
+		}
+		if err := r.call(ctx, http.MethodGet, at, nil, &page); err != nil {
+			return nil, err
+		}
+		all = append(all, page.Items...)
+		if page.Next == "" {
+			return all, nil
+		}
+		next = page.Next
+	}
+}
+
+// show prints an answer: as JSON when asked to, else one `key: value` line each.
+func (r *remote) show(w io.Writer, v map[string]any, keys ...string) error {
+	if r.json {
+		return printJSON(w, v)
+	}
+	for _, k := range keys {
+		if s := cell(v[k]); s != "" {
+			if _, err := fmt.Fprintf(w, "%-14s %s\n", strings.ReplaceAll(k, "_", " ")+":", s); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// cell is a value in a table: words without control characters.
+func cell(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return ""
+	case string:
+		return strings.Map(func(c rune) rune {
+			if c < ' ' || c == 0x7f {
+				return ' '
+			}
+			return c
+		}, v)
+	case bool:
+		if v {
+			return "yes"
+		}
+		return "no"
+	case float64:
+		return fmt.Sprintf("%.0f", v)
+	}
+	raw, _ := json.Marshal(v)
+	return string(raw)
+}
+
+// follow copies a stream of server-sent events or lines to w until it ends.
+func follow(w io.Writer, body io.Reader) error {
+	sc := bufio.NewScanner(body)
+	sc.Buffer(make([]byte, 64<<10), 1<<20)
+	for sc.Scan() {
+		line := sc.Text()
+		if data, is := strings.CutPrefix(line, "data: "); is {
+			line = data
+		} else if line == "" || strings.HasPrefix(line, ":") || strings.HasPrefix(line, "id:") || strings.HasPrefix(line, "event:") {
+			continue
+		}
+		if _, err := fmt.Fprintln(w, cell(line)); err != nil {
+			return err
+		}
+	}
+	return sc.Err()
+}

@@ -1,0 +1,232 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+)
+
+// hostsCommand is `hatchery hosts …`: every act of the page on machines.
+func hostsCommand() *cobra.Command {
+	r := &remote{}
+	cmd := &cobra.Command{Use: "hosts", Short: "List machines and act on them"}
+	r.bind(cmd)
+	cmd.AddCommand(r.listHosts(), r.showHost(), r.addHost(), r.assignHost(), r.planHost(),
+		r.confirmVerb("install", "Confirm the disk plan of a machine that waits for it, or install it by its role"),
+		r.confirmVerb("reinstall", "Install an installed machine anew; persistent disks are kept"),
+		r.formatHost(), r.forgetHost(), r.logHost(), r.diaryHost())
+	for verb, short := range map[string]string{
+		"approve": "Approve what stopped automation for a machine", "cancel": "Give up a machine's job",
+		"retry": "Try a failed machine again", "rescue": "Boot a machine into stage-0 once, touching nothing",
+		"ignore": "Stay silent for a machine's netboot", "unignore": "Take `ignore` back",
+		"wake": "Send a Wake-on-LAN packet", "reboot": "Reboot a machine over SSH", "poweroff": "Power a machine off over SSH",
+		"deploy": "Bring an installed machine to the hive's newest revision",
+	} {
+		cmd.AddCommand(r.plainVerb(verb, short))
+	}
+	return cmd
+}
+
+func hostPath(ref string, more ...string) string {
+	return "/hosts/" + url.PathEscape(ref) + strings.Join(append([]string{""}, more...), "/")
+}
+
+func (r *remote) listHosts() *cobra.Command {
+	return &cobra.Command{Use: "list", Short: "List machines", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+		hosts, err := r.items(c.Context(), "/hosts?limit=200")
+		if err != nil {
+			return err
+		}
+		return r.table(c, hosts, "name", "mac", "state", "role", "ip", "step", "id")
+	}}
+}
+
+// table prints items in columns, or as JSON.
+func (r *remote) table(c *cobra.Command, items []map[string]any, keys ...string) error {
+	if r.json {
+		if items == nil {
+			items = []map[string]any{}
+		}
+		return printJSON(c.OutOrStdout(), items)
+	}
+	w := tabwriter.NewWriter(c.OutOrStdout(), 0, 4, 2, ' ', 0)
+	fmt.Fprintln(w, strings.ToUpper(strings.Join(keys, "\t")))
+	for _, it := range items {
+		row := make([]string, len(keys))
+		for i, k := range keys {
+			if row[i] = cell(it[k]); row[i] == "" {
+				row[i] = "-"
+			}
+		}
+		fmt.Fprintln(w, strings.Join(row, "\t"))
+	}
+	return w.Flush()
+}
+
+func (r *remote) showHost() *cobra.Command {
+	return &cobra.Command{Use: "show HOST", Short: "Show one machine, by id, MAC or name", Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, a []string) error {
+		var h map[string]any
+		if err := r.call(c.Context(), http.MethodGet, hostPath(a[0]), nil, &h); err != nil {
+			return err
+		}
+		return r.showOne(c, h)
+	}}
+}
+
+func (r *remote) showOne(c *cobra.Command, h map[string]any) error {
+	return r.show(c.OutOrStdout(), h, "name", "id", "mac", "macs", "state", "role", "step", "blocked_on", "attention", "error", "hint", "ip",
+		"arch", "firmware", "vendor", "product", "serial", "uuid", "memory_bytes", "disks", "first_seen", "last_seen", "online")
+}
+
+func (r *remote) addHost() *cobra.Command {
+	var mac, uuid, serial, name, role string
+	cmd := &cobra.Command{Use: "add", Short: "Announce a machine before it exists", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+		body := map[string]string{}
+		for k, v := range map[string]string{"mac": mac, "uuid": uuid, "serial": serial, "name": name, "role": role} {
+			if v != "" {
+				body[k] = v
+			}
+		}
+		var h map[string]any
+		if err := r.call(c.Context(), http.MethodPost, "/hosts", body, &h); err != nil {
+			return err
+		}
+		return r.showOne(c, h)
+	}}
+	f := cmd.Flags()
+	f.StringVar(&mac, "mac", "", "MAC address")
+	f.StringVar(&uuid, "uuid", "", "SMBIOS UUID")
+	f.StringVar(&serial, "serial", "", "serial number")
+	f.StringVar(&name, "name", "", "host name")
+	f.StringVar(&role, "role", "", "role")
+	return cmd
+}
+
+func (r *remote) assignHost() *cobra.Command {
+	var name, role, kernelArgs string
+	var pins map[string]string
+	cmd := &cobra.Command{Use: "assign HOST", Short: "Give a machine a name, a role, disk pins or kernel arguments", Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, a []string) error {
+		body := map[string]any{}
+		for _, set := range []struct {
+			flag, key string
+			v         any
+		}{{"name", "name", name}, {"role", "role", role}, {"kernel-args", "kernel_args", kernelArgs}, {"pin", "pins", pins}} {
+			if c.Flags().Changed(set.flag) {
+				body[set.key] = set.v
+			}
+		}
+		var h map[string]any
+		if err := r.call(c.Context(), http.MethodPut, hostPath(a[0]), body, &h); err != nil {
+			return err
+		}
+		return r.showOne(c, h)
+	}}
+	f := cmd.Flags()
+	f.StringVar(&name, "name", "", "host name")
+	f.StringVar(&role, "role", "", "role; a machine that was never installed gets its job")
+	f.StringVar(&kernelArgs, "kernel-args", "", "words for stage-0's kernel command line")
+	f.StringToStringVar(&pins, "pin", nil, "SLOT=DISK, by its name in /dev/disk/by-id; repeatable")
+	return cmd
+}
+
+func (r *remote) planHost() *cobra.Command {
+	return &cobra.Command{Use: "plan HOST", Short: "Show what an install would do to every disk", Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, a []string) error {
+		var plan map[string]any
+		if err := r.call(c.Context(), http.MethodGet, hostPath(a[0], "plan"), nil, &plan); err != nil {
+			return err
+		}
+		return printJSON(c.OutOrStdout(), plan)
+	}}
+}
+
+func (r *remote) confirmVerb(verb, short string) *cobra.Command {
+	var plan string
+	var confirm map[string]string
+	var wipe []string
+	cmd := &cobra.Command{Use: verb + " HOST", Short: short, Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, a []string) error {
+		body := map[string]any{}
+		if plan != "" {
+			body["plan_id"] = plan
+		}
+		if len(confirm) > 0 {
+			body["confirm"] = confirm
+		}
+		if len(wipe) > 0 {
+			body["wipePersistent"] = wipe
+		}
+		var h map[string]any
+		if err := r.call(c.Context(), http.MethodPost, hostPath(a[0], verb), body, &h); err != nil {
+			return err
+		}
+		return r.showOne(c, h)
+	}}
+	f := cmd.Flags()
+	f.StringVar(&plan, "plan", "", "id of the plan that was looked at (see `hatchery hosts plan`)")
+	f.StringToStringVar(&confirm, "confirm", nil, "SLOT=SERIAL of a disk whose data may be lost; repeatable")
+	f.StringSliceVar(&wipe, "wipe-persistent", nil, "persistent SLOT to wipe; its serial must be confirmed too; repeatable")
+	return cmd
+}
+
+func (r *remote) plainVerb(verb, short string) *cobra.Command {
+	return &cobra.Command{Use: verb + " HOST…", Short: short, Args: cobra.MinimumNArgs(1), RunE: func(c *cobra.Command, a []string) error {
+		for _, ref := range a {
+			var h map[string]any
+			if err := r.call(c.Context(), http.MethodPost, hostPath(ref, verb), map[string]any{}, &h); err != nil {
+				return fmt.Errorf("%s %s: %w", verb, ref, err)
+			}
+			if err := r.showOne(c, h); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}
+}
+
+func (r *remote) formatHost() *cobra.Command {
+	var plan, slot, confirm string
+	cmd := &cobra.Command{Use: "format HOST", Short: "Format one disk of a machine", Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, a []string) error {
+		body := map[string]string{"plan_id": plan, "slot": slot, "confirm": confirm}
+		return r.call(c.Context(), http.MethodPost, hostPath(a[0], "format"), body, nil)
+	}}
+	f := cmd.Flags()
+	f.StringVar(&plan, "plan", "", "id of the plan that was looked at")
+	f.StringVar(&slot, "slot", "", "slot whose disk is formatted")
+	f.StringVar(&confirm, "confirm", "", "that disk's serial number")
+	return cmd
+}
+
+func (r *remote) forgetHost() *cobra.Command {
+	return &cobra.Command{Use: "forget HOST…", Short: "Forget a machine; an installed one is never installed over when it shows up again", Args: cobra.MinimumNArgs(1), RunE: func(c *cobra.Command, a []string) error {
+		for _, ref := range a {
+			if err := r.call(c.Context(), http.MethodDelete, hostPath(ref), nil, nil); err != nil {
+				return fmt.Errorf("forget %s: %w", ref, err)
+			}
+		}
+		return nil
+	}}
+}
+
+func (r *remote) logHost() *cobra.Command {
+	return &cobra.Command{Use: "log HOST", Short: "Follow the log of a machine's job", Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, a []string) error {
+		res, err := r.do(c.Context(), http.MethodGet, hostPath(a[0], "log"), nil)
+		if err != nil {
+			return err
+		}
+		defer res.Body.Close()
+		return follow(c.OutOrStdout(), res.Body)
+	}}
+}
+
+func (r *remote) diaryHost() *cobra.Command {
+	return &cobra.Command{Use: "diary HOST", Short: "Print a machine's boot diary", Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, a []string) error {
+		items, err := r.items(c.Context(), hostPath(a[0], "events"))
+		if err != nil {
+			return err
+		}
+		return r.table(c, items, "time", "kind", "by", "text")
+	}}
+}

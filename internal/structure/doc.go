@@ -1,0 +1,3 @@
+// Package structure holds the test that keeps the package map of docs/ARCHITECTURE.md true:
+// who may import whom, and that every package says what it is for.
+package structure
