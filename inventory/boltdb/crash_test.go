@@ -1,0 +1,190 @@
+package boltdb
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/staged-hive/hatchery/dhcp/lease"
+	"github.com/staged-hive/hatchery/inventory"
+)
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// crashHosts is how many hosts and as many leases the child writes to.
+const crashHosts = 8
+
+// crashChild opens the database, and writes until it is killed: hosts with a rising number (in
+// two records that must agree) and leases. Each line on standard output acknowledges one write.
+func crashChild(dir string) {
+	fail := func(err error) {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	d, err := Open(Config{Path: filepath.Join(dir, "hatchery.db")})
+	if err != nil {
+		fail(err)
+	}
+	fmt.Println("open")
+	var out sync.Mutex
+	ack := func(kind string, who, n int) {
+		out.Lock()
+		defer out.Unlock()
+		fmt.Println(kind, who, n)
+	}
+	for who := range crashHosts {
+		go func() {
+			for {
+				n, err := crashUpdate(d, who)
+				if err != nil {
+					fail(err)
+				}
+				ack("host", who, n)
+				if err := d.CommitLease(context.Background(), crashLease(who, n)); err != nil {
+					fail(err)
+				}
+				ack("lease", who, n)
+			}
+		}()
+	}
+	select {}
+}
+
+func crashLease(who, n int) lease.Lease {
+	return lease.Lease{IP: netip.AddrFrom4([4]byte{10, 0, 0, byte(who)}), HW: lease.HW{2, 0, 0, 0, 0, byte(who)}, Hostname: strconv.Itoa(n)}
+}
+
+func crashUpdate(d *DB, who int) (n int, err error) {
+	err = d.Update(func(tx *inventory.Tx) error {
+		id := inventory.HostID(fmt.Sprintf("h%d", who))
+		h, err := tx.Host(id)
+		if errors.Is(err, inventory.ErrNotFound) {
+			h, err = inventory.Host{ID: id, State: inventory.StateSeen}, nil
+		}
+		if err != nil {
+			return err
+		}
+		h.StepNo++
+		n = h.StepNo
+		if _, err = tx.PutHost(h); err != nil {
+			return err
+		}
+		return errors.Join(tx.PutJSON("twin", string(id), n), tx.Note(inventory.Entry{HostID: id, Kind: "state", Text: strings.Repeat("x", n%700)}))
+	})
+	return n, err
+}
+
+// TestAcknowledgedWritesSurviveSIGKILL kills a writing process again and again; after each time
+// the database opens, holds all that was acknowledged, and no half of any update.
+func TestAcknowledgedWritesSurviveSIGKILL(t *testing.T) {
+	t.Parallel()
+	rounds := 8
+	if s := os.Getenv("HATCHERY_CRASH_ROUNDS"); s != "" {
+		var err error
+		if rounds, err = strconv.Atoi(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := t.TempDir()
+	acked := map[string]int{}
+	for round := range rounds {
+		crashRound(t, dir, acked, time.Duration(rand.IntN(150))*time.Millisecond)
+		checkCrashed(t, dir, acked)
+		if t.Failed() {
+			t.Fatalf("after round %d", round)
+		}
+	}
+	if len(acked) != 2*crashHosts {
+		t.Errorf("writers that were acknowledged at least once: got %d, want %d", len(acked), 2*crashHosts)
+	}
+}
+
+// crashRound runs the child, kills it so long after its first acknowledged write, and notes what it acknowledged.
+func crashRound(t *testing.T, dir string, acked map[string]int, after time.Duration) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), "HATCHERY_CRASH_DIR="+dir)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var timer *time.Timer
+	for sc := bufio.NewScanner(out); sc.Scan(); {
+		if timer == nil {
+			timer = time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
+		}
+		var kind string
+		var who, n int
+		if k, _ := fmt.Sscan(sc.Text(), &kind, &who, &n); k == 3 {
+			acked[fmt.Sprintf("%s %d", kind, who)] = n
+		}
+	}
+	_ = cmd.Wait() // it was killed
+	if stderr.Len() > 0 {
+		t.Fatalf("the child failed by itself: %s", stderr.String())
+	}
+}
+
+func checkCrashed(t *testing.T, dir string, acked map[string]int) {
+	t.Helper()
+	d, err := Open(Config{Path: filepath.Join(dir, "hatchery.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closed(t, d)
+	leases, err := d.Leases()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored := map[int]int{}
+	for _, l := range leases {
+		if stored[int(l.HW[5])], err = strconv.Atoi(l.Hostname); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := d.View(func(tx *inventory.Tx) error {
+		for who := range crashHosts {
+			id := inventory.HostID(fmt.Sprintf("h%d", who))
+			h, err := tx.Host(id)
+			if err != nil && !errors.Is(err, inventory.ErrNotFound) {
+				return err
+			}
+			var twin int
+			if _, err := tx.GetJSON("twin", string(id), &twin); err != nil {
+				return err
+			}
+			if want := acked[fmt.Sprintf("host %d", who)]; h.StepNo < want || h.StepNo != twin {
+				t.Errorf("%s: got %d and its twin %d, acknowledged %d", id, h.StepNo, twin, want)
+			}
+			if want := acked[fmt.Sprintf("lease %d", who)]; stored[who] < want {
+				t.Errorf("lease %d: got %d, acknowledged %d", who, stored[who], want)
+			}
+		}
+		return tx.Scan(inventory.BucketDiary, "", "", func(k string, v []byte) (bool, error) {
+			if !json.Valid(v) {
+				t.Errorf("diary %s: damaged", k)
+			}
+			return true, nil
+		})
+	}); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,170 @@
+package boltdb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/staged-hive/hatchery/inventory"
+)
+
+// Errors that callers branch on.
+var (
+	// ErrInUse says that another process has the data directory.
+	ErrInUse = errors.New("another hatchery is running there")
+	// ErrNewer says that the data was written by a newer hatchery than this one.
+	ErrNewer = errors.New("written by a newer hatchery")
+	// ErrCorrupt says that the file is damaged; nothing was changed in it.
+	ErrCorrupt = errors.New("database is damaged")
+	// ErrClosed says that the database was closed.
+	ErrClosed = errors.New("database is closed")
+)
+
+// Config says which file, and whom to tell.
+type Config struct {
+	Path string // of the file, made with mode 0600 when absent; its directory must exist
+	// Backups is a directory of backup files; when the database is damaged the error names its newest one. "" = none.
+	Backups string
+	// LockTimeout is how long Open waits for another process to let go of the file; 0 means 2 s.
+	LockTimeout time.Duration
+	Log         *slog.Logger     // nil means slog.DiscardHandler
+	Now         func() time.Time // nil means time.Now
+}
+
+// DB is the open database. Safe for concurrent use; Close it.
+type DB struct {
+	cfg  Config
+	bolt *bbolt.DB
+
+	write sync.Mutex // one update at a time; held until its changes are published, so that they come in order
+	feed  inventory.Feed
+
+	leaseMu sync.RWMutex // guards closed against a send on leases
+	closed  bool
+	leases  chan leaseWrite
+	done    chan struct{} // closed when the committer has ended
+}
+
+var _ inventory.Store = (*DB)(nil)
+
+// Open opens or makes the database, checks it and brings it up to date.
+// ErrInUse, ErrNewer, ErrCorrupt.
+func Open(cfg Config) (*DB, error) {
+	if cfg.LockTimeout == 0 {
+		cfg.LockTimeout = 2 * time.Second
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	b, err := openFile(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := migrate(b, cfg, migrations()); err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	d := &DB{cfg: cfg, bolt: b, leases: make(chan leaseWrite, 256), done: make(chan struct{})}
+	go d.commitLeases()
+	return d, nil
+}
+
+// Close waits for running transactions and lease commits, ends all watches and lets go of the file.
+func (d *DB) Close() error {
+	d.leaseMu.Lock()
+	if d.closed {
+		d.leaseMu.Unlock()
+		return nil
+	}
+	d.closed = true
+	close(d.leases)
+	d.leaseMu.Unlock()
+	<-d.done
+	d.write.Lock()
+	defer d.write.Unlock()
+	d.feed.Close()
+	if err := d.bolt.Close(); err != nil {
+		return fmt.Errorf("close %s: %w", d.cfg.Path, err)
+	}
+	return nil
+}
+
+// View implements inventory.Store. Long views cost disk space: what updates free meanwhile is not used again.
+func (d *DB) View(fn func(*inventory.Tx) error) error {
+	btx, err := d.bolt.Begin(false)
+	if err != nil {
+		return d.explain("read", err)
+	}
+	raw := &rawTx{tx: btx}
+	defer func() {
+		raw.ended = true
+		_ = btx.Rollback() // of a read transaction: fails only when ended already
+	}()
+	return fn(inventory.NewTx(raw))
+}
+
+// Update implements inventory.Store.
+func (d *DB) Update(fn func(*inventory.Tx) error) error {
+	d.write.Lock()
+	defer d.write.Unlock()
+	btx, err := d.bolt.Begin(true)
+	if err != nil {
+		return d.explain("write", err)
+	}
+	raw := &rawTx{tx: btx}
+	defer func() {
+		raw.ended = true
+		_ = btx.Rollback() // after a commit it fails with ErrTxClosed and does nothing
+	}()
+	tx := inventory.NewTx(raw)
+	if err := fn(tx); err != nil {
+		return err
+	}
+	raw.ended = true
+	if raw.wrote == 0 {
+		return nil
+	}
+	if err := btx.Commit(); err != nil {
+		return d.explain("commit", err)
+	}
+	d.feed.Publish(tx.Changes())
+	return nil
+}
+
+// explain turns bbolt's and the system's errors into sentences a person can act on.
+func (d *DB) explain(act string, err error) error {
+	switch {
+	case errors.Is(err, bbolt.ErrDatabaseNotOpen):
+		return fmt.Errorf("%s %s: %w", act, d.cfg.Path, ErrClosed)
+	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
+		return fmt.Errorf("%s %s: nothing was saved, the disk is full: free some space in %s: %w",
+			act, d.cfg.Path, filepath.Dir(d.cfg.Path), err)
+	}
+	return fmt.Errorf("%s %s: %w", act, d.cfg.Path, err)
+}
+
+// Watch implements inventory.Store.
+func (d *DB) Watch(ctx context.Context) <-chan inventory.Change { return d.feed.Watch(ctx) }
+
+// Backup writes a consistent copy of the whole database, as of now, while it is in use.
+// w should be fast (a file): until it took everything, what updates free is not used again.
+func (d *DB) Backup(w io.Writer) error {
+	err := d.bolt.View(func(tx *bbolt.Tx) error {
+		_, err := tx.WriteTo(w)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("backup of %s: %w", d.cfg.Path, err)
+	}
+	return nil
+}

@@ -1,0 +1,192 @@
+package boltdb
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"go.etcd.io/bbolt"
+
+	"github.com/staged-hive/hatchery/inventory"
+)
+
+var errEnded = errors.New("transaction has ended")
+
+// rawTx implements inventory.RawTx. Nothing it returns points into the file.
+type rawTx struct {
+	tx    *bbolt.Tx
+	wrote int // writes so far: a cursor is not valid across one
+	ended bool
+}
+
+func (r *rawTx) Get(b inventory.Bucket, key string) ([]byte, error) {
+	if r.ended {
+		return nil, errEnded
+	}
+	bucket := r.tx.Bucket([]byte(b))
+	if bucket == nil {
+		return nil, nil
+	}
+	v := bucket.Get([]byte(key))
+	if v == nil {
+		return nil, nil
+	}
+	return copyOf(v), nil
+}
+
+// copyOf never returns nil: nil means "absent".
+func copyOf(v []byte) []byte { return append([]byte{}, v...) }
+
+func (r *rawTx) Put(b inventory.Bucket, key string, value []byte) error {
+	if r.ended {
+		return errEnded
+	}
+	bucket, err := r.tx.CreateBucketIfNotExists([]byte(b))
+	if err == nil {
+		r.wrote++
+		err = bucket.Put([]byte(key), copyOf(value))
+	}
+	if err != nil {
+		return fmt.Errorf("write %s/%s: %w", b, key, err)
+	}
+	return nil
+}
+
+func (r *rawTx) Delete(b inventory.Bucket, key string) error {
+	if r.ended {
+		return errEnded
+	}
+	bucket := r.tx.Bucket([]byte(b))
+	if bucket == nil {
+		return nil
+	}
+	r.wrote++
+	if err := bucket.Delete([]byte(key)); err != nil {
+		return fmt.Errorf("delete %s/%s: %w", b, key, err)
+	}
+	return nil
+}
+
+func (r *rawTx) Scan(b inventory.Bucket, prefix, after string, fn func(string, []byte) (bool, error)) error {
+	if r.ended {
+		return errEnded
+	}
+	bucket := r.tx.Bucket([]byte(b))
+	if bucket == nil {
+		return nil
+	}
+	c, wrote := bucket.Cursor(), r.wrote
+	k, v := c.Seek([]byte(prefix))
+	if after != "" && after >= prefix {
+		k, v = seekAfter(c, []byte(after))
+	}
+	for k != nil && bytes.HasPrefix(k, []byte(prefix)) {
+		key := string(k)
+		if more, err := fn(key, copyOf(v)); err != nil || !more {
+			return err
+		}
+		if r.ended {
+			return errEnded
+		}
+		if r.wrote == wrote {
+			k, v = c.Next()
+			continue
+		}
+		if bucket = r.tx.Bucket([]byte(b)); bucket == nil {
+			return nil
+		}
+		c, wrote = bucket.Cursor(), r.wrote
+		k, v = seekAfter(c, []byte(key))
+	}
+	return nil
+}
+
+// seekAfter moves to the first key that sorts after key.
+func seekAfter(c *bbolt.Cursor, key []byte) (k, v []byte) {
+	if k, v = c.Seek(key); bytes.Equal(k, key) && k != nil {
+		return c.Next()
+	}
+	return k, v
+}
+
+// seekBefore moves to the last key that sorts before key.
+func seekBefore(c *bbolt.Cursor, key []byte) (k, v []byte) {
+	if k, _ = c.Seek(key); k == nil {
+		return c.Last()
+	}
+	return c.Prev()
+}
+
+// pastPrefix is the first key that sorts after all keys with the prefix; nil when there is none.
+func pastPrefix(prefix string) []byte {
+	p := []byte(prefix)
+	for i := len(p) - 1; i >= 0; i-- {
+		if p[i] != 0xff {
+			p[i]++
+			return p[:i+1]
+		}
+	}
+	return nil
+}
+
+func (r *rawTx) ScanBack(b inventory.Bucket, prefix, before string, fn func(string, []byte) (bool, error)) error {
+	if r.ended {
+		return errEnded
+	}
+	bucket := r.tx.Bucket([]byte(b))
+	if bucket == nil {
+		return nil
+	}
+	end := pastPrefix(prefix)
+	if before != "" && (end == nil || before < string(end)) {
+		end = []byte(before)
+	}
+	c, wrote := bucket.Cursor(), r.wrote
+	k, v := c.Last()
+	if end != nil {
+		k, v = seekBefore(c, end)
+	}
+	for k != nil && bytes.HasPrefix(k, []byte(prefix)) {
+		key := string(k)
+		if more, err := fn(key, copyOf(v)); err != nil || !more {
+			return err
+		}
+		if r.ended {
+			return errEnded
+		}
+		if r.wrote == wrote {
+			k, v = c.Prev()
+			continue
+		}
+		if bucket = r.tx.Bucket([]byte(b)); bucket == nil {
+			return nil
+		}
+		c, wrote = bucket.Cursor(), r.wrote
+		k, v = seekBefore(c, []byte(key))
+	}
+	return nil
+}
+
+func (r *rawTx) NextSeq() (uint64, error) {
+	if r.ended {
+		return 0, errEnded
+	}
+	meta, err := r.tx.CreateBucketIfNotExists([]byte(inventory.BucketMeta))
+	if err != nil {
+		return 0, fmt.Errorf("next sequence number: %w", err)
+	}
+	r.wrote++
+	n, err := meta.NextSequence()
+	if err != nil {
+		return 0, fmt.Errorf("next sequence number: %w", err)
+	}
+	return n, nil
+}
+
+func (r *rawTx) NewID() string {
+	var b [8]byte
+	rand.Read(b[:]) // never fails (crypto/rand, since Go 1.24)
+	return hex.EncodeToString(b[:])
+}
