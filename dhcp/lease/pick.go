@@ -1,0 +1,224 @@
+package lease
+
+import (
+	"container/heap"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// ProvedFor is how long the finding of a conflict probe counts.
+const ProvedFor = 10 * time.Minute
+
+// Pick chooses the address to offer to a client: its reservation, else the one it had
+// last, else the one on offer to it, else the one it asks for (want, may be invalid),
+// else a free one, probed ones first, else the one whose lease ended longest ago, else
+// the one that was on offer to somebody else longest. It changes nothing but outdated
+// offers; the caller holds what it offers. ErrPoolFull; a live lease is never taken away.
+// RFC 2131 §4.3.1 gives this order.
+func (p *Pool) Pick(hw HW, want netip.Addr, now time.Time) (netip.Addr, error) {
+	p.expireHolds(now)
+	if r, ok := p.reserved[hw]; ok {
+		if err := p.Check(hw, r.IP, now); err == nil {
+			return r.IP, nil
+		}
+		// Its reserved address is still lent to somebody or in quarantine: a pool address meanwhile.
+	}
+	if own, ok := p.owner[hw]; ok && p.Check(hw, own, now) == nil && p.inRange(own) {
+		return own, nil
+	}
+	if want.IsValid() && p.inRange(want) && p.isFree(want) {
+		return want, nil
+	}
+	if ip, ok := p.freeAddr(hw, now); ok {
+		return ip, nil
+	}
+	if ip, ok := p.oldestEnded(hw, now); ok {
+		return ip, nil
+	}
+	for el := p.holds.Front(); el != nil; el = el.Next() { // only offers: nobody uses the address yet
+		e := el.Value.(*entry)
+		if p.inRange(e.ip) && p.checkRecord(hw, e, now) == nil && p.checkStatic(hw, e.ip) == nil {
+			return e.ip, nil
+		}
+	}
+	return netip.Addr{}, fmt.Errorf("range %s, %d addresses: %w", p.cfg.Range, p.cfg.Range.Size(), ErrPoolFull)
+}
+
+// Check reports whether the client may have that very address: nil, or ErrTaken with the
+// reason. An address outside the range is only for who has it reserved.
+func (p *Pool) Check(hw HW, ip netip.Addr, now time.Time) error {
+	if !p.cfg.Prefix.Contains(ip) {
+		return taken(ip, "it is not an address of the subnet "+p.cfg.Prefix.String())
+	}
+	if err := p.checkStatic(hw, ip); err != nil {
+		return err
+	}
+	if p.resIP[ip] != hw && !p.inRange(ip) {
+		return taken(ip, "it is outside the range "+p.cfg.Range.String())
+	}
+	e := p.byIP[ip]
+	if e == nil {
+		return nil
+	}
+	if err := p.checkRecord(hw, e, now); err != nil {
+		return err
+	}
+	if e.hold != nil && e.holder != hw && now.Before(e.holdUntil) {
+		return taken(ip, "it is on offer to "+e.holder.String())
+	}
+	return nil
+}
+
+// MustMove reports whether a client with a reservation asks for another address than the
+// reserved one, which it could have.
+func (p *Pool) MustMove(hw HW, ip netip.Addr, now time.Time) bool {
+	r, ok := p.reserved[hw]
+	return ok && r.IP != ip && p.Check(hw, r.IP, now) == nil
+}
+
+func (p *Pool) checkStatic(hw HW, ip netip.Addr) error {
+	if owner, ok := p.resIP[ip]; ok && owner != hw {
+		return taken(ip, "it is reserved for "+owner.String())
+	}
+	if p.exclude[ip] {
+		return taken(ip, "it is the network's own (router, appliance, broadcast)")
+	}
+	return nil
+}
+
+func (p *Pool) checkRecord(hw HW, e *entry, now time.Time) error {
+	if e.claimed && e.claim != hw {
+		return taken(e.ip, "it is being given to "+e.claim.String())
+	}
+	if !e.rec.IP.IsValid() {
+		return nil
+	}
+	if e.rec.Blocked(now) {
+		return taken(e.ip, "somebody else was found to use it")
+	}
+	if e.rec.Live(now) && e.rec.HW != hw {
+		return taken(e.ip, "it is leased to "+e.rec.HW.String())
+	}
+	return nil
+}
+
+func (p *Pool) inRange(ip netip.Addr) bool {
+	_, ok := p.cfg.Range.index(ip)
+	return ok
+}
+
+// isFree reports whether nobody has the address now and nobody had it who might come back.
+func (p *Pool) isFree(ip netip.Addr) bool {
+	i, ok := p.cfg.Range.index(ip)
+	return ok && p.free.get(i)
+}
+
+// freeAddr is an address that nobody ever had: one that was probed, else the one that the
+// hash of the client's address points to or the next one after it. The hash makes a
+// client get the same address again when its offer was forgotten.
+func (p *Pool) freeAddr(hw HW, now time.Time) (netip.Addr, bool) {
+	for len(p.ready) > 0 {
+		ip := p.ready[0]
+		e := p.byIP[ip]
+		if e != nil && now.Sub(e.proved) < ProvedFor && p.isFree(ip) {
+			return ip, true
+		}
+		p.ready = p.ready[1:]
+		if e != nil {
+			e.proved = time.Time{}
+			p.tidy(e)
+		}
+	}
+	i, ok := p.free.next(int(hash(hw) % uint64(p.cfg.Range.Size())))
+	if !ok {
+		return netip.Addr{}, false
+	}
+	return p.cfg.Range.at(i), true
+}
+
+// oldestEnded is the address whose record ended longest ago and that may be had.
+func (p *Pool) oldestEnded(hw HW, now time.Time) (netip.Addr, bool) {
+	var skipped []*entry
+	defer func() {
+		for _, e := range skipped {
+			heap.Push(&p.expiry, e)
+		}
+	}()
+	for len(p.expiry) > 0 && len(skipped) < 64 {
+		e := p.expiry[0]
+		if now.Before(e.rec.Expires) {
+			return netip.Addr{}, false
+		}
+		if p.Check(hw, e.ip, now) == nil {
+			return e.ip, true
+		}
+		heap.Pop(&p.expiry)
+		skipped = append(skipped, e)
+	}
+	return netip.Addr{}, false
+}
+
+// Unproved lists up to n free addresses that ought to be probed so that Pick finds ones
+// that are known to be unused; none while enough are ready.
+func (p *Pool) Unproved(n int, now time.Time) []netip.Addr {
+	p.ready = slices.DeleteFunc(p.ready, func(ip netip.Addr) bool {
+		e := p.byIP[ip]
+		if e != nil && now.Sub(e.proved) < ProvedFor && p.isFree(ip) {
+			return false
+		}
+		if e != nil {
+			e.proved = time.Time{}
+			p.tidy(e)
+		}
+		return true
+	})
+	var out []netip.Addr
+	start := 0
+	for len(p.ready)+len(out) < n {
+		i, ok := p.free.nextNoWrap(start)
+		if !ok {
+			break
+		}
+		start = i + 1
+		if ip := p.cfg.Range.at(i); !slices.Contains(p.ready, ip) {
+			out = append(out, ip)
+		}
+	}
+	return out
+}
+
+// Proved records that a probe found the address unused.
+func (p *Pool) Proved(ip netip.Addr, now time.Time) {
+	if !p.isFree(ip) || slices.Contains(p.ready, ip) {
+		return
+	}
+	p.entry(ip).proved = now
+	p.ready = append(p.ready, ip)
+}
+
+// Quarantine is the record that keeps an address from everybody for a time, to be stored
+// and Put. When half of the range is in quarantine already, which no honest LAN brings
+// about, the time is a minute.
+func (p *Pool) Quarantine(ip netip.Addr, by HW, now time.Time, d time.Duration) Lease {
+	blocked := 0
+	for _, e := range p.byIP {
+		if e.rec.Blocked(now) {
+			blocked++
+		}
+	}
+	if blocked*2 >= p.cfg.Range.Size() {
+		d = min(d, time.Minute)
+	}
+	return Lease{IP: ip, HW: by, State: StateQuarantined, Renewed: now, Expires: now.Add(d)}
+}
+
+// hash spreads hardware addresses over a range (FNV-1a).
+func hash(hw HW) uint64 {
+	h := uint64(14695981039346656037)
+	for _, b := range hw {
+		h = (h ^ uint64(b)) * 1099511628211
+	}
+	return h
+}

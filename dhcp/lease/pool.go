@@ -1,0 +1,323 @@
+package lease
+
+import (
+	"cmp"
+	"container/heap"
+	"container/list"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Errors that a caller branches on.
+var (
+	// ErrPoolFull says that every address of the range is a live lease, reserved or quarantined.
+	ErrPoolFull = errors.New("no free address")
+	// ErrTaken says that the address is not to be had by this client.
+	ErrTaken = errors.New("address not available")
+)
+
+// Config describes one segment's addresses.
+type Config struct {
+	// Prefix is the segment's subnet: its network and broadcast addresses are never given.
+	Prefix netip.Prefix
+	// Range is what may be given to clients without a reservation.
+	Range Range
+	// Exclude are addresses that are in use by others: the appliance's own, the router, DNS servers.
+	Exclude []netip.Addr
+	// HoldFor is how long an offered address is kept for the client; 0 means 60 s.
+	HoldFor time.Duration
+	// MaxHolds bounds the offers kept in memory; beyond it the oldest is forgotten. 0 means 4096.
+	MaxHolds int
+}
+
+// entry is what is known of one address. A hold and a record can coexist: an
+// expired lease's address may be on offer to somebody else.
+type entry struct {
+	ip        netip.Addr
+	rec       Lease // rec.IP invalid = no record
+	heapIndex int   // in Pool.expiry, -1 = not there
+	claim     HW    // whose record is being stored now
+	claimed   bool  // nobody else may have the address until Settle
+	hold      *list.Element
+	holder    HW
+	holdUntil time.Time
+	proved    time.Time // when a probe found it unused
+}
+
+// Pool is the addresses of one segment: records, offers on hold, reservations. It keeps
+// what it is told and computes; the caller stores records. Not safe for concurrent use.
+// The cost of every method is flat or logarithmic in the number of leases.
+type Pool struct {
+	cfg      Config
+	byIP     map[netip.Addr]*entry
+	owner    map[HW]netip.Addr // newest record or hold of a client
+	reserved map[HW]Reservation
+	resIP    map[netip.Addr]HW
+	exclude  map[netip.Addr]bool
+	expiry   expiryHeap // records inside the range, first to end on top
+	holds    *list.List // *entry, oldest first
+	free     bitmap     // addresses of the range with neither record nor hold
+	ready    []netip.Addr
+}
+
+// NewPool is a pool without leases. It fails when the range lies outside the subnet.
+func NewPool(cfg Config) (*Pool, error) {
+	if err := cfg.Range.check(cfg.Prefix); err != nil {
+		return nil, err
+	}
+	cfg.HoldFor = cmp.Or(cfg.HoldFor, time.Minute)
+	cfg.MaxHolds = cmp.Or(cfg.MaxHolds, 4096)
+	p := &Pool{cfg: cfg, byIP: map[netip.Addr]*entry{}, owner: map[HW]netip.Addr{}, reserved: map[HW]Reservation{},
+		resIP: map[netip.Addr]HW{}, exclude: map[netip.Addr]bool{}, holds: list.New(), free: newBitmap(cfg.Range.Size())}
+	p.Exclude(cfg.Exclude)
+	return p, nil
+}
+
+// Prefix is the segment's subnet.
+func (p *Pool) Prefix() netip.Prefix { return p.cfg.Prefix }
+
+// Range is what the pool gives out.
+func (p *Pool) Range() Range { return p.cfg.Range }
+
+// Exclude replaces the addresses that others use.
+func (p *Pool) Exclude(addrs []netip.Addr) {
+	old := p.exclude
+	p.exclude = map[netip.Addr]bool{networkAddr(p.cfg.Prefix): true, broadcastAddr(p.cfg.Prefix): true}
+	for _, a := range addrs {
+		p.exclude[a] = true
+	}
+	for a := range old {
+		p.refree(a)
+	}
+	for a := range p.exclude {
+		p.refree(a)
+	}
+}
+
+// Reserve replaces the reservations. An address reserved twice stays with the first in order of HW.
+func (p *Pool) Reserve(rs []Reservation) {
+	old := p.resIP
+	p.reserved, p.resIP = map[HW]Reservation{}, map[netip.Addr]HW{}
+	rs = slices.SortedFunc(slices.Values(rs), func(a, b Reservation) int { return slices.Compare(a.HW[:], b.HW[:]) })
+	for _, r := range rs {
+		if _, dup := p.resIP[r.IP]; dup || !p.cfg.Prefix.Contains(r.IP) {
+			continue
+		}
+		p.reserved[r.HW], p.resIP[r.IP] = r, r.HW
+	}
+	for a := range old {
+		p.refree(a)
+	}
+	for a := range p.resIP {
+		p.refree(a)
+	}
+}
+
+// Reservation is the client's reservation, if it has one here.
+func (p *Pool) Reservation(hw HW) (Reservation, bool) {
+	r, ok := p.reserved[hw]
+	return r, ok
+}
+
+// refree recomputes whether an address counts as free.
+func (p *Pool) refree(ip netip.Addr) {
+	i, ok := p.cfg.Range.index(ip)
+	if !ok {
+		return
+	}
+	e := p.byIP[ip]
+	_, res := p.resIP[ip]
+	p.free.set(i, !res && !p.exclude[ip] && (e == nil || !e.rec.IP.IsValid() && e.hold == nil && !e.claimed))
+}
+
+func (p *Pool) entry(ip netip.Addr) *entry {
+	e := p.byIP[ip]
+	if e == nil {
+		e = &entry{ip: ip, heapIndex: -1}
+		p.byIP[ip] = e
+	}
+	return e
+}
+
+// Put takes in a record that is stored: at start, and after every commit. The record
+// replaces what the address had; the holder's offer ends.
+func (p *Pool) Put(l Lease) {
+	e := p.entry(l.IP)
+	if e.rec.IP.IsValid() && e.rec.HW != l.HW && p.owner[e.rec.HW] == l.IP {
+		delete(p.owner, e.rec.HW)
+	}
+	if e.hold != nil && e.holder != l.HW && p.owner[e.holder] == l.IP {
+		delete(p.owner, e.holder)
+	}
+	p.unhold(e)
+	e.rec, e.proved = l, time.Time{}
+	if l.HW != (HW{}) && l.State != StateQuarantined {
+		p.owner[l.HW] = l.IP
+	}
+	if _, in := p.cfg.Range.index(l.IP); in {
+		if e.heapIndex < 0 {
+			heap.Push(&p.expiry, e)
+		} else {
+			heap.Fix(&p.expiry, e.heapIndex)
+		}
+	}
+	p.refree(l.IP)
+}
+
+// Remove forgets the record of an address.
+func (p *Pool) Remove(ip netip.Addr) {
+	e := p.byIP[ip]
+	if e == nil {
+		return
+	}
+	if e.rec.IP.IsValid() && p.owner[e.rec.HW] == ip {
+		delete(p.owner, e.rec.HW)
+	}
+	e.rec = Lease{}
+	if e.heapIndex >= 0 {
+		heap.Remove(&p.expiry, e.heapIndex)
+	}
+	p.tidy(e)
+}
+
+// tidy drops an entry that says nothing any more.
+func (p *Pool) tidy(e *entry) {
+	if !e.rec.IP.IsValid() && e.hold == nil && !e.claimed && e.proved.IsZero() {
+		delete(p.byIP, e.ip)
+	}
+	p.refree(e.ip)
+}
+
+// Hold keeps an address that was offered (or is being committed) for the client until
+// now + HoldFor. The caller has it from Pick or Check at the same now.
+func (p *Pool) Hold(ip netip.Addr, hw HW, now time.Time) {
+	if old, ok := p.owner[hw]; ok && old != ip {
+		p.Unhold(old, hw)
+	}
+	if e := p.byIP[ip]; e != nil && e.hold != nil {
+		p.endHold(e)
+	}
+	e := p.entry(ip)
+	e.holder, e.holdUntil, e.hold = hw, now.Add(p.cfg.HoldFor), p.holds.PushBack(e)
+	if cur, ok := p.owner[hw]; !ok || !p.liveAt(cur, hw, now) {
+		p.owner[hw] = ip
+	}
+	p.refree(ip)
+	for p.holds.Len() > p.cfg.MaxHolds {
+		p.dropOldestHold()
+	}
+}
+
+// Claim keeps an address for the client while its record is being stored, however long that
+// takes; the caller has it from Check at this moment and calls Settle afterwards.
+func (p *Pool) Claim(ip netip.Addr, hw HW) {
+	e := p.entry(ip)
+	e.claim, e.claimed = hw, true
+	p.refree(ip)
+}
+
+// Claimed reports whether a record of the address is being stored.
+func (p *Pool) Claimed(ip netip.Addr) bool {
+	e := p.byIP[ip]
+	return e != nil && e.claimed
+}
+
+// Settle ends a claim: the record is stored (and was Put), or could not be.
+func (p *Pool) Settle(ip netip.Addr) {
+	if e := p.byIP[ip]; e != nil && e.claimed {
+		e.claim, e.claimed = HW{}, false
+		p.tidy(e)
+	}
+}
+
+func (p *Pool) dropOldestHold() { p.endHold(p.holds.Front().Value.(*entry)) }
+
+// Unhold ends the client's offer of an address: it took another server's.
+func (p *Pool) Unhold(ip netip.Addr, hw HW) {
+	if e := p.byIP[ip]; e != nil && e.hold != nil && e.holder == hw {
+		p.endHold(e)
+	}
+}
+
+func (p *Pool) endHold(e *entry) {
+	hw := e.holder
+	p.unhold(e)
+	if p.owner[hw] == e.ip && e.rec.HW != hw {
+		delete(p.owner, hw)
+	}
+	p.tidy(e)
+}
+
+func (p *Pool) unhold(e *entry) {
+	if e.hold != nil {
+		p.holds.Remove(e.hold)
+		e.hold, e.holder, e.holdUntil = nil, HW{}, time.Time{}
+	}
+}
+
+func (p *Pool) liveAt(ip netip.Addr, hw HW, now time.Time) bool {
+	e := p.byIP[ip]
+	return e != nil && e.rec.HW == hw && e.rec.Live(now)
+}
+
+// expireHolds ends the offers nobody took.
+func (p *Pool) expireHolds(now time.Time) {
+	for f := p.holds.Front(); f != nil && !now.Before(f.Value.(*entry).holdUntil); f = p.holds.Front() {
+		p.dropOldestHold()
+	}
+}
+
+// Lease is the record of an address, if there is one.
+func (p *Pool) Lease(ip netip.Addr) (Lease, bool) {
+	if e := p.byIP[ip]; e != nil && e.rec.IP.IsValid() {
+		return e.rec, true
+	}
+	return Lease{}, false
+}
+
+// Of is the client's newest record, live or not.
+func (p *Pool) Of(hw HW) (Lease, bool) {
+	l, ok := p.Lease(p.owner[hw])
+	return l, ok && l.HW == hw && l.State != StateQuarantined
+}
+
+// Leases lists all records in order of address.
+func (p *Pool) Leases() []Lease {
+	var out []Lease
+	for _, e := range p.byIP {
+		if e.rec.IP.IsValid() {
+			out = append(out, e.rec)
+		}
+	}
+	slices.SortFunc(out, func(a, b Lease) int { return a.IP.Compare(b.IP) })
+	return out
+}
+
+// Usage counts a pool's addresses.
+type Usage struct {
+	Size        int `json:"size"`        // addresses in the range
+	Live        int `json:"live"`        // leases in use
+	Held        int `json:"held"`        // offers not yet taken
+	Quarantined int `json:"quarantined"` // somebody else uses them
+	Reserved    int `json:"reserved"`
+}
+
+// Usage counts at now. Its cost grows with the number of leases.
+func (p *Pool) Usage(now time.Time) Usage {
+	p.expireHolds(now)
+	u := Usage{Size: p.cfg.Range.Size(), Held: p.holds.Len(), Reserved: len(p.reserved)}
+	for _, e := range p.byIP {
+		if e.rec.Live(now) {
+			u.Live++
+		}
+		if e.rec.Blocked(now) {
+			u.Quarantined++
+		}
+	}
+	return u
+}
+
+func taken(ip netip.Addr, why string) error { return fmt.Errorf("%s: %s: %w", ip, why, ErrTaken) }
