@@ -1,0 +1,44 @@
+{
+  description = "Machines that Hatchery installs";
+
+  inputs = {
+    nixpkgs.url = "github:NixOS/nixpkgs/nixos-26.05";
+    disko = {
+      url = "github:nix-community/disko/v1.13.0";
+      inputs.nixpkgs.follows = "nixpkgs";
+    };
+    hatchery = {
+      url = "github:staged-hive/hatchery";
+      inputs.nixpkgs.follows = "nixpkgs";
+      inputs.disko.follows = "disko";
+    };
+  };
+
+  outputs = { self, hatchery, ... }:
+    let
+      fleet = hatchery.lib.mkFleet {
+        # where hosts/NAME/host.json and appliance.json are; the appliance writes them
+        dir = ./.;
+        # what a host may become, as plain data for the appliance
+        roles = import ./roles.nix;
+        # the same names again: what carries the role out
+        modules = {
+          server = ./roles/server.nix;
+          worker = ./roles/worker.nix;
+          plain = ./roles/plain.nix;
+        };
+        # for every host
+        common = [ ./common.nix ];
+      };
+    in
+    {
+      # read by the appliance: nix eval --json .#hatchery.roles
+      hatchery = { inherit (fleet) roles summary; };
+
+      # one per hosts/NAME: nixos-rebuild switch --flake .#NAME --target-host root@ADDRESS
+      inherit (fleet) nixosConfigurations;
+
+      # the same for colmena: colmena apply
+      inherit (fleet) colmenaHive;
+    };
+}

@@ -1,0 +1,1 @@
+{ ... }: { imports = [ ./os-disk.nix ]; }
