@@ -1,0 +1,99 @@
+package agentapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/staged-hive/hatchery/inventory"
+)
+
+// DecodeCheckIn reads a check-in's body: one JSON object, no unknown field, every value
+// checked and bounded. The host key comes back in its canonical form.
+func DecodeCheckIn(body []byte) (CheckIn, error) {
+	var c CheckIn
+	if err := strict(body, MaxCheckIn, &c); err != nil {
+		return c, fmt.Errorf("check-in: %w", err)
+	}
+	key, err := CanonicalKey(c.HostKey)
+	if err = errors.Join(CheckNonce(c.Nonce), CheckBootID(c.BootID), err); err != nil {
+		return c, fmt.Errorf("check-in: %w", err)
+	}
+	c.HostKey, c.Agent = key, inventory.Clean(c.Agent, 64)
+	if err := c.Facts.Check(); err != nil {
+		return c, fmt.Errorf("check-in: facts: %w", err)
+	}
+	return c, nil
+}
+
+// DecodeProgress reads a report's body. Too many or too long log lines are cut.
+func DecodeProgress(body []byte) (Progress, error) {
+	var p Progress
+	if err := strict(body, MaxProgress, &p); err != nil {
+		return p, fmt.Errorf("report: %w", err)
+	}
+	if err := errors.Join(CheckNonce(p.Nonce), CheckBootID(p.BootID)); err != nil {
+		return p, fmt.Errorf("report: %w", err)
+	}
+	if len(p.Log) > MaxLogLines {
+		p.Log = p.Log[:MaxLogLines]
+	}
+	for i := range p.Log {
+		p.Log[i] = inventory.Clean(p.Log[i], MaxLogLine)
+	}
+	return p, nil
+}
+
+// DecodeJoin reads the body of a join.
+func DecodeJoin(body []byte) (Join, error) {
+	var j Join
+	if err := strict(body, MaxJoin, &j); err != nil {
+		return j, fmt.Errorf("join: %w", err)
+	}
+	switch {
+	case j.Token == "" || len(j.Token) > MaxToken:
+		return j, fmt.Errorf("join: a token of 1 to %d characters is needed", MaxToken)
+	case len(j.MACs) == 0 || len(j.MACs) > inventory.MaxNICs:
+		return j, fmt.Errorf("join: %d MAC addresses: want 1 to %d", len(j.MACs), inventory.MaxNICs)
+	case j.Arch != "x86_64" && j.Arch != "aarch64":
+		return j, errors.New("join: arch: want x86_64 or aarch64")
+	case j.Firmware != "bios" && j.Firmware != "uefi":
+		return j, errors.New("join: firmware: want bios or uefi")
+	}
+	for _, m := range j.MACs {
+		if m.IsZero() {
+			return j, errors.New("join: an empty MAC address")
+		}
+	}
+	j.UUID, j.Serial = inventory.Clean(j.UUID, inventory.MaxFactLen), inventory.Clean(j.Serial, inventory.MaxFactLen)
+	return j, nil
+}
+
+// DecodeReply reads a reply's body into v, one of the reply types or Problem. Fields of
+// a newer appliance are skipped.
+func DecodeReply(body []byte, v any) error {
+	if len(body) > MaxReply {
+		return fmt.Errorf("reply of more than %d bytes", MaxReply)
+	}
+	if err := json.Unmarshal(body, v); err != nil {
+		return fmt.Errorf("reply: %w", err)
+	}
+	return nil
+}
+
+func strict(body []byte, limit int, v any) error {
+	if len(body) > limit {
+		return fmt.Errorf("more than %d bytes", limit)
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return fmt.Errorf("not what this appliance understands (is its stage-0 image of another version?): %w", err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return errors.New("more than one JSON value")
+	}
+	return nil
+}
