@@ -3,7 +3,6 @@ package neighbor
 import (
 	"bufio"
 	"io"
-	"net"
 	"net/netip"
 	"os"
 	"strconv"
@@ -53,30 +52,4 @@ func Lookup(table io.Reader, addr netip.Addr) (inventory.MAC, bool) {
 		}
 	}
 	return inventory.MAC{}, false
-}
-
-// Segments are the networks that the appliance has an address in, loopback left out.
-func Segments() []netip.Prefix {
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil
-	}
-	var out []netip.Prefix
-	for _, a := range addrs {
-		p, err := netip.ParsePrefix(a.String())
-		if err == nil && !p.Addr().IsLoopback() {
-			out = append(out, p.Masked())
-		}
-	}
-	return out
-}
-
-// OnSegment reports whether addr lies in one of the networks.
-func OnSegment(segments []netip.Prefix, addr netip.Addr) bool {
-	for _, p := range segments {
-		if p.Contains(addr.Unmap()) {
-			return true
-		}
-	}
-	return false
 }

@@ -1,0 +1,184 @@
+package httpboot
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/staged-hive/hatchery/dhcp/bootfile"
+	"github.com/staged-hive/hatchery/inventory"
+)
+
+// download is one file on its way out.
+type download struct {
+	name    string
+	size    int64
+	modTime time.Time
+	etag    string
+	body    io.ReadSeeker
+}
+
+// bootFile answers GET and HEAD /ipxe/NAME.
+func (s *Server) bootFile(c echo.Context) error {
+	name := c.Param("name")
+	if name == bootfile.AutoexecIPXE {
+		return s.autoexec(c)
+	}
+	if !bootfile.Known(name) || s.cfg.Files == nil {
+		return echo.NewHTTPError(http.StatusNotFound, "no such boot file")
+	}
+	f, err := s.cfg.Files.Open(bootfile.OnDisk(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		s.warnf("boot file missing", "err", fmt.Errorf("%s is not in the directory of --ipxe: put Debian trixie's iPXE files there", bootfile.OnDisk(name)))
+		return echo.NewHTTPError(http.StatusNotFound, name+" is missing on the appliance: its media page says how to get it")
+	}
+	if err != nil {
+		return fmt.Errorf("boot file %s: %w", name, err)
+	}
+	defer func() { _ = f.Close() }()
+	st, err := f.Stat()
+	body, ok := f.(io.ReadSeeker)
+	if err != nil || !ok {
+		return fmt.Errorf("boot file %s: cannot be read: %w", name, err)
+	}
+	etag := fmt.Sprintf(`"%x-%x"`, st.Size(), st.ModTime().UnixNano())
+	s.serve(c, download{name, st.Size(), st.ModTime(), etag, body})
+	return nil
+}
+
+// stage0File answers GET and HEAD /stage0/ARCH/FILE; ?v=DIGEST asks for one version, which a
+// machine in the middle of a boot goes on with when another one was put in meanwhile.
+func (s *Server) stage0File(c echo.Context) error {
+	arch, name, v := c.Param("arch"), c.Param("file"), c.QueryParam("v")
+	im, err := s.cfg.Stage0.Image(arch)
+	if v != "" && (err != nil || im.Digest != v) {
+		im, err = s.cfg.Stage0.ByDigest(arch, v)
+	}
+	if err != nil {
+		return echo.NewHTTPError(http.StatusNotFound, err.Error())
+	}
+	file, ok := im.Files[name]
+	if !ok {
+		return echo.NewHTTPError(http.StatusNotFound, "no such file in the stage-0 image")
+	}
+	f, err := file.Open()
+	if err != nil {
+		s.cfg.Log.Error("stage-0 file", "arch", arch, "err", err)
+		return echo.NewHTTPError(http.StatusServiceUnavailable, err.Error())
+	}
+	defer func() { _ = f.Close() }()
+	s.serve(c, download{name, file.Size, file.ModTime, `"` + file.SHA256 + `"`, f})
+	return nil
+}
+
+// serve streams a file (Range, ETag, HEAD by net/http) and notes it in the diary once it is complete.
+func (s *Server) serve(c echo.Context, d download) {
+	start := s.cfg.Now()
+	h := c.Response().Header()
+	h.Set("Content-Type", "application/octet-stream")
+	h.Set("ETag", d.etag)
+	// echo's Response would copy through a buffer; net/http's own writer uses sendfile.
+	w := &fileWriter{ResponseWriter: c.Response().Writer, control: http.NewResponseController(c.Response().Writer)}
+	c.Response().Committed = true
+	http.ServeContent(w, c.Request(), d.name, d.modTime, d.body)
+	if c.Request().Method == http.MethodHead || w.sent == 0 {
+		return
+	}
+	from, _ := endpoints(c.Request())
+	took := s.cfg.Now().Sub(start)
+	if !complete(h, d.size, w.sent) {
+		s.cfg.Log.Debug("download ended early", "ip", from, "file", d.name, "bytes", w.sent, "dur", took)
+		return
+	}
+	s.noteFile(c.Request(), d, w.sent, took)
+}
+
+// complete reports whether the answer with these headers took the file to its end.
+func complete(h http.Header, size, sent int64) bool {
+	r := h.Get("Content-Range")
+	if r == "" {
+		return sent == size
+	}
+	var first, last int64
+	_, err := fmt.Sscanf(r, "bytes %d-%d/", &first, &last)
+	return err == nil && last == size-1 && sent == last-first+1
+}
+
+func (s *Server) noteFile(r *http.Request, d download, sent int64, took time.Duration) {
+	from, _ := endpoints(r)
+	var mac inventory.MAC
+	var known bool
+	err := s.cfg.Store.View(func(tx *inventory.Tx) error { _, err := tx.HostByIP(from); return err })
+	if errors.Is(err, inventory.ErrNotFound) {
+		if mac, known = s.cfg.Neighbor(from); !known {
+			return
+		}
+	}
+	err = s.cfg.Store.Update(func(tx *inventory.Tx) error {
+		h, err := tx.HostByIP(from)
+		if errors.Is(err, inventory.ErrNotFound) && known {
+			h, err = tx.HostByMAC(mac)
+		}
+		if errors.Is(err, inventory.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return tx.Note(inventory.Entry{Time: s.cfg.Now(), HostID: h.ID, Kind: "http.file", By: byAgent(r), From: from, Bytes: sent, Duration: took,
+			Text: fmt.Sprintf("Loaded %s by HTTP: %s in %.1f s.", d.name, mb(sent), took.Seconds())})
+	})
+	if err != nil {
+		s.cfg.Log.Error("noting a download", "ip", from, "err", err)
+	}
+}
+
+// Downloads go out in pieces, each with a deadline of its own: a machine on a slow link
+// takes as long as it needs, one that stopped reading is let go.
+const (
+	pieceBytes = 4 << 20
+	pieceTime  = 2 * time.Minute
+)
+
+// fileWriter counts what goes out and keeps ReadFrom, and with it sendfile(2).
+type fileWriter struct {
+	http.ResponseWriter
+	control *http.ResponseController
+	sent    int64
+}
+
+// Write implements io.Writer.
+func (w *fileWriter) Write(p []byte) (int, error) {
+	_ = w.control.SetWriteDeadline(time.Now().Add(pieceTime))
+	n, err := w.ResponseWriter.Write(p)
+	w.sent += int64(n)
+	return n, err
+}
+
+// ReadFrom implements io.ReaderFrom; net/http passes an io.LimitedReader over the file.
+func (w *fileWriter) ReadFrom(r io.Reader) (int64, error) {
+	rf, ok := w.ResponseWriter.(io.ReaderFrom)
+	if !ok {
+		return io.Copy(struct{ io.Writer }{w}, r)
+	}
+	src, limited := r.(*io.LimitedReader)
+	if !limited {
+		src = &io.LimitedReader{R: r, N: 1<<63 - 1}
+	}
+	var total int64
+	for src.N > 0 {
+		_ = w.control.SetWriteDeadline(time.Now().Add(pieceTime))
+		piece := io.LimitedReader{R: src.R, N: min(src.N, pieceBytes)}
+		n, err := rf.ReadFrom(&piece)
+		total, w.sent, src.N = total+n, w.sent+n, src.N-n
+		if err != nil || piece.N > 0 { // failed, or the source ended
+			return total, err
+		}
+	}
+	return total, nil
+}
