@@ -102,6 +102,8 @@ type Host struct {
 
 	// Pins binds slots to disks by id, by a person's wish.
 	Pins map[string]string `json:"pins,omitempty"`
+	// Bound says which disk filled a slot at the last install that wrote: slot → disk id. Recorded with OwnedDisks.
+	Bound map[string]string `json:"bound,omitempty"`
 	// OwnedDisks says what this appliance put on a disk: disk id → class ("ephemeral", "persistent").
 	// Recorded before the first write.
 	OwnedDisks map[string]string `json:"owned_disks,omitempty"`

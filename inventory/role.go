@@ -73,14 +73,14 @@ func (m Match) Matches(h *Host) bool {
 	if m == (Match{}) || f == nil {
 		return false
 	}
-	if !glob(m.Vendor, f.Vendor) || !glob(m.Product, f.Product) || !glob(m.Serial, f.Serial) ||
-		!glob(m.Arch, f.Arch) || f.MemoryBytes < m.MinMemoryBytes || len(f.Disks) < m.MinDisks {
+	if !Glob(m.Vendor, f.Vendor) || !Glob(m.Product, f.Product) || !Glob(m.Serial, f.Serial) ||
+		!Glob(m.Arch, f.Arch) || f.MemoryBytes < m.MinMemoryBytes || len(f.Disks) < m.MinDisks {
 		return false
 	}
 	if m.MAC != "" {
 		hit := false
 		for _, mac := range h.MACs {
-			hit = hit || glob(m.MAC, mac.String())
+			hit = hit || Glob(m.MAC, mac.String())
 		}
 		if !hit {
 			return false
@@ -102,11 +102,14 @@ func (d *Disk) TypeIs(want string) bool {
 	return want == "" || d.Type == want || d.Type == "virtual"
 }
 
-func glob(pattern, s string) bool {
+// Glob reports whether s matches a pattern of a role or rule (path.Match; case is ignored and '/' is
+// an ordinary character). "" matches everything, a malformed pattern nothing.
+func Glob(pattern, s string) bool {
 	if pattern == "" {
 		return true
 	}
-	ok, err := path.Match(strings.ToLower(pattern), strings.ToLower(strings.ReplaceAll(s, "/", "_")))
+	plain := func(s string) string { return strings.ToLower(strings.ReplaceAll(s, "/", "_")) }
+	ok, err := path.Match(plain(pattern), plain(s))
 	return err == nil && ok
 }
 
