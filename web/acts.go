@@ -1,0 +1,224 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/staged-hive/hatchery/inventory"
+)
+
+// errNotHere says that this appliance was not given the part that could do it.
+var errNotHere = errors.New("not possible on this appliance")
+
+// rescueFor is how long a host may take to come back for the stage-0 that somebody asked for.
+const rescueFor = time.Hour
+
+// act is something a person does to a host, with the sentence for its diary.
+type act struct {
+	say string // "Approved by %s."
+	do  func(tx *inventory.Tx, h inventory.Host, by string, now time.Time) (inventory.Host, error)
+}
+
+// acts are those that are nothing but a change of the inventory. They need no more than the host.
+func acts() map[string]act {
+	return map[string]act{
+		"approve": {"Approved by %s.", func(tx *inventory.Tx, h inventory.Host, _ string, now time.Time) (inventory.Host, error) {
+			return inventory.Approve(tx, h.ID, now)
+		}},
+		"cancel": {"Its job was cancelled by %s.", func(tx *inventory.Tx, h inventory.Host, _ string, now time.Time) (inventory.Host, error) {
+			return inventory.Cancel(tx, h.ID, now)
+		}},
+		"retry": {"Another try was asked for by %s.", func(tx *inventory.Tx, h inventory.Host, by string, now time.Time) (inventory.Host, error) {
+			h, _, err := inventory.Retry(tx, h.ID, by, now)
+			return h, err
+		}},
+		"rescue": {"Stage-0 at its next netboot, once, was asked for by %s. Nothing is written.", func(tx *inventory.Tx, h inventory.Host, _ string, now time.Time) (inventory.Host, error) {
+			return inventory.Rescue(tx, h.ID, now.Add(rescueFor))
+		}},
+		"ignore": {"Ignored by %s: its netboot is met with silence.", func(tx *inventory.Tx, h inventory.Host, _ string, _ time.Time) (inventory.Host, error) {
+			return inventory.Apply(tx, h.ID, inventory.IgnoreAsked{})
+		}},
+		"unignore": {"No longer ignored, by %s.", func(tx *inventory.Tx, h inventory.Host, _ string, _ time.Time) (inventory.Host, error) {
+			return inventory.Apply(tx, h.ID, inventory.UnignoreAsked{})
+		}},
+	}
+}
+
+// change finds the host that ref means and changes it in one transaction, which also notes what
+// sentence fn returns, in the host's diary and in the appliance's activity.
+func (s *Server) change(ctx context.Context, ref string, fn func(tx *inventory.Tx, h inventory.Host, now time.Time) (inventory.Host, string, error)) (inventory.Host, error) {
+	var out inventory.Host
+	now := s.cfg.Now()
+	err := s.cfg.Store.Update(func(tx *inventory.Tx) error {
+		h, err := tx.FindHost(ref)
+		if err != nil {
+			return err
+		}
+		var text string
+		if out, text, err = fn(tx, h, now); err != nil || text == "" {
+			return err
+		}
+		return note(tx, ctx, &out, text, now)
+	})
+	return out, err
+}
+
+// note writes a sentence into a host's diary and, with the host's name, into the appliance's activity.
+func note(tx *inventory.Tx, ctx context.Context, h *inventory.Host, text string, now time.Time) error {
+	w := caller(ctx)
+	e := inventory.Entry{Time: now, HostID: h.ID, Kind: "admin", Text: text, By: w.By, From: w.From}
+	if err := tx.Note(e); err != nil {
+		return err
+	}
+	e.HostID, e.Text = "", h.Label()+": "+text
+	return tx.Note(e)
+}
+
+// doAct carries out one of acts.
+func (s *Server) doAct(ctx context.Context, ref, name string) (inventory.Host, error) {
+	a, ok := acts()[name]
+	if !ok {
+		return inventory.Host{}, fmt.Errorf("act %q is %w", clip(name, 40), inventory.ErrNotFound)
+	}
+	return s.change(ctx, ref, func(tx *inventory.Tx, h inventory.Host, now time.Time) (inventory.Host, string, error) {
+		by := caller(ctx).By
+		h, err := a.do(tx, h, by, now)
+		return h, fmt.Sprintf(a.say, by), err
+	})
+}
+
+// assign names a host and gives it a role. A MAC that was never seen is announced first.
+func (s *Server) assign(ctx context.Context, ref string, a inventory.Assignment, match func(h *inventory.Host) error) (inventory.Host, error) {
+	var out inventory.Host
+	now := s.cfg.Now()
+	err := s.cfg.Store.Update(func(tx *inventory.Tx) error {
+		h, err := tx.FindHost(ref)
+		if mac, perr := inventory.ParseMAC(ref); errors.Is(err, inventory.ErrNotFound) && perr == nil {
+			if h, err = inventory.Expect(tx, inventory.Announce{MAC: mac}, now); err == nil {
+				err = note(tx, ctx, &h, "Announced by "+caller(ctx).By+".", now)
+			}
+		}
+		if err != nil {
+			return err
+		}
+		if match != nil {
+			if err := match(&h); err != nil {
+				return err
+			}
+		}
+		var job *inventory.Job
+		if out, job, err = inventory.Assign(tx, h.ID, a, caller(ctx).By, false, now); err != nil {
+			return err
+		}
+		text := assignText(&h, &out, job)
+		if text == "" {
+			return nil
+		}
+		return note(tx, ctx, &out, text+" By "+caller(ctx).By+".", now)
+	})
+	return out, err
+}
+
+// assignText says what an assignment changed, "" when nothing.
+func assignText(old, h *inventory.Host, job *inventory.Job) string {
+	var text string
+	if old.Name != h.Name {
+		text += fmt.Sprintf("Named %q. ", h.Name)
+	}
+	if old.Role != h.Role && h.Role != "" {
+		text += fmt.Sprintf("Role %s assigned. ", h.Role)
+	} else if old.Role != h.Role {
+		text += "Role taken away. "
+	}
+	if old.KernelArgs != h.KernelArgs {
+		text += "Kernel arguments changed. "
+	}
+	if fmt.Sprint(old.Pins) != fmt.Sprint(h.Pins) {
+		text += "Pinned disks changed. "
+	}
+	if job != nil {
+		text += "An install job was made. "
+	}
+	if text == "" {
+		return ""
+	}
+	return text[:len(text)-1]
+}
+
+// expect announces a host.
+func (s *Server) expect(ctx context.Context, a inventory.Announce) (inventory.Host, error) {
+	var h inventory.Host
+	now := s.cfg.Now()
+	err := s.cfg.Store.Update(func(tx *inventory.Tx) (err error) {
+		if h, err = inventory.Expect(tx, a, now); err != nil {
+			return err
+		}
+		return note(tx, ctx, &h, "Announced by "+caller(ctx).By+".", now)
+	})
+	return h, err
+}
+
+// forget removes a host.
+func (s *Server) forget(ctx context.Context, ref string) error {
+	now := s.cfg.Now()
+	return s.cfg.Store.Update(func(tx *inventory.Tx) error {
+		h, err := tx.FindHost(ref)
+		if err != nil {
+			return err
+		}
+		if err := inventory.Forget(tx, h.ID, now); err != nil {
+			return err
+		}
+		w := caller(ctx)
+		return tx.Note(inventory.Entry{Time: now, Kind: "admin", Text: h.Label() + ": Forgotten by " + w.By + ".", By: w.By, From: w.From})
+	})
+}
+
+// wake sends the magic packet to all MACs of a host that it may listen on.
+func (s *Server) wake(ctx context.Context, ref string) (inventory.Host, error) {
+	h, err := s.host(ref)
+	if err != nil {
+		return h, err
+	}
+	if len(h.MACs) == 0 {
+		return h, fmt.Errorf("host %s has no known MAC to wake: %w", h.Label(), inventory.ErrBadEvent)
+	}
+	for _, m := range h.MACs {
+		if err := s.cfg.Wake(ctx, m); err != nil {
+			return h, err
+		}
+	}
+	return s.change(ctx, string(h.ID), func(_ *inventory.Tx, h inventory.Host, _ time.Time) (inventory.Host, string, error) {
+		return h, "A wake-up packet was sent for " + caller(ctx).By + ".", nil
+	})
+}
+
+// operate hands an act on the running machine to the one who can.
+func (s *Server) operate(ctx context.Context, ref string, op Operation) (inventory.Host, error) {
+	h, err := s.host(ref)
+	if err != nil {
+		return h, err
+	}
+	if s.cfg.Operator == nil {
+		return h, fmt.Errorf("%s: this appliance has nothing that reaches into running machines: %w", op.Act, errNotHere)
+	}
+	op.Host, op.By = h.ID, caller(ctx).By
+	if _, err := s.cfg.Operator.Operate(ctx, op); err != nil {
+		return h, err
+	}
+	say := map[string]string{ActReboot: "A reboot", ActPowerOff: "A power-off", ActDeploy: "A deploy", ActFormat: "Formatting of slot " + clip(op.Slot, 60)}[op.Act]
+	return s.change(ctx, string(h.ID), func(_ *inventory.Tx, h inventory.Host, _ time.Time) (inventory.Host, string, error) {
+		return h, say + " was asked for by " + op.By + ".", nil
+	})
+}
+
+// host reads the host that ref means.
+func (s *Server) host(ref string) (h inventory.Host, err error) {
+	err = s.cfg.Store.View(func(tx *inventory.Tx) error {
+		h, err = tx.FindHost(ref)
+		return err
+	})
+	return h, err
+}

@@ -1,0 +1,201 @@
+package web
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/staged-hive/hatchery/inventory"
+)
+
+// Job is a job as programs see it.
+type Job struct {
+	ID          inventory.JobID    `json:"id"`
+	HostID      inventory.HostID   `json:"host_id"`
+	Kind        inventory.JobKind  `json:"kind"`
+	State       inventory.JobState `json:"state"`
+	Role        string             `json:"role"`
+	By          string             `json:"by"`
+	Step        string             `json:"step"`
+	StepNo      int                `json:"step_no"`
+	StepOf      int                `json:"step_of"`
+	BlockedOn   string             `json:"blocked_on"`
+	Error       string             `json:"error"`
+	Hint        string             `json:"hint"`
+	PlanID      string             `json:"plan_id"`
+	Wrote       bool               `json:"wrote"`
+	CancelAsked bool               `json:"cancel_asked"`
+	Attempt     int                `json:"attempt"`
+	CreatedAt   time.Time          `json:"created_at"`
+	StartedAt   time.Time          `json:"started_at,omitzero"`
+	EndedAt     time.Time          `json:"ended_at,omitzero"`
+}
+
+func jobJSON(j *inventory.Job) Job {
+	return Job{ID: j.ID, HostID: j.HostID, Kind: j.Kind, State: j.State, Role: j.Role, By: j.By, Step: j.Step, StepNo: j.StepNo,
+		StepOf: j.StepOf, BlockedOn: j.BlockedOn, Error: j.Error, Hint: j.Hint, PlanID: j.PlanID, Wrote: j.Wrote,
+		CancelAsked: j.CancelAsked, Attempt: j.Attempt, CreatedAt: j.CreatedAt, StartedAt: j.StartedAt, EndedAt: j.EndedAt}
+}
+
+type rolesOut struct {
+	Body struct {
+		Items    []inventory.Role `json:"items"`
+		Next     string           `json:"next"`
+		Revision string           `json:"revision" doc:"commit of the hive that the roles are of"`
+		ReadAt   time.Time        `json:"read_at,omitzero"`
+		Error    string           `json:"error" doc:"why the newest revision could not be read; the roles are then the last good ones"`
+	}
+}
+
+// siteAPI registers what is not about one host.
+func (s *Server) siteAPI(a huma.API) {
+	op(a, http.MethodGet, "/roles", "list-roles", "List the hive's roles", s.listRoles)
+	op(a, http.MethodPost, "/roles/refresh", "refresh-roles", "Read the hive's roles again", func(ctx context.Context, in *none) (*rolesOut, error) {
+		if err := s.refreshRoles(ctx); err != nil {
+			return nil, err
+		}
+		return s.listRoles(ctx, in)
+	})
+	op(a, http.MethodGet, "/rules/preview", "preview-rules", "What the roles' autoInstall rules would do to every host", func(context.Context, *none) (*listOut[RuleHit], error) {
+		hits, err := s.rulesPreview()
+		return items(hits), err
+	})
+	op(a, http.MethodGet, "/jobs", "list-jobs", "List jobs", s.listJobs)
+	op(a, http.MethodGet, "/jobs/{id}", "get-job", "Read a job", s.getJob)
+	op(a, http.MethodGet, "/network", "get-network", "What DHCP does and why", func(context.Context, *none) (*struct{ Body NetworkStatus }, error) {
+		n := s.network()
+		n.Decisions = nil
+		return &struct{ Body NetworkStatus }{n}, nil
+	})
+	op(a, http.MethodGet, "/decisions", "list-decisions", "The last DHCP decisions with their reasons, oldest first", func(context.Context, *none) (*listOut[Decision], error) {
+		return items(s.network().Decisions), nil
+	})
+	op(a, http.MethodGet, "/media", "get-media", "Boot files and stage-0 images", func(context.Context, *none) (*struct{ Body MediaStatus }, error) {
+		return &struct{ Body MediaStatus }{s.media()}, nil
+	})
+	op(a, http.MethodGet, "/warnings", "list-warnings", "What keeps machines from booting or installing", func(context.Context, *none) (*listOut[Warning], error) {
+		return items(s.warnings()), nil
+	})
+	s.leaseAPI(a)
+}
+
+type macIn struct {
+	MAC string `path:"mac"`
+}
+
+type putReservationIn struct {
+	macIn
+	Body struct {
+		IP       string `json:"ip"`
+		Hostname string `json:"hostname,omitempty"`
+	}
+}
+
+type reservationOut struct{ Body Reservation }
+
+func (s *Server) leaseAPI(a huma.API) {
+	op(a, http.MethodGet, "/leases", "list-leases", "List DHCP leases", func(context.Context, *none) (*listOut[Lease], error) {
+		l, err := s.leases()
+		return items(l), err
+	})
+	op(a, http.MethodGet, "/reservations", "list-reservations", "List reserved addresses", func(context.Context, *none) (*listOut[Reservation], error) {
+		r, err := s.reservations()
+		return items(r), err
+	})
+	op(a, http.MethodGet, "/reservations/{mac}", "get-reservation", "Read a reserved address", func(_ context.Context, in *macIn) (*reservationOut, error) {
+		m, err := parseMAC(in.MAC)
+		if err != nil {
+			return nil, err
+		}
+		rs, err := s.reservations()
+		if err != nil {
+			return nil, err
+		}
+		i := slices.IndexFunc(rs, func(r Reservation) bool { return r.MAC == m })
+		if i < 0 {
+			return nil, fmt.Errorf("reservation of %s is %w", m, inventory.ErrNotFound)
+		}
+		return &reservationOut{rs[i]}, nil
+	})
+	op(a, http.MethodPut, "/reservations/{mac}", "put-reservation", "Reserve an address for a MAC", func(ctx context.Context, in *putReservationIn) (*reservationOut, error) {
+		r, err := parseReservation(in.MAC, in.Body.IP, in.Body.Hostname)
+		if err == nil {
+			err = s.reserve(ctx, r)
+		}
+		return &reservationOut{r}, err
+	})
+	op(a, http.MethodDelete, "/reservations/{mac}", "delete-reservation", "Give a reserved address up", func(ctx context.Context, in *macIn) (*none, error) {
+		m, err := parseMAC(in.MAC)
+		if err != nil {
+			return nil, err
+		}
+		return nil, s.reserve(ctx, Reservation{MAC: m})
+	})
+}
+
+func parseMAC(text string) (inventory.MAC, error) {
+	m, err := inventory.ParseMAC(strings.TrimSpace(text))
+	if err != nil {
+		return m, fmt.Errorf("%w: %w", err, inventory.ErrInvalid)
+	}
+	return m, nil
+}
+
+func parseReservation(mac, ip, hostname string) (Reservation, error) {
+	m, err := parseMAC(mac)
+	if err != nil {
+		return Reservation{}, err
+	}
+	a, err := netip.ParseAddr(strings.TrimSpace(ip))
+	if err != nil || !a.Is4() {
+		return Reservation{}, fmt.Errorf("address %q: want one IPv4 address like 192.168.1.20: %w", clip(ip, 40), inventory.ErrInvalid)
+	}
+	return Reservation{MAC: m, IP: a, Hostname: hostname}, inventory.CheckName(hostname)
+}
+
+func (s *Server) listRoles(context.Context, *none) (*rolesOut, error) {
+	h, err := s.hive()
+	if err != nil {
+		return nil, err
+	}
+	out := &rolesOut{}
+	out.Body.Items, out.Body.Revision, out.Body.ReadAt, out.Body.Error = sortedRoles(h), h.Revision, h.ReadAt, h.Error
+	return out, nil
+}
+
+type jobsIn struct {
+	State string `query:"state" enum:"open,queued,running,done,failed,cancelled" doc:"only jobs in that state; open = queued or running"`
+	Host  string `query:"host" doc:"only jobs of that host (id)" maxLength:"64"`
+}
+
+func (s *Server) listJobs(_ context.Context, in *jobsIn) (*listOut[Job], error) {
+	jobs, err := s.jobs(in.State == "open")
+	if err != nil {
+		return nil, err
+	}
+	out := items([]Job(nil))
+	for _, j := range jobs {
+		if (in.State == "" || in.State == "open" || string(j.State) == in.State) && (in.Host == "" || string(j.HostID) == in.Host) {
+			out.Body.Items = append(out.Body.Items, jobJSON(&j))
+		}
+	}
+	return out, nil
+}
+
+func (s *Server) getJob(_ context.Context, in *struct {
+	ID string `path:"id" maxLength:"64"`
+}) (*struct{ Body Job }, error) {
+	out := &struct{ Body Job }{}
+	err := s.cfg.Store.View(func(tx *inventory.Tx) error {
+		j, err := tx.Job(inventory.JobID(in.ID))
+		out.Body = jobJSON(&j)
+		return err
+	})
+	return out, err
+}

@@ -1,0 +1,197 @@
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humaecho"
+
+	"github.com/staged-hive/hatchery/inventory"
+)
+
+// streamAPI registers the event stream and the log.
+func (s *Server) streamAPI(a huma.API) {
+	text := func(types ...string) map[string]*huma.Response {
+		r := &huma.Response{Description: "a stream", Content: map[string]*huma.MediaType{}}
+		for _, t := range types {
+			r.Content[t] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}}
+		}
+		return map[string]*huma.Response{"200": r}
+	}
+	huma.Register(a, huma.Operation{OperationID: "events", Method: http.MethodGet, Path: "/events", Summary: "Follow all changes as server-sent events",
+		Description: "Events: host (a host), forgotten ({id}), job (a job), diary (an entry). Last-Event-ID resumes; the event resync says that too much was missed: read everything again.",
+		Responses:   text("text/event-stream")}, s.events)
+	huma.Register(a, huma.Operation{OperationID: "host-log", Method: http.MethodGet, Path: "/hosts/{id}/log", Summary: "Read or follow the log of a host's last job",
+		Description: "text/plain by default; application/x-ndjson and text/event-stream (follows) by Accept. follow=true keeps the answer open.",
+		Responses:   text("text/plain", "application/x-ndjson", "text/event-stream")}, s.logStream)
+}
+
+type eventsIn struct {
+	LastEventID string `header:"Last-Event-ID" maxLength:"64"`
+	Since       string `query:"since" doc:"as Last-Event-ID, for clients that cannot set headers" maxLength:"64"`
+}
+
+func (s *Server) events(_ context.Context, in *eventsIn) (*huma.StreamResponse, error) {
+	return &huma.StreamResponse{Body: func(hc huma.Context) {
+		ctx, out := hc.Context(), startSSE(humaecho.Unwrap(hc).Response())
+		if err := s.follow(ctx, out, first(in.LastEventID, in.Since)); err != nil && ctx.Err() == nil {
+			s.log.Debug("event stream ended", "err", err)
+		}
+	}}, nil
+}
+
+// follow sends every event after the one with the id `last` ("" = from now on).
+func (s *Server) follow(ctx context.Context, out *sse, last string) error {
+	seq, ok := s.feed.parse(last)
+	if !ok {
+		seq = s.feed.now()
+		name := "hello"
+		if last != "" {
+			name = "resync"
+		}
+		if err := out.send(name, s.feed.id(seq), []byte("{}")); err != nil {
+			return err
+		}
+	}
+	idle := time.NewTicker(ssePing)
+	defer idle.Stop()
+	for {
+		evs, missed, wake := s.feed.since(seq)
+		if missed {
+			seq = s.feed.now()
+			if err := out.send("resync", s.feed.id(seq), []byte("{}")); err != nil {
+				return err
+			}
+			continue
+		}
+		for _, ev := range evs {
+			if err := out.send(ev.name, s.feed.id(ev.seq), ev.data); err != nil {
+				return err
+			}
+			seq = ev.seq
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-wake:
+		case <-idle.C:
+			if err := out.ping(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+type logIn struct {
+	refIn
+	Accept      string `header:"Accept"`
+	LastEventID string `header:"Last-Event-ID" maxLength:"32"`
+	After       uint64 `query:"after" doc:"only lines after that id"`
+	Follow      bool   `query:"follow" doc:"keep the answer open and send new lines"`
+}
+
+func (s *Server) logStream(_ context.Context, in *logIn) (*huma.StreamResponse, error) {
+	h, err := s.host(in.ID)
+	if err != nil {
+		return nil, problem(err)
+	}
+	if s.cfg.Logs == nil {
+		return nil, problem(fmt.Errorf("log of host %s: this appliance installs nothing: %w", h.Label(), errNotHere))
+	}
+	if n, err := strconv.ParseUint(in.LastEventID, 10, 64); err == nil {
+		in.After = n
+	}
+	return &huma.StreamResponse{Body: func(hc huma.Context) {
+		w := humaecho.Unwrap(hc).Response()
+		if err := s.sendLog(hc.Context(), w, h.ID, in); err != nil && hc.Context().Err() == nil {
+			s.log.Debug("log stream ended", "host", h.ID, "err", err)
+		}
+	}}, nil
+}
+
+func (s *Server) sendLog(ctx context.Context, w http.ResponseWriter, id inventory.HostID, in *logIn) error {
+	if strings.Contains(in.Accept, "text/event-stream") {
+		return s.followLog(ctx, startSSE(w), id, in.After)
+	}
+	write := func(l LogLine) error {
+		_, err := fmt.Fprintf(w, "%s %s\n", l.Time.UTC().Format(time.RFC3339), l.Text)
+		return err
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if strings.Contains(in.Accept, "ndjson") {
+		w.Header().Set("Content-Type", "application/x-ndjson")
+		enc := json.NewEncoder(w)
+		write = func(l LogLine) error { return enc.Encode(l) }
+	}
+	w.WriteHeader(http.StatusOK)
+	if !in.Follow {
+		lines, err := s.cfg.Logs.Tail(id, maxLogLines)
+		for _, l := range lines {
+			if l.ID > in.After && err == nil {
+				err = write(l)
+			}
+		}
+		return err
+	}
+	rc := http.NewResponseController(w)
+	return s.cfg.Logs.Follow(ctx, id, in.After, func(l LogLine) error {
+		if err := rc.SetWriteDeadline(time.Now().Add(sseWrite)); err != nil {
+			return err
+		}
+		if err := write(l); err != nil {
+			return err
+		}
+		return rc.Flush()
+	})
+}
+
+// maxLogLines bounds one answer that does not follow.
+const maxLogLines = 10_000
+
+// followLog sends a host's log lines as events; the data is the line as JSON.
+func (s *Server) followLog(ctx context.Context, out *sse, id inventory.HostID, after uint64) error {
+	if err := out.ping(); err != nil {
+		return err
+	}
+	lines := make(chan LogLine)
+	done := make(chan error, 1)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		done <- s.cfg.Logs.Follow(ctx, id, after, func(l LogLine) error {
+			select {
+			case lines <- l:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+	}()
+	idle := time.NewTicker(ssePing)
+	defer idle.Stop()
+	for {
+		var err error
+		select {
+		case l := <-lines:
+			var b []byte
+			if b, err = json.Marshal(l); err == nil {
+				err = out.send("line", strconv.FormatUint(l.ID, 10), b)
+			}
+		case <-idle.C:
+			err = out.ping()
+		case err := <-done:
+			return err
+		}
+		if err != nil {
+			cancel()
+			<-done
+			return err
+		}
+	}
+}

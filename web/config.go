@@ -1,0 +1,256 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/staged-hive/hatchery/inventory"
+)
+
+// Config is what a [Server] needs. Store and Dir are required; a nil collaborator
+// means that its part of the page says that it is not there.
+type Config struct {
+	// Addr is where the pages are served, ":8443" when empty. Listener, when set, is used instead (and closed by Run).
+	Addr     string
+	Listener net.Listener
+	// Dir is the data directory: admin-token, tls/ and hatchery.sock live in it.
+	Dir string
+	// TLS is "auto" or "" (a certificate of our own in Dir/tls), "off", or "CERT,KEY" (two PEM files).
+	TLS string
+	// Names are further names that people reach the appliance by; addresses, localhost and the host's own name always work.
+	Names []string
+	// Version is shown on the settings page and in the OpenAPI document.
+	Version string
+
+	Store    inventory.Store
+	Network  Network  // DHCP's status
+	Leases   Leases   // leases and reservations
+	Media    Media    // boot files and stage-0 images
+	Logs     Logs     // installer logs
+	Operator Operator // acts that reach into a running machine
+	Hive     Hive     // the flake with the roles
+	// Wake sends a magic packet; nil = broadcast on every interface.
+	Wake func(ctx context.Context, mac inventory.MAC) error
+	// Backup writes a consistent copy of the database; nil = no download.
+	Backup func(w io.Writer) error
+	// SelfCheck finds what keeps machines from booting, for people to read; nil = nothing.
+	SelfCheck func() []Warning
+	// AgentHandler answers /agent/v1/ (ISO boots reach the appliance here); nil = 404.
+	AgentHandler http.Handler
+	// Metrics is shown at /metrics; nil = 404.
+	Metrics prometheus.Gatherer
+
+	Log *slog.Logger     // nil = discard
+	Now func() time.Time // nil = time.Now
+}
+
+// Warning is something that keeps machines from booting or installing, and what to do about it.
+type Warning struct {
+	Text string `json:"text"` // what is wrong, one sentence
+	Hint string `json:"hint"` // what to do next
+}
+
+// Network tells what the DHCP side is doing. Safe for concurrent use.
+type Network interface {
+	Network() NetworkStatus
+}
+
+// NetworkStatus is what the network page shows.
+type NetworkStatus struct {
+	Mode         string         `json:"mode"` // "proxy", "server", "off", "probing"
+	Why          string         `json:"why"`  // the reason for the mode, one sentence
+	Range        string         `json:"range,omitempty"`
+	Interfaces   []NetInterface `json:"interfaces"`
+	OtherServers []DHCPServer   `json:"other_servers"`
+	// Requests counts the DHCP packets heard since the start, LastRequest is when and LastMAC who.
+	Requests    uint64        `json:"requests"`
+	LastRequest time.Time     `json:"last_request,omitzero"`
+	LastMAC     inventory.MAC `json:"last_mac,omitzero"`
+	// Decisions are the last ones with their reasons, oldest first.
+	Decisions []Decision `json:"decisions,omitempty"`
+}
+
+// NetInterface is one interface that netboot requests are answered on.
+type NetInterface struct {
+	Name  string         `json:"name"`
+	Addrs []netip.Prefix `json:"addrs"`
+}
+
+// DHCPServer is another DHCP server that was heard.
+type DHCPServer struct {
+	IP       netip.Addr `json:"ip"`
+	LastSeen time.Time  `json:"last_seen"`
+}
+
+// Decision is one answer, or silence, and why.
+type Decision struct {
+	Time   time.Time     `json:"time"`
+	MAC    inventory.MAC `json:"mac"`
+	Iface  string        `json:"iface,omitempty"`
+	Asked  string        `json:"asked"`  // "DISCOVER by firmware (UEFI x64)"
+	Answer string        `json:"answer"` // "OFFER 10.0.0.12, snponly.efi", "silence"
+	Reason string        `json:"reason"`
+}
+
+// Leases reads the leases and keeps the reservations. Safe for concurrent use.
+type Leases interface {
+	Leases() ([]Lease, error)
+	Reservations() ([]Reservation, error)
+	// SetReservation stores r, or removes the one of r.MAC when r.IP is not valid.
+	SetReservation(ctx context.Context, r Reservation) error
+}
+
+// Lease is an address that a client has for a time.
+type Lease struct {
+	IP       netip.Addr    `json:"ip"`
+	MAC      inventory.MAC `json:"mac"`
+	Hostname string        `json:"hostname,omitempty"` // as the client says; untrusted
+	Expires  time.Time     `json:"expires"`
+}
+
+// Reservation is a fixed address for a MAC.
+type Reservation struct {
+	MAC      inventory.MAC `json:"mac"`
+	IP       netip.Addr    `json:"ip"`
+	Hostname string        `json:"hostname,omitempty"`
+}
+
+// Media tells which boot files and stage-0 images there are. Safe for concurrent use.
+type Media interface {
+	Media() MediaStatus
+}
+
+// MediaStatus is what the boot media page shows.
+type MediaStatus struct {
+	IPXE    []BootFile `json:"ipxe"`
+	Stage0  []Image    `json:"stage0"`
+	IPXEDir string     `json:"ipxe_dir,omitempty"`
+	// Stage0Dir is where images are looked for.
+	Stage0Dir string `json:"stage0_dir,omitempty"`
+}
+
+// BootFile is one iPXE binary.
+type BootFile struct {
+	Name   string `json:"name"`
+	For    string `json:"for"` // "BIOS", "UEFI x64", "UEFI arm64"
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256,omitempty"`
+	Error  string `json:"error,omitempty"` // why it cannot be served; "" = it can
+}
+
+// Image is one stage-0 image.
+type Image struct {
+	Arch    string    `json:"arch"`
+	Version string    `json:"version"`
+	Size    int64     `json:"size"`
+	Built   time.Time `json:"built,omitzero"`
+	SHA256  string    `json:"sha256,omitempty"`
+	ISO     bool      `json:"iso"`             // a USB image is beside it
+	Error   string    `json:"error,omitempty"` // why it cannot be served; "" = it can
+}
+
+// Hive tells where the roles come from and reads them again. Safe for concurrent use.
+type Hive interface {
+	// Location is the folder or URL of the flake.
+	Location() string
+	// Refresh reads the roles again and stores what it read.
+	Refresh(ctx context.Context) error
+}
+
+// Logs are the installer's lines of each host's last job. Safe for concurrent use.
+type Logs interface {
+	// Tail is the last n lines, oldest first.
+	Tail(host inventory.HostID, n int) ([]LogLine, error)
+	// Follow calls fn with every line after the id `after` (0 = all that is kept), then with new
+	// ones as they come, until ctx ends or fn fails. A reader that falls behind misses lines: ids then jump.
+	Follow(ctx context.Context, host inventory.HostID, after uint64, fn func(LogLine) error) error
+}
+
+// LogLine is one line of an installer's log.
+type LogLine struct {
+	ID    uint64    `json:"id"` // rising within one host
+	Time  time.Time `json:"time"`
+	Step  string    `json:"step,omitempty"`
+	Level string    `json:"level,omitempty"` // "", "warn", "error"
+	Text  string    `json:"text"`            // untrusted
+}
+
+// Operator carries out what needs a connection to the machine. Safe for concurrent use.
+type Operator interface {
+	// Operate starts the operation; the job is "" where none is made. ErrBadEvent, ErrInvalid, ErrNotFound of inventory.
+	Operate(ctx context.Context, op Operation) (inventory.JobID, error)
+}
+
+// The acts of an [Operation].
+const (
+	ActReboot   = "reboot"
+	ActPowerOff = "poweroff"
+	ActDeploy   = "deploy"
+	ActFormat   = "format"
+)
+
+// Operation is one act on a running machine.
+type Operation struct {
+	Host   inventory.HostID
+	Act    string // ActReboot, …
+	By     string
+	PlanID string // of ActFormat, like Slot and Confirm (the serial typed by a person)
+	Slot   string
+	// Confirm is the serial of the disk in Slot.
+	Confirm string
+}
+
+// tlsFiles splits Config.TLS; both are "" for auto and off.
+func (c *Config) tlsFiles() (cert, key string, err error) {
+	switch c.TLS {
+	case "", "auto", "off":
+		return "", "", nil
+	}
+	cert, key, ok := strings.Cut(c.TLS, ",")
+	if !ok || cert == "" || key == "" {
+		return "", "", fmt.Errorf("web TLS %q: want auto, off, or CERT,KEY (two PEM files)", c.TLS)
+	}
+	return cert, key, nil
+}
+
+func (c *Config) check() error {
+	if c.Store == nil {
+		return errors.New("web: no store")
+	}
+	if c.Dir == "" {
+		return errors.New("web: no data directory")
+	}
+	if _, _, err := c.tlsFiles(); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+		return fmt.Errorf("web: data directory: %w", err)
+	}
+	if c.Addr == "" {
+		c.Addr = ":8443"
+	}
+	if c.Version == "" {
+		c.Version = "dev"
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Wake == nil {
+		c.Wake = BroadcastWake
+	}
+	return nil
+}

@@ -1,0 +1,146 @@
+package web
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/staged-hive/hatchery/inventory"
+)
+
+// feedKeep is how many events a reader may be behind before it must read everything again.
+const feedKeep = 2048
+
+// event is one change, as the event stream of programs sends it; pages read which host it is about.
+type event struct {
+	seq  uint64
+	name string // "host", "forgotten", "job", "diary"
+	host inventory.HostID
+	data []byte // JSON
+}
+
+// feed turns the store's changes into events and keeps the last of them for those who reconnect.
+// Its ids mean something only to this run of the appliance; after a restart readers are told to read again.
+type feed struct {
+	s       *Server
+	epoch   string
+	changes <-chan inventory.Change
+
+	mu   sync.Mutex
+	ring []event // rising seq
+	last uint64
+	wake chan struct{} // closed and replaced at every publish
+}
+
+func newFeed(s *Server) *feed {
+	return &feed{s: s, epoch: strings.ToLower(rand.Text()[:8]), wake: make(chan struct{})}
+}
+
+// watch begins to listen to the store; changes from here on are not missed.
+func (f *feed) watch(ctx context.Context) { f.changes = f.s.cfg.Store.Watch(ctx) }
+
+// run publishes the store's changes until ctx ends.
+func (f *feed) run(ctx context.Context) error {
+	for c := range f.changes {
+		if c.Lost > 0 {
+			f.forget()
+		}
+		ev, err := f.event(c)
+		if errors.Is(err, inventory.ErrNotFound) {
+			continue // forgotten meanwhile: its own change says so
+		}
+		if err != nil {
+			return fmt.Errorf("event stream: %w", err)
+		}
+		f.publish(ev)
+	}
+	return nil
+}
+
+func (f *feed) event(c inventory.Change) (ev event, err error) {
+	ev = event{host: c.Host}
+	var v any
+	err = f.s.cfg.Store.View(func(tx *inventory.Tx) error {
+		switch c.Kind {
+		case inventory.HostChanged:
+			h, err := tx.Host(c.Host)
+			ev.name, v = "host", hostJSON(&h, f.s.cfg.Now())
+			return err
+		case inventory.JobChanged:
+			j, err := tx.Job(c.Job)
+			ev.name, v = "job", jobJSON(&j)
+			return err
+		case inventory.DiaryGrew:
+			ev.name, v = "diary", c.Entry
+		default:
+			ev.name, v = "forgotten", map[string]inventory.HostID{"id": c.Host}
+		}
+		return nil
+	})
+	if err != nil {
+		return ev, err
+	}
+	ev.data, err = json.Marshal(v)
+	return ev, err
+}
+
+func (f *feed) publish(ev event) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.last++
+	ev.seq = f.last
+	if len(f.ring) >= feedKeep {
+		f.ring = append(f.ring[:0], f.ring[feedKeep/2:]...)
+	}
+	f.ring = append(f.ring, ev)
+	close(f.wake)
+	f.wake = make(chan struct{})
+}
+
+// forget drops what is kept, so that every reader is told that it missed something.
+func (f *feed) forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.last++
+	f.ring = nil
+}
+
+// since are the events after seq. missed says that some are no longer kept: read everything again.
+// wake is closed when there are more.
+func (f *feed) since(seq uint64) (evs []event, missed bool, wake <-chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	oldest := f.last + 1
+	if len(f.ring) > 0 {
+		oldest = f.ring[0].seq
+	}
+	if seq > f.last || seq+1 < oldest {
+		return nil, true, f.wake
+	}
+	return append(evs, f.ring[seq+1-oldest:]...), false, f.wake
+}
+
+// now is the id of the last event: what is read from the store after asking holds at least all up to it.
+func (f *feed) now() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.last
+}
+
+// id is the text form of an event's id.
+func (f *feed) id(seq uint64) string { return f.epoch + "-" + strconv.FormatUint(seq, 10) }
+
+// parse reads an id; ok is false for one of another run.
+func (f *feed) parse(id string) (seq uint64, ok bool) {
+	epoch, n, found := strings.Cut(id, "-")
+	if !found || epoch != f.epoch {
+		return 0, false
+	}
+	seq, err := strconv.ParseUint(n, 10, 64)
+	return seq, err == nil
+}

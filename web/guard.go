@@ -1,0 +1,144 @@
+package web
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"golang.org/x/time/rate"
+)
+
+// policy is the Content-Security-Policy of every page: nothing but our own files, no inline script or style.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+// maxBody bounds what a person or program may send.
+const maxBody = 1 << 20
+
+// ours reports whether a Host header means this appliance: any literal address, or one of its names.
+// A rebound DNS name of a stranger is neither (seen: it passes every origin check).
+func (s *Server) ours(host string) bool {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	host = strings.TrimSuffix(strings.ToLower(strings.Trim(host, "[]")), ".")
+	if _, err := netip.ParseAddr(host); err == nil {
+		return true
+	}
+	return slices.Contains(s.names, host)
+}
+
+// guard is the outermost middleware: security headers, the Host allow-list, the size of bodies, cross-origin posts.
+func (s *Server) guard(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		r, h := c.Request(), c.Response().Header()
+		h.Set("Content-Security-Policy", policy)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "same-origin")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		if isLocal(r.Context()) || strings.HasPrefix(r.URL.Path, "/agent/v1/") {
+			return next(c) // no browser speaks there
+		}
+		if !s.ours(r.Host) {
+			return echo.NewHTTPError(http.StatusMisdirectedRequest, "This appliance is not called "+clip(r.Host, 80)+
+				". Use its address, or add the name to its configuration (web names).")
+		}
+		if err := s.origin.Check(r); err != nil {
+			return echo.NewHTTPError(http.StatusForbidden, "This request came from another site and was refused. Open the page on the appliance itself and try again.")
+		}
+		r.Body = http.MaxBytesReader(c.Response(), r.Body, maxBody)
+		return next(c)
+	}
+}
+
+// who says who makes a request, for the diary.
+type who struct {
+	By   string // "admin", "admin (socket)"
+	From netip.Addr
+}
+
+type whoKey struct{}
+
+func caller(ctx context.Context) who {
+	w, _ := ctx.Value(whoKey{}).(who)
+	return w
+}
+
+// identify finds out who makes the request; ok is false when nobody we know does.
+func (s *Server) identify(c echo.Context) (w who, ok bool) {
+	r := c.Request()
+	if ap, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		w.From = ap.Addr().Unmap()
+	}
+	if isLocal(r.Context()) {
+		w.By = "admin (socket)"
+		return w, true
+	}
+	w.By = "admin"
+	if t, found := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); found {
+		return w, s.token.is(strings.TrimSpace(t))
+	}
+	return w, s.sessions.GetString(r.Context(), sessionMark) == s.token.mark()
+}
+
+// admit lets only those in who are known; others are sent to the login, or told what is missing.
+func (s *Server) admit(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		r := c.Request()
+		w, ok := s.identify(c)
+		if ok {
+			c.SetRequest(r.WithContext(context.WithValue(r.Context(), whoKey{}, w)))
+			return next(c)
+		}
+		if strings.HasPrefix(r.URL.Path, "/api/") {
+			if !s.attempts.allow(w.From, s.cfg.Now()) {
+				return echo.NewHTTPError(http.StatusTooManyRequests, "Too many requests without a valid token from this address. Wait a minute.")
+			}
+			c.Response().Header().Set("WWW-Authenticate", `Bearer realm="hatchery"`)
+			return echo.NewHTTPError(http.StatusUnauthorized, "This needs the header Authorization: Bearer TOKEN. The first token is in the file admin-token of the appliance's data directory.")
+		}
+		if r.URL.Path == "/live" || strings.HasSuffix(r.URL.Path, "/log/stream") {
+			return c.NoContent(http.StatusNoContent) // tells an EventSource to stop trying
+		}
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			return c.Redirect(http.StatusSeeOther, "/login")
+		}
+		to := "/login"
+		if r.URL.Path != "/" {
+			to += "?to=" + queryEscape(r.URL.RequestURI())
+		}
+		return c.Redirect(http.StatusSeeOther, to)
+	}
+}
+
+// attempts limits failed logins per address: five at once, then one every six seconds.
+type attempts struct {
+	mu sync.Mutex
+	by map[netip.Addr]*rate.Limiter
+}
+
+func newAttempts() *attempts { return &attempts{by: map[netip.Addr]*rate.Limiter{}} }
+
+// maxAddrs bounds the limiters kept; all are dropped then, which gives a few attempts more.
+const maxAddrs = 4096
+
+func (a *attempts) allow(from netip.Addr, now time.Time) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	l := a.by[from]
+	if l == nil {
+		if len(a.by) >= maxAddrs {
+			clear(a.by)
+		}
+		l = rate.NewLimiter(rate.Every(6*time.Second), 5)
+		a.by[from] = l
+	}
+	return l.AllowN(now, 1)
+}

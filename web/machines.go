@@ -1,0 +1,233 @@
+package web
+
+import (
+	"cmp"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/staged-hive/hatchery/inventory"
+)
+
+// maxRows is how many machines one page shows.
+const maxRows = 1000
+
+// row is one machine in the table.
+type row struct {
+	ID, Ref     string // Ref is what its page is called by: the MAC with hyphens, else the id
+	Name, MAC   string
+	Hardware    string // "4 cores · 8 GiB"
+	Disks       string
+	Role        string
+	State       inventory.State
+	Look        look
+	Below       string
+	Step, Steps int // progress, 0 of 0 = none
+	Last        when
+	Online      bool
+	Pick        bool // may be given a role with others
+	urgency     int
+}
+
+func refOf(h *inventory.Host) string {
+	if h.MAC.IsZero() {
+		return string(h.ID)
+	}
+	return h.MAC.Hyphens()
+}
+
+func rowOf(h *inventory.Host, now time.Time) row {
+	r := row{ID: string(h.ID), Ref: refOf(h), Name: h.Name, MAC: h.MAC.String(), Role: h.Role, State: h.State, Look: looks()[h.State],
+		Below: below(h, now), Last: when{h.LastSeen, now}, Online: h.Online(now), urgency: urgency(h)}
+	if h.Attention != "" {
+		r.Look = look{Word: "Needs approval", Glyph: "!", Class: "warn"}
+	}
+	if h.State == inventory.StateInstalling {
+		r.Step, r.Steps = h.StepNo, h.StepOf
+	}
+	if h.State == inventory.StateInstalled && !h.InstalledAt.IsZero() {
+		r.Below = "Since " + h.InstalledAt.Format("2 Jan 2006")
+	}
+	r.Pick = h.State != inventory.StateInstalling && h.State != inventory.StateIgnored && !h.EverFlipped
+	r.Hardware, r.Disks = hardware(h)
+	return r
+}
+
+// hardware says in two short lines what a machine is.
+func hardware(h *inventory.Host) (machine, disks string) {
+	f := h.Facts
+	if f == nil {
+		return strings.TrimSpace(h.Arch + " " + h.Firmware), ""
+	}
+	parts := []string{}
+	if n := max(f.CPU.Cores, f.CPU.Threads); n > 0 {
+		if f.CPU.Cores > 0 {
+			n = f.CPU.Cores
+		}
+		parts = append(parts, plural(n, "core"))
+	}
+	if f.MemoryBytes > 0 {
+		parts = append(parts, memoryText(f.MemoryBytes))
+	}
+	var ds []string
+	for _, d := range f.Disks {
+		if !d.Boot {
+			ds = append(ds, diskText(d.SizeBytes))
+		}
+	}
+	if len(ds) == 0 {
+		return strings.Join(parts, " · "), "no disks"
+	}
+	if len(ds) > 4 {
+		ds = append(ds[:3], fmt.Sprintf("%d more", len(ds)-3))
+	}
+	return strings.Join(parts, " · "), "disks " + strings.Join(ds, ", ")
+}
+
+// chip is one filter of the table.
+type chip struct {
+	State inventory.State
+	Look  look
+	Count int
+}
+
+// proof is the line that shows that the appliance listens.
+type proof struct {
+	Ifaces   string
+	Mode     string
+	Requests uint64
+	Last     when
+	MAC      string
+}
+
+type machinesPage struct {
+	base
+	Rows     []row
+	Ignored  []row
+	Chips    []chip
+	Roles    []inventory.Role
+	Warnings []Warning
+	Proof    proof
+	Tasks    []task
+	More     int // machines that did not fit
+	HiveErr  string
+}
+
+// task is a job in the strip below the table.
+type task struct {
+	Job  Job
+	Host string
+	Ref  string
+	Now  time.Time
+}
+
+func (s *Server) machines(c echo.Context) error {
+	since := s.feed.now() // before the store is read: a change in between is sent again, not lost
+	p := machinesPage{base: s.page(c, "Machines", "machines")}
+	p.Live = "/live?since=" + s.feed.id(since)
+	err := s.cfg.Store.View(func(tx *inventory.Tx) error { return p.read(tx) })
+	if err != nil {
+		return err
+	}
+	p.Warnings, p.Proof = s.warnings(), s.proof()
+	return s.render(c, http.StatusOK, "machines", p)
+}
+
+func (p *machinesPage) read(tx *inventory.Tx) error {
+	hive, err := tx.Hive()
+	if err != nil {
+		return err
+	}
+	p.Roles, p.HiveErr = sortedRoles(hive), hive.Error
+	counts := map[inventory.State]int{}
+	labels := map[inventory.HostID]row{}
+	for after := inventory.HostID(""); ; {
+		hosts, next, err := tx.Hosts(after, 500)
+		if err != nil {
+			return err
+		}
+		for _, h := range hosts {
+			counts[h.State]++
+			r := rowOf(&h, p.Now)
+			labels[h.ID] = r
+			if h.State == inventory.StateIgnored {
+				p.Ignored = append(p.Ignored, r)
+			} else {
+				p.Rows = append(p.Rows, r)
+			}
+		}
+		if after = next; next == "" {
+			break
+		}
+	}
+	sortRows(p.Rows)
+	if len(p.Rows) > maxRows {
+		p.More, p.Rows = len(p.Rows)-maxRows, p.Rows[:maxRows]
+	}
+	p.Chips = chips(counts)
+	jobs, err := tx.OpenJobs()
+	for _, j := range jobs {
+		r := labels[j.HostID]
+		p.Tasks = append(p.Tasks, task{Job: jobJSON(&j), Host: first(r.Name, r.MAC, r.ID), Ref: r.Ref, Now: p.Now})
+	}
+	return err
+}
+
+func sortRows(rows []row) {
+	slices.SortStableFunc(rows, func(a, b row) int {
+		if a.urgency == b.urgency && a.urgency == 1 { // newcomers first
+			return b.Last.T.Compare(a.Last.T)
+		}
+		return cmp.Or(cmp.Compare(a.urgency, b.urgency), cmp.Compare(first(a.Name, "~"+a.MAC), first(b.Name, "~"+b.MAC)))
+	})
+}
+
+func chips(counts map[inventory.State]int) []chip {
+	var out []chip
+	for _, st := range []inventory.State{inventory.StateFailed, inventory.StateReady, inventory.StateBooting, inventory.StateQueued,
+		inventory.StateInstalling, inventory.StateInstalled, inventory.StateSeen, inventory.StateExpected} {
+		if n := counts[st]; n > 0 {
+			out = append(out, chip{State: st, Look: looks()[st], Count: n})
+		}
+	}
+	return out
+}
+
+func (s *Server) proof() proof {
+	n := s.network()
+	p := proof{Mode: n.Mode, Requests: n.Requests, Last: when{n.LastRequest, s.cfg.Now()}, MAC: n.LastMAC.String()}
+	var names []string
+	for _, i := range n.Interfaces {
+		names = append(names, i.Name)
+	}
+	p.Ifaces = strings.Join(names, ", ")
+	return p
+}
+
+// assignMany gives the ticked machines a role, each in a transaction of its own.
+func (s *Server) assignMany(c echo.Context) error {
+	form, err := c.FormParams()
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, "This form could not be read. Go back and try again.")
+	}
+	role, hosts := form.Get("role"), form["host"]
+	if role == "" || len(hosts) == 0 {
+		s.flash(c, "Tick at least one machine and choose a role.")
+		return back(c, "/")
+	}
+	done, failed := 0, ""
+	for _, id := range hosts {
+		if _, err := s.assign(c.Request().Context(), id, inventory.Assignment{Role: &role}, nil); err != nil {
+			failed += " " + sentence(err)
+			continue
+		}
+		done++
+	}
+	s.flash(c, strings.TrimSpace(strconv.Itoa(done)+" of "+plural(len(hosts), "machine")+" got role "+clip(role, 63)+"."+failed))
+	return back(c, "/")
+}

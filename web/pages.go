@@ -1,0 +1,72 @@
+package web
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// routes is everything the web listener answers.
+func (s *Server) routes() *echo.Echo {
+	e := echo.New()
+	e.HideBanner, e.HidePort = true, true
+	e.IPExtractor = echo.ExtractIPDirect()
+	e.HTTPErrorHandler = s.onError
+	e.Use(s.guard)
+	e.GET("/healthz", func(c echo.Context) error { return c.String(http.StatusOK, "ok\n") })
+	if s.cfg.Metrics != nil {
+		e.GET("/metrics", echo.WrapHandler(promhttp.HandlerFor(s.cfg.Metrics, promhttp.HandlerOpts{})))
+	}
+	if s.cfg.AgentHandler != nil {
+		e.Any("/agent/v1/*", echo.WrapHandler(s.cfg.AgentHandler))
+	}
+	e.GET("/static/:name", s.static)
+	session := echo.WrapMiddleware(s.sessions.LoadAndSave)
+	e.GET("/login", s.showLogin, session)
+	e.POST("/login", s.login, session)
+	e.POST("/theme", s.setTheme)
+	s.api(e, e.Group("/api/v1", session, s.admit))
+	s.pageRoutes(e.Group("", session, s.admit))
+	return e
+}
+
+func (s *Server) pageRoutes(g *echo.Group) {
+	g.POST("/logout", s.logout)
+	g.GET("/", s.machines)
+	g.POST("/assign", s.assignMany)
+	g.GET("/live", s.live)
+}
+
+// setTheme keeps the wish for light or dark in a cookie, so that the page is drawn right at once and without script.
+func (s *Server) setTheme(c echo.Context) error {
+	theme := c.FormValue("theme")
+	if theme != "light" && theme != "dark" {
+		theme = "auto"
+	}
+	c.SetCookie(&http.Cookie{Name: "theme", Value: theme, Path: "/", MaxAge: int((365 * 24 * time.Hour).Seconds()),
+		HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: s.cert != nil})
+	return c.Redirect(http.StatusSeeOther, localPath(c.FormValue("back")))
+}
+
+// flash shows a sentence on the next page that is opened.
+func (s *Server) flash(c echo.Context, text string) {
+	s.sessions.Put(c.Request().Context(), "flash", text)
+}
+
+// page is base with the sentence about what was just done.
+func (s *Server) page(c echo.Context, title, nav string) base {
+	b := s.base(c, title, nav)
+	b.Flash = s.sessions.PopString(c.Request().Context(), "flash")
+	return b
+}
+
+// back returns to the page that a form was sent from.
+func back(c echo.Context, to string) error {
+	if b := c.FormValue("back"); strings.HasPrefix(b, "/") {
+		to = localPath(b)
+	}
+	return c.Redirect(http.StatusSeeOther, to)
+}

@@ -1,0 +1,179 @@
+package web
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"mime"
+	"net/http"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+)
+
+//go:embed templates static
+var files embed.FS
+
+// asset is one static file with the hash that its address carries.
+type asset struct {
+	body []byte
+	kind string
+	hash string
+}
+
+type assets map[string]asset
+
+func loadAssets() (assets, error) {
+	out := assets{}
+	entries, err := fs.ReadDir(files, "static")
+	if err != nil {
+		return nil, fmt.Errorf("static files: %w", err)
+	}
+	for _, e := range entries {
+		b, err := files.ReadFile("static/" + e.Name())
+		if err != nil {
+			return nil, fmt.Errorf("static files: %w", err)
+		}
+		sum := sha256.Sum256(b)
+		out[e.Name()] = asset{body: b, kind: mime.TypeByExtension(path.Ext(e.Name())), hash: hex.EncodeToString(sum[:6])}
+	}
+	return out, nil
+}
+
+// url is the address of a static file; it changes with its content.
+func (a assets) url(name string) (string, error) {
+	f, ok := a[name]
+	if !ok {
+		return "", fmt.Errorf("static file %s is not there", name)
+	}
+	return "/static/" + name + "?v=" + f.hash, nil
+}
+
+func (s *Server) static(c echo.Context) error {
+	f, ok := s.assets[c.Param("name")]
+	if !ok {
+		return echo.ErrNotFound
+	}
+	h := c.Response().Header()
+	h.Set("Cache-Control", "public, max-age=31536000, immutable")
+	if c.QueryParam("v") != f.hash {
+		h.Set("Cache-Control", "no-cache")
+	}
+	h.Set("Content-Type", f.kind)
+	h.Set("ETag", `"`+f.hash+`"`)
+	http.ServeContent(c.Response(), c.Request(), "", time.Time{}, bytes.NewReader(f.body))
+	return nil
+}
+
+// pageNames are the pages; each has a template file of that name.
+var pageNames = [...]string{"machines", "machine", "roles", "media", "network", "activity", "settings", "login", "problem"}
+
+func parsePages(a assets) (map[string]*template.Template, error) {
+	fm := template.FuncMap{"asset": a.url, "memory": memoryText, "disk": diskText, "ago": agoText, "span": durationText,
+		"plural": plural, "clock": func(t time.Time) string { return t.Format("15:04:05") },
+		"iso":  func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"day":  func(t time.Time) string { return t.Format("Mon 2 Jan 2006, 15:04:05 MST") },
+		"when": func(t, now time.Time) when { return when{t, now} },
+		"join": strings.Join,
+		"size": func(n int64) string { return diskText(uint64(max(n, 0))) }}
+	shared, err := template.New("").Funcs(fm).ParseFS(files, "templates/layout.html", "templates/parts.html")
+	if err != nil {
+		return nil, fmt.Errorf("templates: %w", err)
+	}
+	out := map[string]*template.Template{"": shared}
+	for _, n := range pageNames {
+		t, err := shared.Clone()
+		if err == nil {
+			t, err = t.ParseFS(files, "templates/"+n+".html")
+		}
+		if err != nil {
+			return nil, fmt.Errorf("template %s: %w", n, err)
+		}
+		out[n] = t
+	}
+	return out, nil
+}
+
+// when is a moment, shown as how long ago it was.
+type when struct{ T, Now time.Time }
+
+// base is what every page has.
+type base struct {
+	Title, Nav string
+	Version    string
+	Theme      string // "", "light", "dark"
+	Now        time.Time
+	Back       string // the page itself, for forms that come back to it
+	Live       string // address of the page's stream, "" = none
+	Flash      string // a sentence about what was just done
+	Open       bool   // nobody is signed in: no menu
+}
+
+func (s *Server) base(c echo.Context, title, nav string) base {
+	b := base{Title: title, Nav: nav, Version: s.cfg.Version, Now: s.cfg.Now(), Back: c.Request().URL.RequestURI(), Open: nav == ""}
+	if k, err := c.Cookie("theme"); err == nil && (k.Value == "light" || k.Value == "dark") {
+		b.Theme = k.Value
+	}
+	return b
+}
+
+func (s *Server) render(c echo.Context, code int, page string, data any) error {
+	var b bytes.Buffer
+	if err := s.pages[page].ExecuteTemplate(&b, "layout", data); err != nil {
+		return fmt.Errorf("page %s: %w", page, err)
+	}
+	c.Response().Header().Set("Cache-Control", "no-store")
+	return c.HTMLBlob(code, b.Bytes())
+}
+
+// fragment renders one part of a page.
+func (s *Server) fragment(page, name string, data any) ([]byte, error) {
+	var b bytes.Buffer
+	if err := s.pages[page].ExecuteTemplate(&b, name, data); err != nil {
+		return nil, fmt.Errorf("fragment %s of page %s: %w", name, page, err)
+	}
+	return bytes.TrimSpace(b.Bytes()), nil
+}
+
+type problemPage struct {
+	base
+	Code int
+	Text string
+}
+
+// onError answers a request that failed: a page for people, a problem for programs.
+func (s *Server) onError(err error, c echo.Context) {
+	if c.Response().Committed {
+		return
+	}
+	code, text := status(err), sentence(err)
+	if he, ok := err.(*echo.HTTPError); ok { //nolint:errorlint // echo's own, never wrapped
+		code, text = he.Code, fmt.Sprint(he.Message)
+	}
+	if code == http.StatusNotFound && text == http.StatusText(code) {
+		text = "There is nothing at this address."
+	}
+	if code == http.StatusInternalServerError {
+		s.log.Error("request failed", "step", c.Request().Method+" "+c.Path(), "err", err)
+		text = "The appliance could not do this: " + text
+	}
+	if strings.HasPrefix(c.Request().URL.Path, "/api/") {
+		err = writeProblem(c, code, text)
+	} else {
+		err = s.render(c, code, "problem", problemPage{base: s.base(c, http.StatusText(code), "problem"), Code: code, Text: text})
+	}
+	if err != nil {
+		s.log.Warn("answer could not be written", "err", err)
+	}
+}
+
+func writeProblem(c echo.Context, code int, text string) error {
+	c.Response().Header().Set("Content-Type", "application/problem+json")
+	return c.JSON(code, map[string]any{"title": http.StatusText(code), "status": code, "detail": text})
+}

@@ -1,0 +1,199 @@
+package web
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"html/template"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/alexedwards/scs/v2"
+	"github.com/labstack/echo/v4"
+	"golang.org/x/sync/errgroup"
+)
+
+// Server serves the pages and the API. Made by [New]; safe for concurrent use.
+type Server struct {
+	cfg      Config
+	log      *slog.Logger
+	token    secret
+	cert     *tls.Certificate // nil = plain HTTP
+	names    []string         // Host headers that are ours, beside addresses
+	sessions *scs.SessionManager
+	store    *sessionStore
+	attempts *attempts
+	pages    map[string]*template.Template
+	assets   assets
+	feed     *feed
+	echo     *echo.Echo
+	origin   *http.CrossOriginProtection
+
+	ready chan struct{}
+	mu    sync.Mutex
+	addr  net.Addr // once listening
+}
+
+// New checks the configuration, and makes the admin token and the certificate where there are none. It starts nothing.
+func New(cfg Config) (*Server, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	s := &Server{cfg: cfg, log: cfg.Log, names: ownNames(cfg.Names), ready: make(chan struct{}),
+		attempts: newAttempts(), origin: http.NewCrossOriginProtection()}
+	var err error
+	if s.token, err = adminToken(cfg.Dir); err != nil {
+		return nil, err
+	}
+	if s.cert, err = s.certificate(); err != nil {
+		return nil, err
+	}
+	s.store = &sessionStore{store: cfg.Store, now: cfg.Now}
+	s.sessions = newSessions(s.store, s.cert != nil)
+	if s.assets, err = loadAssets(); err != nil {
+		return nil, err
+	}
+	if s.pages, err = parsePages(s.assets); err != nil {
+		return nil, err
+	}
+	s.feed = newFeed(s)
+	s.echo = s.routes()
+	return s, nil
+}
+
+func (s *Server) certificate() (*tls.Certificate, error) {
+	if s.cfg.TLS == "off" {
+		return nil, nil
+	}
+	cert, key, err := s.cfg.tlsFiles()
+	if err != nil {
+		return nil, err
+	}
+	var c tls.Certificate
+	if cert != "" {
+		if c, err = tls.LoadX509KeyPair(cert, key); err != nil {
+			return nil, fmt.Errorf("web certificate %s with key %s: %w", cert, key, err)
+		}
+		return &c, nil
+	}
+	c, err = ownCertificate(filepath.Join(s.cfg.Dir, "tls"), s.names, ownAddrs(), s.cfg.Now())
+	return &c, err
+}
+
+// Run serves until ctx ends; it returns nil then.
+func (s *Server) Run(ctx context.Context) error {
+	ln, err := s.listen(ctx)
+	if err != nil {
+		return err
+	}
+	sock, err := listenSocket(s.cfg.Dir)
+	if err != nil {
+		return errors.Join(err, ln.Close())
+	}
+	s.mu.Lock()
+	s.addr = ln.Addr()
+	s.mu.Unlock()
+	if s.cert != nil {
+		ln = tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{*s.cert}, MinVersion: tls.VersionTLS12,
+			NextProtos: []string{"http/1.1"}})
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	s.feed.watch(ctx)
+	g.Go(func() error { return s.feed.run(ctx) })
+	g.Go(func() error { return s.store.sweep(ctx) })
+	g.Go(func() error { return serve(ctx, s.httpServer(ctx, s.echo), ln) })
+	g.Go(func() error { return serve(ctx, s.httpServer(ctx, s.local()), sock) })
+	close(s.ready)
+	err = g.Wait()
+	if rmErr := os.Remove(filepath.Join(s.cfg.Dir, socketName)); rmErr != nil && !errors.Is(rmErr, os.ErrNotExist) {
+		err = errors.Join(err, rmErr)
+	}
+	return err
+}
+
+func (s *Server) listen(ctx context.Context) (net.Listener, error) {
+	if s.cfg.Listener != nil {
+		return s.cfg.Listener, nil
+	}
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.cfg.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("web pages on %s: %w", s.cfg.Addr, err)
+	}
+	return ln, nil
+}
+
+func (s *Server) httpServer(ctx context.Context, h http.Handler) *http.Server {
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute,
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog:    slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // TLS handshakes of strangers
+		BaseContext: func(net.Listener) context.Context { return ctx },   // ends the streams before Shutdown waits for them
+	}
+}
+
+// serve runs srv until ctx ends, then gives requests under way five seconds.
+func serve(ctx context.Context, srv *http.Server, ln net.Listener) error {
+	g := errgroup.Group{}
+	stopped := make(chan struct{})
+	g.Go(func() error {
+		select {
+		case <-ctx.Done():
+		case <-stopped:
+			return nil
+		}
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		if err := srv.Shutdown(end); err != nil {
+			return srv.Close()
+		}
+		return nil
+	})
+	err := srv.Serve(ln)
+	close(stopped)
+	if errors.Is(err, http.ErrServerClosed) {
+		err = nil
+	}
+	return errors.Join(err, g.Wait())
+}
+
+// Ready is closed once the pages and the socket answer.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// Fingerprint is the SHA-256 of the certificate in lower-case hex; "" over plain HTTP.
+func (s *Server) Fingerprint() string { return fingerprint(s.cert) }
+
+// URL is where a person reaches the pages: the first address of this box that is not loopback,
+// with the port it really listens on once Ready. No slash at the end.
+func (s *Server) URL() string {
+	scheme := "https"
+	if s.cert == nil {
+		scheme = "http"
+	}
+	host, port, err := net.SplitHostPort(s.cfg.Addr)
+	if err != nil {
+		host, port = "", "8443"
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a, ok := s.addr.(*net.TCPAddr); ok {
+		port, host = strconv.Itoa(a.Port), a.IP.String()
+	}
+	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
+		host = "localhost"
+		for _, a := range ownAddrs() {
+			if a.Is4() && !a.IsLoopback() {
+				host = a.String()
+				break
+			}
+		}
+	}
+	return scheme + "://" + net.JoinHostPort(host, port)
+}

@@ -1,0 +1,158 @@
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/alexedwards/scs/v2"
+	"github.com/labstack/echo/v4"
+
+	"github.com/staged-hive/hatchery/inventory"
+)
+
+const (
+	bucketSessions inventory.Bucket = "web_sessions" // hash of the cookie → sessionRecord
+	sessionMark                     = "token"        // session key: the mark of the token it was opened with
+	sessionLife                     = 30 * 24 * time.Hour
+)
+
+// sessionStore keeps sessions in the inventory's store, so that a restart signs nobody out.
+type sessionStore struct {
+	store inventory.Store
+	now   func() time.Time
+}
+
+type sessionRecord struct {
+	Data    []byte    `json:"data"`
+	Expires time.Time `json:"expires"`
+}
+
+// Delete implements scs.Store.
+func (s *sessionStore) Delete(token string) error {
+	return s.store.Update(func(tx *inventory.Tx) error { return tx.Delete(bucketSessions, token) })
+}
+
+// Find implements scs.Store.
+func (s *sessionStore) Find(token string) (b []byte, found bool, err error) {
+	var r sessionRecord
+	err = s.store.View(func(tx *inventory.Tx) error {
+		found, err = tx.GetJSON(bucketSessions, token, &r)
+		return err
+	})
+	if err != nil || !found || !s.now().Before(r.Expires) {
+		return nil, false, err
+	}
+	return r.Data, true, nil
+}
+
+// Commit implements scs.Store.
+func (s *sessionStore) Commit(token string, b []byte, expiry time.Time) error {
+	return s.store.Update(func(tx *inventory.Tx) error {
+		return tx.PutJSON(bucketSessions, token, sessionRecord{Data: b, Expires: expiry})
+	})
+}
+
+// drop ends sessions: all, or those that are over.
+func (s *sessionStore) drop(all bool) error {
+	return s.store.Update(func(tx *inventory.Tx) error {
+		var keys []string
+		if err := tx.Scan(bucketSessions, "", "", func(k string, v []byte) (bool, error) {
+			var r sessionRecord
+			if json.Unmarshal(v, &r) != nil || all || !s.now().Before(r.Expires) {
+				keys = append(keys, k)
+			}
+			return true, nil
+		}); err != nil {
+			return err
+		}
+		for _, k := range keys {
+			if err := tx.Delete(bucketSessions, k); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// sweep removes sessions that are over, once a day.
+func (s *sessionStore) sweep(ctx context.Context) error {
+	t := time.NewTicker(24 * time.Hour)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+			if err := s.drop(false); err != nil {
+				return fmt.Errorf("old sessions: %w", err)
+			}
+		}
+	}
+}
+
+// newSessions does without scs.New, which starts a goroutine for a store that we do not use.
+func newSessions(store scs.Store, secure bool) *scs.SessionManager {
+	name := "hatchery"
+	if secure {
+		name = "__Host-hatchery" // RFC 6265bis §4.1.3.2: bound to this host, Secure, Path=/
+	}
+	return &scs.SessionManager{Store: store, Lifetime: sessionLife, HashTokenInStore: true, Codec: scs.GobCodec{},
+		ErrorFunc: func(w http.ResponseWriter, _ *http.Request, err error) {
+			http.Error(w, "The appliance could not read its sessions: "+sentence(err), http.StatusInternalServerError)
+		},
+		Cookie: scs.SessionCookie{Name: name, HttpOnly: true, Path: "/", Persist: true, SameSite: http.SameSiteStrictMode, Secure: secure}}
+}
+
+type loginPage struct {
+	base
+	To, Error string
+}
+
+func (s *Server) showLogin(c echo.Context) error {
+	if _, ok := s.identify(c); ok {
+		return c.Redirect(http.StatusSeeOther, "/")
+	}
+	return s.render(c, http.StatusOK, "login", loginPage{base: s.base(c, "Sign in", ""), To: localPath(c.QueryParam("to"))})
+}
+
+func (s *Server) login(c echo.Context) error {
+	w, _ := s.identify(c)
+	to := localPath(c.FormValue("to"))
+	fail := func(code int, text string) error {
+		return s.render(c, code, "login", loginPage{base: s.base(c, "Sign in", ""), To: to, Error: text})
+	}
+	if !s.attempts.allow(w.From, s.cfg.Now()) {
+		return fail(http.StatusTooManyRequests, "Too many attempts from this address. Wait half a minute and try again.")
+	}
+	if !s.token.is(strings.TrimSpace(c.FormValue("token"))) {
+		s.log.Warn("sign-in refused: wrong token", "ip", w.From)
+		return fail(http.StatusUnprocessableEntity, "That is not the admin token. It is the one line of the file admin-token in the appliance's data directory.")
+	}
+	ctx := c.Request().Context()
+	if err := s.sessions.RenewToken(ctx); err != nil {
+		return fmt.Errorf("sign-in: %w", err)
+	}
+	s.sessions.Put(ctx, sessionMark, s.token.mark())
+	return c.Redirect(http.StatusSeeOther, to)
+}
+
+func (s *Server) logout(c echo.Context) error {
+	if err := s.sessions.Destroy(c.Request().Context()); err != nil {
+		return fmt.Errorf("sign-out: %w", err)
+	}
+	return c.Redirect(http.StatusSeeOther, "/login")
+}
+
+// localPath is where to go after the login: only ever a path of ours.
+func localPath(to string) string {
+	u, err := url.Parse(to)
+	if err != nil || u.Host != "" || u.Scheme != "" || !strings.HasPrefix(to, "/") || strings.HasPrefix(to, "//") || strings.Contains(to, `\`) {
+		return "/"
+	}
+	return to
+}

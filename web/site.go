@@ -1,0 +1,272 @@
+package web
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/staged-hive/hatchery/inventory"
+)
+
+// network is DHCP's status; a mode of "unknown" when nobody tells.
+func (s *Server) network() NetworkStatus {
+	n := NetworkStatus{Mode: "unknown", Why: "This appliance does not answer DHCP itself."}
+	if s.cfg.Network != nil {
+		n = s.cfg.Network.Network()
+	}
+	if n.Interfaces == nil {
+		n.Interfaces = []NetInterface{}
+	}
+	if n.OtherServers == nil {
+		n.OtherServers = []DHCPServer{}
+	}
+	return n
+}
+
+func (s *Server) media() MediaStatus {
+	var m MediaStatus
+	if s.cfg.Media != nil {
+		m = s.cfg.Media.Media()
+	}
+	if m.IPXE == nil {
+		m.IPXE = []BootFile{}
+	}
+	if m.Stage0 == nil {
+		m.Stage0 = []Image{}
+	}
+	return m
+}
+
+// warnings are what keeps machines from booting: what the appliance found itself and what the media and the hive tell.
+func (s *Server) warnings() []Warning {
+	var out []Warning
+	if s.cfg.SelfCheck != nil {
+		out = append(out, s.cfg.SelfCheck()...)
+	}
+	if s.cfg.Media != nil {
+		out = append(out, mediaWarnings(s.cfg.Media.Media())...)
+	}
+	if h, err := s.hive(); err == nil && h.Error != "" {
+		out = append(out, Warning{Text: "The hive's newest roles could not be read: " + firstLine(h.Error),
+			Hint: "The last good ones are still used. See Roles for the whole message."})
+	}
+	return out
+}
+
+func mediaWarnings(m MediaStatus) []Warning {
+	good := func(i Image) bool { return i.Error == "" }
+	var out []Warning
+	if !slices.ContainsFunc(m.Stage0, good) {
+		where := "the stage-0 folder"
+		if m.Stage0Dir != "" {
+			where = m.Stage0Dir
+		}
+		out = append(out, Warning{Text: "There is no stage-0 image yet, so machines get as far as iPXE and no further.",
+			Hint: "Build it with nix build .#stage0 and copy the result to " + where + ", or start the appliance with --stage0 DIR. It is found without a restart."})
+	}
+	for _, i := range m.Stage0 {
+		if i.Error != "" {
+			out = append(out, Warning{Text: "The stage-0 image for " + i.Arch + " cannot be used: " + i.Error, Hint: "Copy it again, or build it anew."})
+		}
+	}
+	missing := []string{}
+	for _, f := range m.IPXE {
+		if f.Error != "" {
+			missing = append(missing, f.Name+" ("+f.For+")")
+		}
+	}
+	if len(missing) > 0 {
+		out = append(out, Warning{Text: "iPXE boot files are missing: " + strings.Join(missing, ", ") + ".",
+			Hint: "They come with Debian 13's package ipxe (folder /usr/lib/ipxe); name their folder with --ipxe."})
+	}
+	return out
+}
+
+func (s *Server) leases() ([]Lease, error) {
+	if s.cfg.Leases == nil {
+		return nil, nil
+	}
+	l, err := s.cfg.Leases.Leases()
+	slices.SortFunc(l, func(a, b Lease) int { return a.IP.Compare(b.IP) })
+	return l, err
+}
+
+func (s *Server) reservations() ([]Reservation, error) {
+	if s.cfg.Leases == nil {
+		return nil, nil
+	}
+	r, err := s.cfg.Leases.Reservations()
+	slices.SortFunc(r, func(a, b Reservation) int { return a.IP.Compare(b.IP) })
+	return r, err
+}
+
+// reserve stores a reservation, or removes it when it has no address.
+func (s *Server) reserve(ctx context.Context, r Reservation) error {
+	if s.cfg.Leases == nil {
+		return fmt.Errorf("reservation of %s: this appliance hands out no addresses: %w", r.MAC, errNotHere)
+	}
+	rs, err := s.cfg.Leases.Reservations()
+	if err != nil {
+		return err
+	}
+	known := false
+	for _, o := range rs {
+		if known = known || o.MAC == r.MAC; o.MAC != r.MAC && o.IP == r.IP {
+			return fmt.Errorf("address %s is reserved for %s already: %w", r.IP, o.MAC, inventory.ErrConflict)
+		}
+	}
+	if !r.IP.IsValid() && !known {
+		return fmt.Errorf("reservation of %s is %w", r.MAC, inventory.ErrNotFound)
+	}
+	if err := s.cfg.Leases.SetReservation(ctx, r); err != nil {
+		return err
+	}
+	text := fmt.Sprintf("Address %s reserved for %s.", r.IP, r.MAC)
+	if !r.IP.IsValid() {
+		text = fmt.Sprintf("Reservation of %s given up.", r.MAC)
+	}
+	return s.noteSite(ctx, text)
+}
+
+// noteSite writes a sentence into the appliance's own activity.
+func (s *Server) noteSite(ctx context.Context, text string) error {
+	w := caller(ctx)
+	return s.cfg.Store.Update(func(tx *inventory.Tx) error {
+		return tx.Note(inventory.Entry{Time: s.cfg.Now(), Kind: "admin", Text: text, By: w.By, From: w.From})
+	})
+}
+
+func (s *Server) hive() (h inventory.Hive, err error) {
+	err = s.cfg.Store.View(func(tx *inventory.Tx) error {
+		h, err = tx.Hive()
+		return err
+	})
+	return h, err
+}
+
+func (s *Server) refreshRoles(ctx context.Context) error {
+	if s.cfg.Hive == nil {
+		return fmt.Errorf("roles: this appliance has no hive: %w", errNotHere)
+	}
+	return s.cfg.Hive.Refresh(ctx)
+}
+
+func sortedRoles(h inventory.Hive) []inventory.Role {
+	out := []inventory.Role{}
+	for n, r := range h.Roles {
+		r.Name = n
+		out = append(out, r)
+	}
+	slices.SortFunc(out, func(a, b inventory.Role) int { return cmp.Compare(a.Name, b.Name) })
+	return out
+}
+
+// RuleHit is what the autoInstall rules mean for one host.
+type RuleHit struct {
+	HostID inventory.HostID `json:"host_id"`
+	Host   string           `json:"host"`
+	Roles  []string         `json:"roles" doc:"whose rule matches"`
+	Would  string           `json:"would" enum:"assign,nothing,stop"`
+	Why    string           `json:"why"`
+}
+
+// rulesPreview tells for every host that a rule matches what would happen.
+func (s *Server) rulesPreview() ([]RuleHit, error) {
+	var out []RuleHit
+	err := s.cfg.Store.View(func(tx *inventory.Tx) error {
+		hive, err := tx.Hive()
+		if err != nil {
+			return err
+		}
+		for after := inventory.HostID(""); ; {
+			hosts, next, err := tx.Hosts(after, 500)
+			if err != nil {
+				return err
+			}
+			for _, h := range hosts {
+				if hit, ok := ruleHit(&h, hive); ok {
+					out = append(out, hit)
+				}
+			}
+			if after = next; next == "" {
+				return nil
+			}
+		}
+	})
+	return out, err
+}
+
+func ruleHit(h *inventory.Host, hive inventory.Hive) (RuleHit, bool) {
+	hit := RuleHit{HostID: h.ID, Host: h.Label(), Would: "nothing"}
+	for _, r := range sortedRoles(hive) {
+		if r.AutoInstall != nil && r.AutoInstall.Match.Matches(h) {
+			hit.Roles = append(hit.Roles, r.Name)
+		}
+	}
+	switch {
+	case len(hit.Roles) == 0:
+		return hit, false
+	case len(hit.Roles) > 1:
+		hit.Would, hit.Why = "stop", "More than one rule matches; a person must choose the role."
+	case h.EverFlipped:
+		hit.Why = "It is installed: no rule writes to it again."
+	case h.Role != "":
+		hit.Why = "It has role " + h.Role + " already."
+	case h.Held:
+		hit.Why = "Somebody cancelled its job; a person must assign again."
+	case h.Attention != "":
+		hit.Why = "It waits for a person's approval."
+	case h.State != inventory.StateReady:
+		hit.Why = "It is " + string(h.State) + "; rules look at machines that need a role."
+	default:
+		hit.Would, hit.Why = "assign", "Its disks decide whether the install starts by itself: only blank ones and our own do."
+	}
+	return hit, true
+}
+
+// jobs are the open jobs, or all, newest first.
+func (s *Server) jobs(open bool) (jobs []inventory.Job, err error) {
+	err = s.cfg.Store.View(func(tx *inventory.Tx) error {
+		if open {
+			jobs, err = tx.OpenJobs()
+			return err
+		}
+		return tx.Scan(inventory.BucketJobs, "", "", func(k string, v []byte) (bool, error) {
+			var j inventory.Job
+			if err := json.Unmarshal(v, &j); err != nil {
+				return false, fmt.Errorf("job %s: %w", k, err)
+			}
+			jobs = append(jobs, j)
+			return true, nil
+		})
+	})
+	slices.SortFunc(jobs, func(a, b inventory.Job) int { return b.CreatedAt.Compare(a.CreatedAt) })
+	return jobs, err
+}
+
+// activity is the newest part of the appliance's own diary, newest first.
+func (s *Server) activity(n int) (out []inventory.Entry, err error) {
+	err = s.cfg.Store.View(func(tx *inventory.Tx) error {
+		out, err = tail(tx, "", n)
+		return err
+	})
+	slices.Reverse(out)
+	return out, err
+}
+
+// tail is the last n entries of a diary, oldest first.
+func tail(tx *inventory.Tx, id inventory.HostID, n int) (out []inventory.Entry, err error) {
+	err = tx.ScanBack(inventory.BucketDiary, string(id)+"/", "", func(k string, v []byte) (bool, error) {
+		var e inventory.Entry
+		if err := json.Unmarshal(v, &e); err != nil {
+			return false, fmt.Errorf("diary %s: %w", k, err)
+		}
+		out = append(out, e)
+		return len(out) < n, nil
+	})
+	slices.Reverse(out)
+	return out, err
+}

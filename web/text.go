@@ -1,0 +1,179 @@
+package web
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/staged-hive/hatchery/inventory"
+)
+
+// look is how a state is shown: a word for people, a glyph (hidden from screen readers) and a colour class.
+type look struct {
+	Word, Glyph, Class string
+}
+
+// looks are the states in the order of the filter chips: what needs a person first.
+func looks() map[inventory.State]look {
+	return map[inventory.State]look{
+		inventory.StateExpected:   {"Expected", "○", "idle"},
+		inventory.StateSeen:       {"Seen", "○", "idle"},
+		inventory.StateBooting:    {"Booting", "◐", "busy"},
+		inventory.StateReady:      {"Needs a role", "!", "warn"},
+		inventory.StateQueued:     {"Queued", "○", "idle"},
+		inventory.StateInstalling: {"Installing", "◐", "busy"},
+		inventory.StateInstalled:  {"Installed", "✓", "ok"},
+		inventory.StateFailed:     {"Failed", "✕", "fail"},
+		inventory.StateIgnored:    {"Ignored", "–", "idle"},
+	}
+}
+
+// urgency orders hosts: what needs a person, then newcomers, then busy, then the rest.
+func urgency(h *inventory.Host) int {
+	switch {
+	case h.Attention != "", h.State == inventory.StateFailed:
+		return 0
+	case h.State == inventory.StateReady:
+		return 1
+	case h.State == inventory.StateBooting, h.State == inventory.StateInstalling, h.State == inventory.StateQueued:
+		return 2
+	case h.State == inventory.StateSeen, h.State == inventory.StateExpected:
+		return 3
+	case h.State == inventory.StateIgnored:
+		return 5
+	}
+	return 4
+}
+
+// below is the line under the state's word: what is going on, and what to do.
+func below(h *inventory.Host, now time.Time) string {
+	if h.Attention != "" {
+		return h.Attention
+	}
+	switch h.State {
+	case inventory.StateExpected:
+		if h.Role != "" {
+			return "Known, not seen yet. It becomes " + h.Role + " at its first netboot."
+		}
+		return "Known, not seen yet. Power it on with network boot."
+	case inventory.StateSeen:
+		if now.Sub(h.LastSeen) > time.Minute {
+			return "Asked for an address and did not go on. See how to netboot."
+		}
+		return "Asked for an address; its firmware loads iPXE now."
+	case inventory.StateBooting:
+		if h.Fetches >= inventory.HoldAfter {
+			return "Fetched its script five times without checking in: held in a menu."
+		}
+		return "iPXE → kernel → stage-0. This takes about a minute."
+	case inventory.StateReady:
+		return "In stage-0, waits for you. Nothing on its disks was touched."
+	case inventory.StateQueued:
+		if h.BlockedOn != "" {
+			return h.BlockedOn
+		}
+		return "Waits for its turn."
+	case inventory.StateInstalling:
+		if h.StepOf > 0 {
+			return fmt.Sprintf("Step %d of %d · %s", h.StepNo, h.StepOf, h.Step)
+		}
+		return h.Step
+	case inventory.StateFailed:
+		return strings.TrimSpace(h.Error + " " + h.Hint)
+	case inventory.StateIgnored:
+		return "Its netboot is met with silence."
+	}
+	if h.Step != "" {
+		return h.Step
+	}
+	return ""
+}
+
+// sentence is an error for people: it begins with a capital and ends with a stop.
+func sentence(err error) string {
+	t := strings.TrimSpace(err.Error())
+	r, n := utf8.DecodeRuneInString(t)
+	t = string(unicode.ToUpper(r)) + t[n:]
+	if !strings.HasSuffix(t, ".") {
+		t += "."
+	}
+	return t
+}
+
+// clip makes foreign text fit into a sentence of ours.
+func clip(t string, limit int) string { return inventory.Clean(t, limit) }
+
+func firstLine(t string) string {
+	t, _, _ = strings.Cut(strings.TrimSpace(t), "\n")
+	return clip(t, 300)
+}
+
+func first(texts ...string) string {
+	for _, t := range texts {
+		if t != "" {
+			return t
+		}
+	}
+	return ""
+}
+
+func queryEscape(t string) string { return url.QueryEscape(t) }
+
+// bytesText is a size as people say it: binary for memory, decimal for disks (as printed on them).
+func bytesText(n uint64, unit uint64, names ...string) string {
+	v, i := float64(n), 0
+	for v >= float64(unit) && i < len(names)-1 {
+		v /= float64(unit)
+		i++
+	}
+	if v < 10 && i > 0 && v != float64(int(v)) {
+		return fmt.Sprintf("%.1f %s", v, names[i])
+	}
+	return fmt.Sprintf("%.0f %s", v, names[i])
+}
+
+func memoryText(n uint64) string { return bytesText(n, 1024, "B", "KiB", "MiB", "GiB", "TiB") }
+
+func diskText(n uint64) string { return bytesText(n, 1000, "B", "kB", "MB", "GB", "TB", "PB") }
+
+// agoText is how long ago t was, in words.
+func agoText(t, now time.Time) string {
+	d := now.Sub(t)
+	switch {
+	case t.IsZero():
+		return "never"
+	case d < 2*time.Second:
+		return "just now"
+	case d < time.Minute:
+		return fmt.Sprintf("%d s ago", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%d min ago", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h ago", int(d.Hours()))
+	}
+	return fmt.Sprintf("%d days ago", int(d.Hours()/24))
+}
+
+// durationText is a span as people say it.
+func durationText(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return fmt.Sprintf("%d ms", d.Milliseconds())
+	case d < time.Minute:
+		return fmt.Sprintf("%.1f s", d.Seconds())
+	case d < time.Hour:
+		return fmt.Sprintf("%d min %d s", int(d.Minutes()), int(d.Seconds())%60)
+	}
+	return fmt.Sprintf("%d h %d min", int(d.Hours()), int(d.Minutes())%60)
+}
+
+// plural is "1 disk", "2 disks".
+func plural(n int, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %ss", n, one)
+}
