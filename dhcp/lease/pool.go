@@ -321,3 +321,9 @@ func (p *Pool) Usage(now time.Time) Usage {
 }
 
 func taken(ip netip.Addr, why string) error { return fmt.Errorf("%s: %s: %w", ip, why, ErrTaken) }
+
+// Held reports whether the address is on offer to that client, or its to use.
+func (p *Pool) Held(ip netip.Addr, hw HW, now time.Time) bool {
+	e := p.byIP[ip]
+	return e != nil && (e.hold != nil && e.holder == hw && now.Before(e.holdUntil) || e.rec.HW == hw && e.rec.Live(now))
+}

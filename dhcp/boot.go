@@ -1,0 +1,157 @@
+package dhcp
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/staged-hive/hatchery/dhcp/bootfile"
+)
+
+// Form is how a boot file is offered to PXE firmware. Implementations differ in which one they
+// accept (R11, R14), so a client that asks again without loading anything gets the next.
+type Form struct {
+	// Class sends option 60: with it and no discovery control the client asks again at port 4011 (R4).
+	Class bool
+	// Discovery sends option 43 with PXE_DISCOVERY_CONTROL = 8: load the file named here (R2).
+	Discovery bool
+	// File names the boot file in the reply itself, not only in the answer at port 4011.
+	File bool
+	// Fallback names the second choice of boot file (R20).
+	Fallback bool
+}
+
+// String is the form in words, for the diary.
+func (f Form) String() string {
+	s := "plain"
+	switch {
+	case f.Discovery:
+		s = "with PXE discovery control"
+	case f.Class && !f.File:
+		s = "by port 4011"
+	case f.Class:
+		s = "with the PXE class"
+	}
+	if f.Fallback {
+		s += ", second choice of boot file"
+	}
+	return s
+}
+
+// Forms lists the forms in the order they are tried in.
+func Forms(role Role, a bootfile.Arch) []Form {
+	plain, disco, binl := Form{File: true}, Form{Class: true, Discovery: true, File: true}, Form{Class: true}
+	var list []Form
+	switch {
+	case role == RoleServer:
+		list = []Form{plain, disco, binl}
+	case a.UEFI(): // R11, R14: no option 43, the answer at port 4011
+		list = []Form{binl, disco, {Class: true, File: true}}
+	default:
+		list = []Form{disco, {Class: true, File: true}, binl}
+	}
+	first, _ := bootfile.File(a, false)
+	if second, ok := bootfile.File(a, true); ok && second != first {
+		for _, f := range list {
+			f.Fallback = true
+			list = append(list, f)
+		}
+	}
+	return list
+}
+
+// form is the one of the client's try.
+func form(v *View, r *Request) Form {
+	list := Forms(v.Role, r.Arch)
+	return list[v.Try%len(list)]
+}
+
+// cannotBoot is why the client gets no boot file, "" when it gets one.
+func cannotBoot(v *View, r *Request) string {
+	switch {
+	case v.Ignored:
+		return "the host is ignored"
+	case r.Kind == KindPi:
+		return "the Raspberry Pi's own boot loader cannot load iPXE: give it UEFI firmware"
+	case r.Kind == KindIPXE:
+		return ""
+	}
+	if _, ok := bootfile.File(r.Arch, false); !ok {
+		return "there is no boot file for " + r.Arch.String()
+	}
+	return ""
+}
+
+// addBoot puts the boot file into a reply and returns what was offered: a name, or a URL.
+// at4011 says that the reply answers at port 4011, where it must name the file.
+func addBoot(rep *Reply, cfg *Config, v *View, r *Request, at4011 bool) (string, Form) {
+	f := form(v, r)
+	if at4011 {
+		f.Class, f.Discovery, f.File = true, false, true
+	}
+	what, _ := bootfile.For(r.Kind.Stage(), r.Arch, netip.AddrPortFrom(v.Self, cfg.HTTPPort), f.Fallback)
+	rep.SIAddr = v.Self // R6: next-server and server identifier are the same address
+	switch r.Kind {
+	case KindIPXE:
+		addIPXE(rep, v, what)
+		f = Form{Class: v.Role == RoleProxy || at4011, File: true}
+	case KindHTTP:
+		// R9: class HTTPClient, URL in option 67 and in the file field when it fits.
+		rep.addText(60, "HTTPClient")
+		rep.addText(67, what)
+		if len(what) < 128 {
+			rep.File = what
+		}
+		f = Form{Class: true, File: true}
+	default:
+		addPXE(rep, v, r, f, what)
+	}
+	if r.GUID != nil {
+		rep.add(97, r.GUID) // R15: echoed when present
+	}
+	return what, f
+}
+
+// addIPXE points iPXE at its script. iPXE prefers a file field that is not empty to option 67
+// (src/net/dhcppkt.c), and the URL does not fit there, so the field stays empty.
+func addIPXE(rep *Reply, v *View, url string) {
+	rep.addText(67, url)
+	if v.Role == RoleProxy {
+		// R17: a proxy offer counts with this class and a server identifier; next-server
+		// and a boot file make it complete, so that iPXE does not go on to ask port 4011.
+		rep.addText(60, "PXEClient")
+		return
+	}
+	// In an offer with an address, "no-pxedhcp" ends iPXE's wait for a proxy offer (captures/bios-tuned). In a
+	// proxy offer it would be read by nobody: iPXE looks for it in the offer whose address it takes.
+	rep.add(175, []byte{settingNoPXE, 1, 1})
+}
+
+func addPXE(rep *Reply, v *View, r *Request, f Form, file string) {
+	if f.Class {
+		rep.addText(60, "PXEClient")
+	}
+	if f.Discovery {
+		rep.add(43, []byte{6, 1, 8, 255}) // PXE 2.1 §2.2.3: no multicast or broadcast discovery, load the boot file
+	}
+	if r.BootItem != nil && v.Port == PortPXE {
+		rep.add(43, append([]byte{71, 4}, append(r.BootItem, 255)...))
+	}
+	if !f.File {
+		return
+	}
+	rep.File = file
+	rep.SName = v.Self.String()
+	rep.addText(66, v.Self.String()) // R24: without a zero byte
+	rep.addText(67, file+"\x00")     // R12: old ROMs read on past a name that has no end
+}
+
+// offerText is the diary's sentence about what a client was offered.
+func offerText(r *Request, what string, f Form) string {
+	switch {
+	case r.Kind == KindIPXE:
+		return "its boot script"
+	case f.File:
+		return "the boot file " + what
+	}
+	return fmt.Sprintf("to ask port 4011 for the boot file %s", what)
+}

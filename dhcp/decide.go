@@ -1,0 +1,199 @@
+package dhcp
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/staged-hive/hatchery/dhcp/lease"
+)
+
+// broadcast is the limited broadcast address.
+var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
+// Decide says what a message is answered with. It is pure: the pool in the view is read
+// (outdated offers in it end), and everything that has to happen is in the result.
+func Decide(cfg Config, v View, r Request, now time.Time) Decision {
+	cfg.LeaseTime = cmp.Or(cfg.LeaseTime, time.Hour)
+	cfg.QuarantineFor = cmp.Or(cfg.QuarantineFor, 10*time.Minute)
+	d := decider{cfg: &cfg, v: &v, r: &r, hw: lease.HW(r.MAC), now: now}
+	switch {
+	case !v.Self.Is4():
+		return silence("the interface %s has no IPv4 address", v.Iface)
+	case v.ours(r.Relay):
+		return silence("it names us as the relay")
+	case v.Port == PortPXE:
+		return d.bootServer()
+	case v.Role != RoleServer || v.Segment == nil:
+		d.v.Role = RoleProxy
+		return d.proxy()
+	}
+	d.pool = v.Segment.Pool
+	switch r.Type {
+	case Discover:
+		return d.offer()
+	case RequestMsg:
+		return d.request()
+	case Decline:
+		return d.decline()
+	case ReleaseMsg:
+		return d.release()
+	case Inform:
+		return d.inform()
+	}
+	return silence("a server's message (%s), not a client's", r.Type)
+}
+
+type decider struct {
+	cfg  *Config
+	v    *View
+	r    *Request
+	pool *lease.Pool
+	hw   lease.HW
+	now  time.Time
+}
+
+// reply is a message back to the client, with what every reply has.
+func (d *decider) reply(t MessageType) *Reply {
+	r := d.r
+	rep := &Reply{Type: t, XID: r.XID, Hops: r.Hops, Broadcast: r.Broadcast, Relay: r.Relay, MAC: r.MAC, ServerID: d.v.Self, Agent: r.Agent}
+	if t == Ack {
+		rep.CIAddr = r.CIAddr // RFC 2131 table 3
+	}
+	return rep
+}
+
+// sendTo is RFC 2131 §4.1: to the relay, to the address the client uses already, to the
+// whole segment when it asks for that, else straight to its interface.
+func (d *decider) sendTo(rep *Reply) SendTo {
+	s := SendTo{From: PortServer}
+	switch {
+	case rep.Relay.IsValid():
+		s.To = netip.AddrPortFrom(rep.Relay, PortServer)
+		if rep.Type == Nak {
+			rep.Broadcast = true // so that the relay sends it to everybody
+		}
+	case rep.Type == Nak:
+		s.To = netip.AddrPortFrom(broadcast, PortClient)
+	case d.r.CIAddr.IsValid():
+		s.To = netip.AddrPortFrom(d.r.CIAddr, PortClient)
+	case rep.Broadcast || !rep.YIAddr.IsValid():
+		rep.Broadcast = true // R12: a proxy offer has no address to be sent to
+		s.To = netip.AddrPortFrom(broadcast, PortClient)
+	default:
+		s.To, s.MAC = netip.AddrPortFrom(rep.YIAddr, PortClient), d.r.MAC
+	}
+	return s
+}
+
+// offer answers a DISCOVER as the segment's server (RFC 2131 §4.3.1).
+func (d *decider) offer() Decision {
+	r := d.r
+	asked := r.event("dhcp.discover", r.who()+" asks for an address.", netip.Addr{})
+	ip, err := d.pool.Pick(d.hw, r.Wanted, d.now)
+	if err != nil {
+		out := silence("%v", err)
+		asked.Level, asked.Text = "warn", fmt.Sprintf("%s asks for an address, but there is none: %v.", r.who(), err)
+		out.Events = []Event{asked}
+		return out
+	}
+	rep := d.reply(Offer)
+	rep.YIAddr = ip
+	d.addLease(rep, ip, true)
+	out := Decision{Reply: rep, Hold: ip}
+	text := "Offered " + ip.String()
+	out.Reason = "offered " + ip.String()
+	d.addBoot(&out, &text)
+	d.addNetwork(rep)
+	out.SendTo = d.sendTo(rep)
+	out.Events = []Event{asked, r.event("dhcp.offer", text+".", netip.Addr{})}
+	return out
+}
+
+// addBoot adds the boot file to an answer that has an address, if there is one to give.
+func (d *decider) addBoot(out *Decision, text *string) {
+	if !d.r.Kind.Boots() {
+		return
+	}
+	if why := cannotBoot(d.v, d.r); why != "" {
+		out.Reason += ", no boot file: " + why
+		*text += ", without a boot file: " + why
+		return
+	}
+	out.Offered, out.Form = addBoot(out.Reply, d.cfg, d.v, d.r, false)
+	what := offerText(d.r, out.Offered, out.Form)
+	out.Reason += " and " + what
+	*text += " and " + what
+	if d.v.Try > 0 && d.r.Kind.Stage() != "ipxe" {
+		*text += fmt.Sprintf(" (form %d: %s, as it never loaded what it was offered before)", d.v.Try+1, out.Form)
+	}
+}
+
+// addLease adds the address's own options: they come before the boot file.
+func (d *decider) addLease(rep *Reply, ip netip.Addr, times bool) {
+	if times {
+		secs := uint32(d.cfg.LeaseTime / time.Second)
+		rep.addSeconds(51, secs)
+		rep.addSeconds(58, secs/2)
+		rep.addSeconds(59, secs/8*7)
+	}
+	mask := netip.PrefixFrom(broadcast, d.pool.Prefix().Bits()).Masked().Addr()
+	rep.addAddr(1, mask)
+	rep.addAddr(3, d.v.Segment.Router)
+}
+
+// addNetwork adds what an operating system asks for; it comes after the boot file.
+func (d *decider) addNetwork(rep *Reply) {
+	r := d.r
+	dns := d.cfg.DNS
+	if len(d.v.Segment.DNS) > 0 {
+		dns = d.v.Segment.DNS
+	}
+	rep.addAddr(6, dns...)
+	if r.Wants(15) {
+		rep.addText(15, d.cfg.Domain)
+	}
+	if r.Wants(28) {
+		rep.addAddr(28, lastAddr(d.pool.Prefix()))
+	}
+	if res, ok := d.pool.Reservation(d.hw); ok && r.Wants(12) {
+		rep.addText(12, res.Name)
+	}
+	if r.Wants(42) {
+		rep.addAddr(42, d.cfg.NTP...)
+	}
+	if r.Wants(121) {
+		rep.add(121, d.routes())
+	}
+}
+
+// routes is option 121; RFC 3442: who reads it ignores option 3, so the default route is in it too.
+func (d *decider) routes() []byte {
+	if len(d.cfg.Routes) == 0 {
+		return nil
+	}
+	var b []byte
+	put := func(to netip.Prefix, via netip.Addr) {
+		b = append(b, byte(to.Bits()))
+		b = append(b, to.Masked().Addr().AsSlice()[:(to.Bits()+7)/8]...)
+		b = append(b, via.AsSlice()...)
+	}
+	for _, rt := range d.cfg.Routes {
+		if rt.To.Addr().Is4() && rt.Via.Is4() {
+			put(rt.To, rt.Via)
+		}
+	}
+	if d.v.Segment.Router.Is4() {
+		put(netip.PrefixFrom(netip.IPv4Unspecified(), 0), d.v.Segment.Router)
+	}
+	return b
+}
+
+func lastAddr(p netip.Prefix) netip.Addr {
+	b := p.Masked().Addr().As4()
+	for i := p.Bits(); i < 32; i++ {
+		b[i/8] |= 0x80 >> (i % 8)
+	}
+	return netip.AddrFrom4(b)
+}

@@ -1,0 +1,170 @@
+package dhcp
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/staged-hive/hatchery/dhcp/lease"
+)
+
+// request answers a REQUEST as the segment's server (RFC 2131 §4.3.2).
+func (d *decider) request() Decision {
+	r := d.r
+	if r.ServerID.IsValid() {
+		return d.selecting()
+	}
+	ip, state := r.CIAddr, "renew"
+	if !ip.IsValid() {
+		ip, state = r.Wanted, "keep"
+	}
+	if !ip.IsValid() {
+		return silence("a REQUEST that names no address")
+	}
+	if d.pool.Claimed(ip) {
+		return silence("its last request for %s is being stored", ip)
+	}
+	if err := d.mayHave(ip); err != nil {
+		// INIT-REBOOT, RENEWING, REBINDING of an address that is none of ours: another server's client may ask
+		// by broadcast, and only one that is alone can speak for the network.
+		if !d.v.Alone && !d.pool.Range().Contains(ip) {
+			return silence("wants to %s %s, which may be another server's to give", state, ip)
+		}
+		return d.nak(ip, err)
+	}
+	return d.ack(ip)
+}
+
+// selecting is the answer to somebody's offer.
+func (d *decider) selecting() Decision {
+	r := d.r
+	if !d.v.ours(r.ServerID) {
+		out := silence("chose the server %s", r.ServerID)
+		out.Other = r.ServerID
+		if own, ok := d.held(); ok {
+			out.Drop = own
+		}
+		return out
+	}
+	ip := r.Wanted
+	if !ip.IsValid() {
+		ip = r.CIAddr
+	}
+	switch {
+	case !ip.IsValid():
+		return silence("a REQUEST that names no address")
+	case d.pool.Claimed(ip):
+		return silence("its last request for %s is being stored", ip)
+	}
+	if err := d.mayHave(ip); err != nil {
+		return d.nak(ip, err)
+	}
+	return d.ack(ip)
+}
+
+// held is the address on offer to the client.
+func (d *decider) held() (netip.Addr, bool) {
+	ip, err := d.pool.Pick(d.hw, netip.Addr{}, d.now)
+	return ip, err == nil && d.pool.Held(ip, d.hw, d.now)
+}
+
+func (d *decider) mayHave(ip netip.Addr) error {
+	if err := d.pool.Check(d.hw, ip, d.now); err != nil {
+		return err
+	}
+	if d.pool.MustMove(d.hw, ip, d.now) {
+		res, _ := d.pool.Reservation(d.hw)
+		return fmt.Errorf("%s is reserved for it now: %w", res.IP, lease.ErrTaken)
+	}
+	return nil
+}
+
+func (d *decider) ack(ip netip.Addr) Decision {
+	r := d.r
+	rep := d.reply(Ack)
+	rep.YIAddr = ip
+	d.addLease(rep, ip, true)
+	l := &lease.Lease{IP: ip, HW: d.hw, ClientID: r.ClientID, Hostname: r.Hostname, State: lease.StateBound, Granted: d.now, Renewed: d.now,
+		Expires: d.now.Add(d.cfg.LeaseTime).Truncate(time.Second).Add(time.Second), Relay: r.Relay}
+	if old, ok := d.pool.Lease(ip); ok && old.HW == d.hw && old.Live(d.now) {
+		l.Granted = old.Granted
+	}
+	if res, ok := d.pool.Reservation(d.hw); ok && res.IP == ip {
+		l.Reserved = true
+	}
+	out := Decision{Reply: rep, Lease: l, Reason: "gave " + ip.String()}
+	text := fmt.Sprintf("%s has the address %s for %s", r.who(), ip, d.cfg.LeaseTime)
+	d.addBoot(&out, &text)
+	d.addNetwork(rep)
+	out.SendTo = d.sendTo(rep)
+	out.Events = []Event{r.event("dhcp.ack", text+".", ip)}
+	return out
+}
+
+// nak refuses an address, so that the client asks for a new one at once.
+func (d *decider) nak(ip netip.Addr, err error) Decision {
+	rep := d.reply(Nak)
+	rep.addText(56, "address not available") // RFC 2132 §9.9; our own words, nothing of the client's
+	out := Decision{Reply: rep, Reason: fmt.Sprintf("refused: %v", err)}
+	out.SendTo = d.sendTo(rep)
+	e := d.r.event("dhcp.nak", fmt.Sprintf("%s wants %s, which it cannot have: %v. It was told to ask anew.", d.r.who(), ip, err), netip.Addr{})
+	e.Level = "warn"
+	out.Events = []Event{e}
+	return out
+}
+
+// decline takes back an address that the client found in use (RFC 2131 §4.3.3).
+func (d *decider) decline() Decision {
+	r := d.r
+	switch {
+	case !d.v.ours(r.ServerID):
+		return silence("declines another server's address")
+	case !d.pool.Held(r.Wanted, d.hw, d.now) || d.pool.Claimed(r.Wanted):
+		return silence("declines %s, which it does not have", r.Wanted)
+	}
+	l := d.pool.Quarantine(r.Wanted, d.hw, d.now, d.cfg.QuarantineFor)
+	out := silence("%s is in use by somebody else: kept from everybody until %s", r.Wanted, l.Expires.Format(time.TimeOnly))
+	out.Lease = &l
+	e := r.event("dhcp.decline", fmt.Sprintf("%s found that somebody else uses %s. Nobody gets that address for %s; look for a machine with a fixed address.",
+		r.who(), r.Wanted, l.Expires.Sub(d.now)), netip.Addr{})
+	e.Level = "warn"
+	out.Events = []Event{e}
+	return out
+}
+
+// release takes back an address that the client gives up (RFC 2131 §4.3.4).
+func (d *decider) release() Decision {
+	r := d.r
+	old, ok := d.pool.Lease(r.CIAddr)
+	switch {
+	case r.ServerID.IsValid() && !d.v.ours(r.ServerID):
+		return silence("releases another server's address")
+	case !ok || old.HW != d.hw || !old.Live(d.now):
+		return silence("releases %s, which it does not have", r.CIAddr)
+	case d.pool.Claimed(r.CIAddr):
+		return silence("releases %s, whose lease is being stored", r.CIAddr)
+	}
+	old.State, old.Expires = lease.StateReleased, d.now
+	out := silence("released %s", r.CIAddr)
+	out.Lease = &old
+	return out
+}
+
+// inform answers a client that has an address of its own (RFC 2131 §4.3.5).
+func (d *decider) inform() Decision {
+	r := d.r
+	if !r.CIAddr.IsValid() {
+		return silence("an INFORM without an address")
+	}
+	if !d.pool.Prefix().Contains(r.CIAddr) {
+		return silence("an INFORM from %s, which is not of this network", r.CIAddr)
+	}
+	rep := d.reply(Ack)
+	d.addLease(rep, r.CIAddr, false) // no lease times: the address is not ours
+	out := Decision{Reply: rep, Reason: "told the network's settings"}
+	text := r.who() + " asked for the network's settings"
+	d.addBoot(&out, &text)
+	d.addNetwork(rep)
+	out.SendTo = d.sendTo(rep)
+	return out
+}
