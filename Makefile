@@ -1,0 +1,106 @@
+# Hatchery. Everything a person types is here: make run, make demo, make test.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+.NOTPARALLEL:
+
+GO := scripts/go.sh
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unversioned)
+GOFILES := $(shell find cmd dhcp tftp httpboot inventory internal pipeline web -name '*.go' -not -name '*_test.go' -not -path '*/node_modules/*' 2>/dev/null)
+EMBEDDED := $(shell find web/static web/templates -type f 2>/dev/null)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+# make run DATA=DIR keeps the appliance's state elsewhere; make run ARGS="--dhcp-range 192.168.1.100-192.168.1.150" adds flags.
+DATA ?= /var/lib/hatchery
+ARGS ?=
+
+.PHONY: help build run demo lab-images test test-full unit e2e bench lint tidy browser-deps packages-% clean
+
+help: ## what can be made
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+build: build/hatchery build/hatchery-agent ## the two programs, in build/
+
+build/hatchery: go.mod go.sum $(GOFILES) $(EMBEDDED)
+	@mkdir -p build
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/hatchery
+
+# The agent carries no version of ours, so that a new commit alone does not make a new stage-0 image.
+build/hatchery-agent: go.mod go.sum $(GOFILES)
+	@mkdir -p build
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $@ ./cmd/hatchery-agent
+
+build/ipxe: scripts/ipxe.sh scripts/debs.sh
+	scripts/ipxe.sh $@
+
+# Remade when the agent's bytes or the script change, not for every build.
+build/stage0/x86_64/manifest.json: scripts/stage0.sh build/hatchery-agent.sum
+	scripts/stage0.sh build/hatchery-agent build/stage0
+
+build/hatchery-agent.sum: build/hatchery-agent
+	@sha256sum $< >$@.new; cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
+build/hatchery-demo: $(GOFILES)
+	CGO_ENABLED=0 $(GO) build -trimpath -o $@ ./internal/lab/demo
+
+lab-images: build/ipxe build/stage0/x86_64/manifest.json ## the boot files and the stage-0 stand-in of the virtual LAN
+
+packages-%:
+	@scripts/packages.sh $*
+
+define need_root
+	@[ "$$(id -u)" = 0 ] || { echo "make $@ needs root ($(1)). Run: sudo make $@" >&2; exit 1; }
+endef
+
+run: ## install what is missing, build, and start the appliance on this machine (root)
+	$(call need_root,it answers DHCP and TFTP on ports below 1024)
+	@scripts/packages.sh run
+	@$(MAKE) --no-print-directory -s build build/ipxe
+	@exec build/hatchery serve --data '$(DATA)' --ipxe '$(CURDIR)/build/ipxe' $(ARGS)
+
+demo: ## the whole journey on a virtual LAN with a blank virtual machine (root)
+	$(call need_root,it makes network namespaces)
+	@scripts/packages.sh demo
+	@$(MAKE) --no-print-directory -s build build/hatchery-demo lab-images
+	@exec build/hatchery-demo $(ARGS)
+
+test: ## everything: lint, unit tests, then network, browser and boot tests (root)
+	$(call need_root,it makes network namespaces and installs test tools)
+	@scripts/packages.sh test
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory build lab-images browser-deps
+	@$(MAKE) --no-print-directory unit e2e
+
+# Everything but the boots, with the race detector. HATCHERY_E2E=1 turns the tests with namespaces and browsers on too.
+unit:
+	HATCHERY_E2E=1 $(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v '/internal/lab/e2e$$')
+
+e2e: ## the boots alone: real firmware against the real program (root, after make build lab-images)
+	HATCHERY_E2E=1 $(GO) test -count=1 -timeout 40m -v ./internal/lab/e2e
+
+test-full: export HATCHERY_FULL = 1
+test-full: test ## test, with the crash points and firmware that take too long for every change
+
+bench: build ## benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+lint: build/bin/staticcheck ## formatting, vet, staticcheck, tidiness
+	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt: run gofmt -w on:"; echo "$$out"; exit 1; }
+	$(GO) vet ./...
+	$(GO) --exec build/bin/staticcheck ./...
+	$(GO) mod tidy -diff
+	@for f in $$(git ls-files '*.sh' .ci/run); do bash -n "$$f" || exit 1; done
+
+build/bin/staticcheck: tools/go.mod tools/go.sum
+	@mkdir -p build/bin
+	$(GO) -C tools build -o ../$@ honnef.co/go/tools/cmd/staticcheck
+	@touch $@
+
+# Browser tests bring their own package.json; Debian's chromium is the browser.
+browser-deps:
+	@for d in $$(git ls-files '*package-lock.json'); do d=$$(dirname "$$d"); \
+	  [ "$$d/node_modules/.package-lock.json" -nt "$$d/package-lock.json" ] || npm ci --prefix "$$d" --no-audit --no-fund --ignore-scripts; done
+
+clean: ## remove build/ (virtual LANs clean up after themselves)
+	rm -rf build
