@@ -672,3 +672,15 @@ func Forget(tx *Tx, id HostID, now time.Time) error {
 	}
 	return tx.DeleteHost(id)
 }
+
+// Noticed records that a known host was heard on the network without asking for anything of ours:
+// its running system renewed its address. A machine that is not known stays so (ErrNotFound), and the
+// MAC it boots with stays the same.
+func Noticed(tx *Tx, c Contact, now time.Time) (Host, error) {
+	h, err := tx.HostByMAC(c.MAC)
+	if err != nil {
+		return h, err
+	}
+	h.meet(Contact{IP: c.IP, Relayed: c.Relayed, DHCP: c.DHCP}, now)
+	return tx.PutHost(h)
+}
