@@ -26,7 +26,7 @@ func (p *Plan) Blocking(c inventory.Confirmation) []Blocker {
 		typed := !p.Auto && c.PlanID == p.ID && s.Confirm != "" && c.Confirm[b.Slot] == s.Confirm
 		switch {
 		case b.Kind == BlockForeign && typed:
-		case b.Kind == BlockForeignPersistent && typed && slices.Contains(c.WipePersistent, b.Slot):
+		case (b.Kind == BlockForeignPersistent || b.Kind == BlockWipe) && typed && slices.Contains(c.WipePersistent, b.Slot):
 		default:
 			out = append(out, b)
 		}

@@ -145,6 +145,8 @@ func (m *planner) judgePersistent(b *Binding, i int) string {
 	switch {
 	case slices.Contains(m.in.WipePersistent, b.Slot) && !d.Blank():
 		b.Fate, b.Wiped, b.Confirm = FateWipe, true, b.Word()
+		m.blockDisk(BlockWipe, b.Slot, i, fmt.Sprintf("The wipe of persistent slot %s was asked for: disk %s loses %s.", b.Slot, label(d), m.holds(d)),
+			fmt.Sprintf("Confirm it with %s, or take the wipe back.", b.Confirm))
 		return "Its wipe was asked for: all data on it is lost."
 	case d.Blank() && b.Owned == inventory.ClassPersistent:
 		b.Fate = FateFormatIfBlank

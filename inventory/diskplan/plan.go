@@ -100,17 +100,18 @@ type DiskFate struct {
 // BlockerKind is what stands in the way, as a fixed word.
 type BlockerKind string
 
-// The kinds of blocker. The first two go away by a confirmation, the others only by a change.
+// The kinds of blocker. The first three go away by a confirmation, the others only by a change.
 const (
 	BlockForeign           BlockerKind = "foreign-data"            // an ephemeral slot's disk holds data that is not ours
 	BlockForeignPersistent BlockerKind = "foreign-data-persistent" // a persistent slot's disk holds data that is not this slot's
+	BlockWipe              BlockerKind = "persistent-wipe"         // the wipe of persistent data was asked for
 	BlockMissing           BlockerKind = "missing-disk"            // no disk for a slot that needs one, or the one it had is gone
 	BlockNoID              BlockerKind = "no-stable-name"          // the disk has no name in /dev/disk/by-id
 	BlockNoSerial          BlockerKind = "no-serial"               // neither serial nor WWN, and not pinned
 	BlockTooSmall          BlockerKind = "too-small"               // smaller than the slot's minBytes, or no medium in it
-	BlockDuplicate         BlockerKind = "duplicate"   // serial or WWN appears twice: multipath, or a cheap enclosure
-	BlockBootMedium        BlockerKind = "boot-medium" // stage-0 runs from it
-	BlockRemovable         BlockerKind = "removable"   // USB or removable, and neither pinned nor named by the role
+	BlockDuplicate         BlockerKind = "duplicate"               // serial or WWN appears twice: multipath, or a cheap enclosure
+	BlockBootMedium        BlockerKind = "boot-medium"             // stage-0 runs from it
+	BlockRemovable         BlockerKind = "removable"               // USB or removable, and neither pinned nor named by the role
 	BlockReadOnly          BlockerKind = "read-only"
 	BlockSameDisk          BlockerKind = "same-disk" // two slots are pinned to one disk
 	BlockNoFacts           BlockerKind = "no-facts"  // the machine never checked in
