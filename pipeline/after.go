@@ -1,0 +1,192 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/staged-hive/hatchery/inventory"
+)
+
+// doMounts compares what is mounted on the machine with the layout and the plan.
+func (w *work) doMounts(ctx context.Context) error {
+	if err := w.reread(); err != nil {
+		return err
+	}
+	c, err := w.dialStage0(ctx)
+	if err == nil && w.host.BootID != w.rec.BootID {
+		c.close()
+		err = errRestarted
+	}
+	if err != nil {
+		return &Failure{Step: StepMounts, Cause: "interrupted: the machine was restarted or cut off after the install, before it was checked.",
+			Hint: "Once stage-0 has checked in again, retry: it installs again, persistent disks are kept.", Err: err}
+	}
+	defer c.close()
+	out, err := c.run(ctx, mountsScript(diskIDs(w.rec.Plan)))
+	if err != nil {
+		return &Failure{Step: StepMounts, Cause: "The connection to the machine was lost after the install.",
+			Hint: "Look at its network cable, then retry.", Err: err}
+	}
+	for line := range strings.Lines(out) {
+		w.say(StepMounts, "%s", line)
+	}
+	if f := judgeMounts(out, w.rec.Layout, w.rec.Plan); f != nil {
+		return f
+	}
+	return nil
+}
+
+// doNetboot makes durable that the machine boots its own disk from now on.
+func (w *work) doNetboot() error {
+	return w.update(func(tx *inventory.Tx, h *inventory.Host, j *inventory.Job) error {
+		next, err := inventory.Next(*h, inventory.NetbootFlipped{})
+		if err != nil {
+			return err
+		}
+		*h = next
+		j.Flipped = true
+		return tx.Note(inventory.Entry{Time: w.r.cfg.Now(), HostID: h.ID, Kind: "state", By: "pipeline",
+			Text: "From now on its netboot is answered with its own disk."})
+	})
+}
+
+// doReboot unmounts what the install mounted and restarts the machine. A machine that is not in the
+// boot of stage-0 that was installed in is left alone: it was restarted already.
+func (w *work) doReboot(ctx context.Context) error {
+	c, err := w.stage0Again(ctx)
+	if err != nil {
+		if ended(ctx, err) != nil {
+			return err
+		}
+		w.say(StepReboot, "the stage-0 that was installed in does not answer any more: the machine was restarted already")
+		return nil
+	}
+	defer c.close()
+	if _, err := c.run(ctx, unmountScript); err != nil {
+		w.say(StepReboot, "not everything could be unmounted, its data is written: %v", err)
+	}
+	if _, err := c.run(ctx, rebootScript); err != nil && !errors.Is(err, errSilent) {
+		return &Failure{Step: StepReboot, Cause: "The machine did not take the order to restart.",
+			Hint: "Restart it by hand: its netboot leads to its own disk. Then retry, which only verifies.", Err: err}
+	}
+	for pause(ctx, w.r.limit.Poll) == nil {
+		if !w.stillUp(ctx, c) {
+			if ctx.Err() == nil {
+				w.say(StepReboot, "the machine went down")
+				return nil
+			}
+			break
+		}
+	}
+	if why := ended(ctx, nil); why != nil {
+		return why
+	}
+	return &Failure{Step: StepReboot, Cause: fmt.Sprintf("The machine was told to restart but was still in stage-0 after %s.", w.step.Limit),
+		Hint: "Restart it by hand: its netboot leads to its own disk. Then retry, which only verifies."}
+}
+
+// stillUp reports whether the boot of stage-0 that was installed in still answers on a connection.
+func (w *work) stillUp(ctx context.Context, c *conn) bool {
+	ctx, stop := context.WithTimeout(ctx, w.r.limit.Dial)
+	defer stop()
+	boot, err := c.run(ctx, bootScript)
+	return err == nil && strings.TrimSpace(boot) == w.rec.BootID
+}
+
+// stage0Again connects to the boot of stage-0 that was installed in, with a second try after a pause.
+func (w *work) stage0Again(ctx context.Context) (*conn, error) {
+	var last error
+	for try := range 2 {
+		if try > 0 {
+			if err := pause(ctx, w.r.limit.Poll); err != nil {
+				return nil, err
+			}
+		}
+		if err := w.reread(); err != nil {
+			return nil, err
+		}
+		if w.host.BootID != w.rec.BootID {
+			return nil, errRestarted // another stage-0 has checked in since, a person's rescue
+		}
+		c, err := w.dialStage0(ctx)
+		if err == nil {
+			return c, nil
+		}
+		last = err
+	}
+	return nil, last
+}
+
+// doVerify waits for the new system: the planted key must answer, and what runs must be what was built.
+func (w *work) doVerify(ctx context.Context) error {
+	began := w.r.cfg.Now()
+	var last error
+	for {
+		if err := w.reread(); err != nil {
+			return err
+		}
+		system, err := w.runningSystem(ctx)
+		switch {
+		case err == nil && system == w.rec.Toplevel:
+			return w.verified(system, w.r.cfg.Now().Sub(began))
+		case err == nil:
+			return &Failure{Step: StepVerify, Cause: fmt.Sprintf("The machine runs %s, not the system that was built (%s).", listOr(nonEmpty(system), "an unknown system"), w.rec.Toplevel),
+				Hint: "It may boot an old disk: look at its boot order. Retry looks again and writes nothing; a reinstall installs again."}
+		}
+		last = err
+		if pause(ctx, w.r.limit.Poll) != nil {
+			break
+		}
+	}
+	if why := ended(ctx, nil); why != nil {
+		return why
+	}
+	f := overTime(w.step)
+	f.Err = last
+	switch {
+	case errors.Is(last, errWrongKey):
+		f.Cause = fmt.Sprintf("Something answers at %s, but not with the SSH host key that was planted.", w.host.IP)
+		f.Hint = "The machine may have booted another disk or stage-0, or another machine has its address. Look at its screen; retry looks again and writes nothing."
+	case errors.Is(last, errNoEntry):
+		f.Cause = "The new system answers with the planted key but does not let the appliance's SSH key in."
+		f.Hint = "The role must authorise the appliance's key (appliance.json in the hive). Retry looks again and writes nothing; a reinstall installs again."
+	}
+	return f
+}
+
+// runningSystem asks the installed system, known by its planted key, which system runs.
+func (w *work) runningSystem(ctx context.Context) (string, error) {
+	c, err := w.r.ssh.dial(ctx, w.host.IP, w.host.InstalledKey)
+	if err != nil {
+		return "", err
+	}
+	defer c.close()
+	out, err := c.run(ctx, systemScript)
+	return strings.TrimSpace(clean(out)), err
+}
+
+// verified ends the job well.
+func (w *work) verified(system string, took time.Duration) error {
+	err := w.update(func(tx *inventory.Tx, h *inventory.Host, j *inventory.Job) error {
+		now := w.r.cfg.Now()
+		next, err := inventory.Next(*h, inventory.Verified{System: system, At: now})
+		if err != nil {
+			return err
+		}
+		*h = next
+		j.State, j.EndedAt = inventory.JobDone, now
+		if err := recordServer(tx, h.ID, w.rec.K3s); err != nil {
+			return err
+		}
+		return tx.Note(inventory.Entry{Time: now, HostID: h.ID, Kind: "state", By: "pipeline", Duration: took,
+			Text: fmt.Sprintf("Installed: %s runs %s and shows the planted SSH host key.", h.Label(), system)})
+	})
+	if err == nil {
+		w.say(StepVerify, "installed: %s runs and shows the planted SSH host key", system)
+		w.r.cfg.Log.Info("host installed", "host", w.host.Label(), "ip", w.host.IP)
+	}
+	return err
+}

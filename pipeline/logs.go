@@ -1,0 +1,120 @@
+package pipeline
+
+import (
+	"context"
+	"path/filepath"
+
+	"github.com/staged-hive/hatchery/inventory"
+)
+
+func (r *Runner) logPath(id inventory.JobID) string {
+	return filepath.Join(r.cfg.Dir, "logs", "jobs", string(id)+".log")
+}
+
+// logFor opens the log of a job. A file that cannot be opened costs the file, not the job.
+func (r *Runner) logFor(j *inventory.Job) *joblog {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if l := r.logs[j.ID]; l != nil {
+		return l
+	}
+	// Jobs of one host are made one after the other, and no job prints 65536 lines a second.
+	l, err := openLog(r.logPath(j.ID), uint64(max(j.CreatedAt.Unix(), 0))<<16, r.masks, r.cfg.Now)
+	r.report("job log", err)
+	r.logs[j.ID] = l
+	close(r.opened)
+	r.opened = make(chan struct{})
+	return l
+}
+
+// closeLog ends the log of a job that has ended.
+func (r *Runner) closeLog(id inventory.JobID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if l := r.logs[id]; l != nil {
+		l.close()
+		delete(r.logs, id)
+	}
+}
+
+// closeEnded ends the log of a job that ended without the runner: cancelled while it waited.
+func (r *Runner) closeEnded(id inventory.JobID) error {
+	r.mu.Lock()
+	open := r.logs[id] != nil
+	for _, w := range r.active {
+		open = open && w.id != id
+	}
+	r.mu.Unlock()
+	if !open {
+		return nil
+	}
+	return r.cfg.Store.View(func(tx *inventory.Tx) error {
+		j, err := tx.Job(id)
+		if err == nil && !j.Open() || isNotFound(err) {
+			r.closeLog(id)
+			return nil
+		}
+		return err
+	})
+}
+
+// Log gives the lines of a host's open or last job after line `after` (0 = all that is kept, at most
+// 5000). Page.More tells when to ask again; it is nil once the job has ended. A host without a job has
+// an empty page. ErrNotFound.
+func (r *Runner) Log(host inventory.HostID, after uint64) (Page, error) {
+	var j inventory.Job
+	err := r.cfg.Store.View(func(tx *inventory.Tx) error {
+		h, err := tx.Host(host)
+		if err != nil || h.JobID == "" {
+			return err
+		}
+		j, err = tx.Job(h.JobID)
+		return ignoreNotFound(err)
+	})
+	if err != nil || j.ID == "" {
+		return Page{}, err
+	}
+	if j.Open() { // also a queued one: its lines will come here
+		return r.logFor(&j).page(j.ID, after), nil
+	}
+	lines, err := readLog(r.logPath(j.ID))
+	return Page{Job: j.ID, Lines: since(lines, after)}, err
+}
+
+// Tail gives the last n lines of a host's open or last job, oldest first. ErrNotFound.
+func (r *Runner) Tail(host inventory.HostID, n int) ([]Line, error) {
+	p, err := r.Log(host, 0)
+	if over := len(p.Lines) - n; over > 0 {
+		p.Lines = p.Lines[over:]
+	}
+	return p.Lines, err
+}
+
+// Follow calls fn with every line after `after`, then with new ones as they come, those of later jobs
+// too, until ctx ends (nil) or fn fails (its error). ErrNotFound.
+func (r *Runner) Follow(ctx context.Context, host inventory.HostID, after uint64, fn func(Line) error) error {
+	for {
+		r.mu.Lock()
+		opened := r.opened
+		r.mu.Unlock()
+		p, err := r.Log(host, after)
+		if err != nil {
+			return err
+		}
+		for _, l := range p.Lines {
+			if err := fn(l); err != nil {
+				return err
+			}
+			after = l.No
+		}
+		more := p.More
+		if more == nil {
+			more = opened
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-more:
+		}
+	}
+}

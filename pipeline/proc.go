@@ -1,0 +1,164 @@
+package pipeline
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// jobVar marks every process of a job in its environment, so that what an appliance that was killed
+// left running is found and ended before anything else is done (DESIGN section 5, rule 2).
+const jobVar = "HATCHERY_JOB"
+
+// maxLine bounds one line of a program's output; the rest of a longer one is dropped.
+const maxLine = 4096
+
+// program is one run of an external program in a process group of its own.
+type program struct {
+	argv  []string
+	env   []string // whole environment
+	dir   string
+	grace time.Duration
+	// line is called for each line of standard output and error, from one goroutine at a time.
+	line func(text string, stderr bool)
+}
+
+// run starts the program and waits for it. When ctx ends the whole group is asked to end, and killed
+// after the grace. The error is ctx's cause, or that the program could not be run; an exit code is not an error.
+func (p *program) run(ctx context.Context) (int, error) {
+	cmd := exec.CommandContext(ctx, p.argv[0], p.argv[1:]...)
+	cmd.Env, cmd.Dir = p.env, p.dir
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
+	cmd.WaitDelay = p.grace
+	sink := &lines{emit: p.line}
+	out, errs := &lineWriter{to: sink}, &lineWriter{to: sink, stderr: true}
+	cmd.Stdout, cmd.Stderr = out, errs
+	if err := cmd.Start(); err != nil {
+		return 0, fmt.Errorf("start %s: %w", p.argv[0], err)
+	}
+	err := cmd.Wait()
+	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // whatever of the group outlived its leader
+	out.flush()
+	errs.flush()
+	var exit *exec.ExitError
+	switch {
+	case ctx.Err() != nil:
+		return -1, context.Cause(ctx)
+	case err == nil, errors.Is(err, exec.ErrWaitDelay):
+		return cmd.ProcessState.ExitCode(), nil
+	case errors.As(err, &exit):
+		if s, ok := exit.Sys().(syscall.WaitStatus); ok && s.Signaled() {
+			return 128 + int(s.Signal()), nil
+		}
+		return exit.ExitCode(), nil
+	}
+	return -1, fmt.Errorf("run %s: %w", p.argv[0], err)
+}
+
+// lines hands on whole lines of two streams, one at a time.
+type lines struct {
+	mu   sync.Mutex
+	emit func(text string, stderr bool)
+}
+
+// lineWriter cuts one stream into lines (also at carriage returns, which progress bars use).
+type lineWriter struct {
+	to     *lines
+	stderr bool
+	buf    []byte
+	over   bool // the current line was cut
+}
+
+var _ io.Writer = (*lineWriter)(nil)
+
+// Write implements io.Writer.
+func (w *lineWriter) Write(p []byte) (int, error) {
+	n := len(p)
+	for len(p) > 0 {
+		i := bytes.IndexAny(p, "\n\r")
+		part := p
+		if i >= 0 {
+			part = p[:i]
+		}
+		if room := maxLine - len(w.buf); !w.over && room > 0 {
+			w.buf = append(w.buf, part[:min(room, len(part))]...)
+			w.over = len(part) > room
+		}
+		if i < 0 {
+			break
+		}
+		w.flush()
+		p = p[i+1:]
+	}
+	return n, nil
+}
+
+func (w *lineWriter) flush() {
+	if text := clean(string(w.buf)); text != "" && w.to.emit != nil {
+		w.to.mu.Lock()
+		w.to.emit(text, w.stderr)
+		w.to.mu.Unlock()
+	}
+	w.buf, w.over = w.buf[:0], false
+}
+
+// endLeftovers kills every process that carries the mark and waits until none is left; only
+// processes of the appliance's own user can be seen. It reports how many there were.
+func endLeftovers(ctx context.Context, mark string) (int, error) {
+	seen := map[int]bool{}
+	for wait := 5 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		pids, err := marked([]byte(jobVar + "=" + mark))
+		if err != nil {
+			return len(seen), err
+		}
+		if len(pids) == 0 {
+			return len(seen), nil
+		}
+		for _, pid := range pids {
+			seen[pid] = true
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+		select {
+		case <-ctx.Done():
+			return len(seen), fmt.Errorf("%d processes of an earlier run do not end: %w", len(pids), ctx.Err())
+		case <-time.After(wait):
+		}
+	}
+}
+
+// marked lists the living processes whose environment has the mark; this process itself never counts.
+func marked(mark []byte) ([]int, error) {
+	dirs, err := filepath.Glob("/proc/[0-9]*/environ")
+	if err != nil {
+		return nil, fmt.Errorf("list processes: %w", err)
+	}
+	var pids []int
+	for _, d := range dirs {
+		pid, err := strconv.Atoi(strings.Split(d, "/")[2])
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		env, err := os.ReadFile(d) // gone, or not ours: no process of a job; a zombie's is empty
+		if err != nil {
+			continue
+		}
+		for v := range bytes.SplitSeq(env, []byte{0}) {
+			if bytes.Equal(v, mark) {
+				pids = append(pids, pid)
+				break
+			}
+		}
+	}
+	return pids, nil
+}

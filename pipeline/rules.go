@@ -1,0 +1,107 @@
+package pipeline
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/staged-hive/hatchery/inventory"
+)
+
+// bucketRuleNotes remembers the last message about a host's rules, so that it is told once: host id → text.
+const bucketRuleNotes inventory.Bucket = "rule_notes"
+
+// Matching lists the roles whose autoInstall rule means the host, in order of name.
+func Matching(h *inventory.Host, roles map[string]inventory.Role) []string {
+	var names []string
+	for _, n := range sortedNames(roles) {
+		if a := roles[n].AutoInstall; a != nil && a.Match.Matches(h) {
+			names = append(names, n)
+		}
+	}
+	return names
+}
+
+// ruleMayAct reports whether a rule may give the host a role: never to one that is or was
+// installed, that a person holds back or must look at, or that has a role already.
+func ruleMayAct(h *inventory.Host) bool {
+	return h.State == inventory.StateReady && h.Role == "" && !h.Held && !h.EverFlipped && h.Attention == ""
+}
+
+// applyRules gives the host the role of the one rule that means it. Two rules are a message, nothing is done.
+func applyRules(tx *inventory.Tx, id inventory.HostID, roles map[string]inventory.Role, now time.Time) error {
+	h, err := tx.Host(id)
+	if err != nil || !ruleMayAct(&h) {
+		return err
+	}
+	names := Matching(&h, roles)
+	switch len(names) {
+	case 0:
+		return nil
+	case 1:
+		by := "rule " + names[0]
+		a := inventory.Assignment{Role: &names[0]}
+		if h.Name == "" {
+			name, err := freeName(tx, &h, names[0])
+			if err != nil {
+				return err
+			}
+			a.Name = &name
+		}
+		h, _, err = inventory.Assign(tx, id, a, by, true, now)
+		if err != nil {
+			return err
+		}
+		return tx.Note(inventory.Entry{Time: now, HostID: id, Kind: "state", By: by,
+			Text: fmt.Sprintf("The rule of role %s means this machine: it gets the role and the name %s.", names[0], h.Name)})
+	}
+	text := fmt.Sprintf("The rules of roles %s all mean this machine, so none acts. Give it a role, or make the rules narrower.", strings.Join(names, ", "))
+	told, err := tx.Get(bucketRuleNotes, string(id))
+	if err != nil || string(told) == text {
+		return err
+	}
+	if err := tx.Put(bucketRuleNotes, string(id), []byte(text)); err != nil {
+		return err
+	}
+	return tx.Note(inventory.Entry{Time: now, HostID: id, Kind: "state", By: "rules", Level: "warn", Text: text})
+}
+
+// proposedNames are names for a host that nobody named, from its role and MAC (else its id), shortest first.
+func proposedNames(h *inventory.Host, role string) []string {
+	base := strings.Trim(strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= '0' && r <= '9':
+			return r
+		case r >= 'A' && r <= 'Z':
+			return r + 'a' - 'A'
+		}
+		return '-'
+	}, role), "-")
+	if base == "" {
+		base = "host"
+	}
+	base = strings.Trim(base[:min(len(base), 40)], "-")
+	mac := strings.ReplaceAll(h.MAC.String(), ":", "")
+	var names []string
+	if mac != "" {
+		names = append(names, base+"-"+mac[6:], base+"-"+mac)
+	}
+	return append(names, base+"-"+string(h.ID))
+}
+
+// freeName is the first proposed name that no other host has.
+func freeName(tx *inventory.Tx, h *inventory.Host, role string) (string, error) {
+	for _, n := range proposedNames(h, role) {
+		if inventory.CheckName(n) != nil {
+			continue
+		}
+		other, err := tx.HostByName(n)
+		if isNotFound(err) || err == nil && other.ID == h.ID {
+			return n, nil
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	return "", fmt.Errorf("host %s: every proposed name is taken: name it by hand: %w", h.Label(), inventory.ErrConflict)
+}
