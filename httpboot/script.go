@@ -131,6 +131,9 @@ func CommandLine(in Input) (string, error) {
 	}
 	w = append(w, strings.Fields(in.Cmdline)...)
 	w = append(w, "hatchery.url="+bootfile.Base(in.Boot), "hatchery.nonce="+in.Nonce, "BOOTIF=01-"+in.Params.MAC.Hyphens())
+	if in.Version != "" && !strings.Contains(in.Version, " ") {
+		w = append(w, "hatchery.stage0="+in.Version)
+	}
 	for _, a := range in.KernelArgs {
 		w = append(w, strings.Fields(a)...)
 	}
