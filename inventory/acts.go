@@ -160,11 +160,11 @@ func FetchScript(tx *Tx, c Contact, d Discovery, nonceHash string, now time.Time
 	h.meet(c, now)
 	h.addMAC(c.MAC, true)
 	target, why := BootTarget(&h, d, now)
+	if h.State == "" { // its DHCP went to another server
+		h.State = StateSeen
+	}
 	if h, err = Next(h, ScriptFetched{Installer: target == TargetStage0}); err != nil {
 		return h, target, why, err
-	}
-	if h.State == "" {
-		h.State = StateSeen
 	}
 	if target == TargetStage0 {
 		h.Fetches++
