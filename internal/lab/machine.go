@@ -264,18 +264,21 @@ func (m *Machine) Console() string {
 // may have come already. Events that end a boot (panic, no boot, exit) are
 // errors unless asked for.
 func (m *Machine) Wait(ctx context.Context, names ...string) (Event, error) {
+	return m.WaitFor(ctx, strings.Join(names, " or "), func(e Event) bool { return slices.Contains(names, e.Name) })
+}
+
+// WaitFor is [Machine.Wait] for the first event that match accepts; what names it in errors.
+func (m *Machine) WaitFor(ctx context.Context, what string, match func(Event) bool) (Event, error) {
 	for {
 		m.mu.Lock()
 		events, changed := m.events, m.changed
 		m.mu.Unlock()
-		for _, e := range events {
-			if slices.Contains(names, e.Name) {
-				return e, nil
-			}
+		if i := slices.IndexFunc(events, match); i >= 0 {
+			return events[i], nil
 		}
 		for _, e := range events {
 			if e.Name == EventPanic || e.Name == EventNoBoot || e.Name == EventExit {
-				return e, fmt.Errorf("machine %s: %s after %.1fs instead of %s: %s", m.cfg.Name, e.Name, e.Since.Seconds(), strings.Join(names, " or "), e.Line)
+				return e, fmt.Errorf("machine %s: %s after %.1fs instead of %s: %s", m.cfg.Name, e.Name, e.Since.Seconds(), what, e.Line)
 			}
 		}
 		select {
@@ -285,7 +288,7 @@ func (m *Machine) Wait(ctx context.Context, names ...string) (Event, error) {
 			if len(events) > 0 {
 				last = "last was " + events[len(events)-1].Name
 			}
-			return Event{}, fmt.Errorf("machine %s: waiting for %s: %w (%s)", m.cfg.Name, strings.Join(names, " or "), ctx.Err(), last)
+			return Event{}, fmt.Errorf("machine %s: waiting for %s: %w (%s)", m.cfg.Name, what, ctx.Err(), last)
 		}
 	}
 }
