@@ -37,6 +37,12 @@ func acts() map[string]act {
 		"rescue": {"Stage-0 at its next netboot, once, was asked for by %s. Nothing is written.", func(tx *inventory.Tx, h inventory.Host, _ string, now time.Time) (inventory.Host, error) {
 			return inventory.Rescue(tx, h.ID, now.Add(rescueFor))
 		}},
+		"release": {"Released from the loop guard by %s: it may boot stage-0 again.", func(tx *inventory.Tx, h inventory.Host, _ string, now time.Time) (inventory.Host, error) {
+			if err := inventory.ReleaseHold(tx, h.MAC, now); err != nil {
+				return h, err
+			}
+			return tx.Host(h.ID)
+		}},
 		"ignore": {"Ignored by %s: its netboot is met with silence.", func(tx *inventory.Tx, h inventory.Host, _ string, _ time.Time) (inventory.Host, error) {
 			return inventory.Apply(tx, h.ID, inventory.IgnoreAsked{})
 		}},

@@ -10,6 +10,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/staged-hive/hatchery/inventory"
+	"github.com/staged-hive/hatchery/inventory/diskplan"
 )
 
 // list is a page of a list; Next is the cursor of the following one, "" at the end.
@@ -45,6 +46,7 @@ func (s *Server) api(e *echo.Echo, g *echo.Group) {
 	a := humaecho.NewWithGroup(e, g, cfg)
 	s.hostAPI(a)
 	s.actAPI(a)
+	s.planAPI(a)
 	s.siteAPI(a)
 	s.streamAPI(a)
 	e.GET("/openapi.json", func(c echo.Context) error {
@@ -73,7 +75,8 @@ func status(err error) int {
 	switch {
 	case errors.Is(err, inventory.ErrNotFound):
 		return http.StatusNotFound
-	case errors.Is(err, inventory.ErrConflict), errors.Is(err, inventory.ErrBadEvent):
+	case errors.Is(err, inventory.ErrConflict), errors.Is(err, inventory.ErrBadEvent),
+		errors.Is(err, diskplan.ErrBlocked), errors.Is(err, diskplan.ErrChanged):
 		return http.StatusConflict
 	case errors.Is(err, inventory.ErrInvalid):
 		return http.StatusUnprocessableEntity

@@ -16,6 +16,7 @@ func (s *Server) actAPI(a huma.API) {
 		"cancel":   "Give up the host's job",
 		"retry":    "Try the failed job again",
 		"rescue":   "Give the host stage-0 once; nothing is written",
+		"release":  "Let a host that the loop guard holds boot stage-0 again",
 		"ignore":   "Meet the host's netboot with silence",
 		"unignore": "Take ignore back",
 	} {

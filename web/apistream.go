@@ -28,7 +28,7 @@ func (s *Server) streamAPI(a huma.API) {
 		Description: "Events: host (a host), forgotten ({id}), job (a job), diary (an entry). Last-Event-ID resumes; the event resync says that too much was missed: read everything again.",
 		Responses:   text("text/event-stream")}, s.events)
 	huma.Register(a, huma.Operation{OperationID: "host-log", Method: http.MethodGet, Path: "/hosts/{id}/log", Summary: "Read or follow the log of a host's last job",
-		Description: "text/plain by default; application/x-ndjson and text/event-stream (follows) by Accept. follow=true keeps the answer open.",
+		Description: "text/plain by default; application/x-ndjson and text/event-stream (follows) by Accept. It follows as long as the host's job is open.",
 		Responses:   text("text/plain", "application/x-ndjson", "text/event-stream")}, s.logStream)
 }
 
@@ -93,7 +93,7 @@ type logIn struct {
 	Accept      string `header:"Accept"`
 	LastEventID string `header:"Last-Event-ID" maxLength:"32"`
 	After       uint64 `query:"after" doc:"only lines after that id"`
-	Follow      bool   `query:"follow" doc:"keep the answer open and send new lines"`
+	Follow      string `query:"follow" enum:"auto,true,false" default:"auto" doc:"send new lines as they come; auto = as long as the host's job is open"`
 }
 
 func (s *Server) logStream(_ context.Context, in *logIn) (*huma.StreamResponse, error) {
@@ -130,7 +130,8 @@ func (s *Server) sendLog(ctx context.Context, w http.ResponseWriter, id inventor
 		write = func(l LogLine) error { return enc.Encode(l) }
 	}
 	w.WriteHeader(http.StatusOK)
-	if !in.Follow {
+	ctx, open := s.whileOpen(ctx, id, in.Follow)
+	if !open {
 		lines, err := s.cfg.Logs.Tail(id, maxLogLines)
 		for _, l := range lines {
 			if l.ID > in.After && err == nil {
@@ -140,7 +141,7 @@ func (s *Server) sendLog(ctx context.Context, w http.ResponseWriter, id inventor
 		return err
 	}
 	rc := http.NewResponseController(w)
-	return s.cfg.Logs.Follow(ctx, id, in.After, func(l LogLine) error {
+	err := s.cfg.Logs.Follow(ctx, id, in.After, func(l LogLine) error {
 		if err := rc.SetWriteDeadline(time.Now().Add(sseWrite)); err != nil {
 			return err
 		}
@@ -149,6 +150,41 @@ func (s *Server) sendLog(ctx context.Context, w http.ResponseWriter, id inventor
 		}
 		return rc.Flush()
 	})
+	if ctx.Err() != nil { // the job ended, or the reader went
+		return nil
+	}
+	return err
+}
+
+// whileOpen is a context that ends once the host has no open job; false when there is nothing to wait for.
+// follow is "auto", "true" (until the reader goes) or "false".
+func (s *Server) whileOpen(ctx context.Context, id inventory.HostID, follow string) (context.Context, bool) {
+	if follow == "true" || follow == "false" {
+		return ctx, follow == "true"
+	}
+	busy := func() bool {
+		h, err := s.host(string(id))
+		return err == nil && (h.State == inventory.StateQueued || h.State == inventory.StateInstalling)
+	}
+	if !busy() {
+		return ctx, false
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		defer cancel()
+		for {
+			_, _, wake := s.feed.since(s.feed.now())
+			if !busy() {
+				return
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-wake:
+			}
+		}
+	}()
+	return ctx, true
 }
 
 // maxLogLines bounds one answer that does not follow.

@@ -141,7 +141,11 @@ func (p *pager) send(frags [][]byte, err error) error {
 
 // viewOf is the view of the machines page, or of one machine's page.
 func (s *Server) viewOf(host string) (view, error) {
-	return &tableView{s: s}, nil
+	if host == "" {
+		return &tableView{s: s}, nil
+	}
+	h, err := s.host(host)
+	return &machineView{s: s, id: h.ID, sent: map[string]string{}}, err
 }
 
 // tableView is the machines page.

@@ -116,7 +116,12 @@ type machinesPage struct {
 	Tasks    []task
 	More     int // machines that did not fit
 	HiveErr  string
+	Err      string
+	Typed    announced
 }
+
+// announced is what was typed into the form that announces a machine.
+type announced struct{ MAC, Name, Role string }
 
 // task is a job in the strip below the table.
 type task struct {
@@ -126,16 +131,20 @@ type task struct {
 	Now  time.Time
 }
 
-func (s *Server) machines(c echo.Context) error {
+func (s *Server) machines(c echo.Context) error { return s.showMachines(c, http.StatusOK, "") }
+
+// showMachines shows the table; problem says why what was just asked for was not done.
+func (s *Server) showMachines(c echo.Context, code int, problem string) error {
 	since := s.feed.now() // before the store is read: a change in between is sent again, not lost
-	p := machinesPage{base: s.page(c, "Machines", "machines")}
+	p := machinesPage{base: s.page(c, "Machines", "machines"), Err: problem, Typed: announced{c.FormValue("mac"), c.FormValue("name"), c.FormValue("role")}}
+	p.Back = "/"
 	p.Live = "/live?since=" + s.feed.id(since)
 	err := s.cfg.Store.View(func(tx *inventory.Tx) error { return p.read(tx) })
 	if err != nil {
 		return err
 	}
 	p.Warnings, p.Proof = s.warnings(), s.proof()
-	return s.render(c, http.StatusOK, "machines", p)
+	return s.render(c, code, "machines", p)
 }
 
 func (p *machinesPage) read(tx *inventory.Tx) error {

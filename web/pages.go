@@ -38,6 +38,19 @@ func (s *Server) pageRoutes(g *echo.Group) {
 	g.GET("/", s.machines)
 	g.POST("/assign", s.assignMany)
 	g.GET("/live", s.live)
+	g.GET("/hosts/:id", s.machine)
+	g.POST("/hosts/:id/:act", s.machineAct)
+	g.GET("/hosts/:id/log/stream", s.logStreamPage)
+	g.POST("/hosts", s.announceForm)
+	g.GET("/roles", s.rolesPage)
+	g.POST("/roles/refresh", s.refreshForm)
+	g.GET("/media", s.mediaPage)
+	g.GET("/network", s.networkPage)
+	g.POST("/reservations", s.reserveForm)
+	g.GET("/activity", s.activityPage)
+	g.GET("/settings", s.settingsPage)
+	g.POST("/settings/signout", s.signOutAll)
+	g.GET("/settings/backup", s.backup)
 }
 
 // setTheme keeps the wish for light or dark in a cookie, so that the page is drawn right at once and without script.

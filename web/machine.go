@@ -1,0 +1,384 @@
+package web
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/staged-hive/hatchery/inventory"
+)
+
+const (
+	diaryLines = 80  // of the diary, newest first, on a machine's page
+	logLines   = 200 // of the log, drawn with the page
+)
+
+// machinePage is everything about one machine.
+type machinePage struct {
+	base
+	Row      row
+	Host     Host
+	Label    string
+	Path     string // of the page
+	Acts     []button
+	Roles    []inventory.Role
+	NoRole   bool // its role is not in the hive
+	Plan     *planView
+	Boot     []milestone
+	Diary    []inventory.Entry // newest first
+	Disks    []diskBar
+	CanLog   bool
+	Log      []LogLine
+	LastLine uint64
+	Held     bool // by the loop guard
+	Hiccup   string
+	Err      string     // why what was just asked for was not done
+	Form     url.Values // what was typed, when Err
+}
+
+// Val is what was typed into a field that is shown again, else the given value.
+func (p *machinePage) Val(name, otherwise string) string {
+	if p.Err != "" && p.Form.Has(name) {
+		return p.Form.Get(name)
+	}
+	return otherwise
+}
+
+// button is an act that the page offers.
+type button struct {
+	Act, Text, Class, Title string
+}
+
+// buttons are the acts that make sense for the host now, the likeliest first.
+func buttons(h *inventory.Host) []button {
+	var out []button
+	add := func(act, text, class, title string) { out = append(out, button{act, text, class, title}) }
+	if h.Attention != "" {
+		add("approve", "Approve", "main", "Go on with this machine")
+	}
+	if h.Fetches >= inventory.HoldAfter {
+		add("release", "Let it try again", "", "It fetched its script five times without checking in")
+	}
+	switch h.State {
+	case inventory.StateFailed:
+		add("retry", "Retry", "main", "Queue the job again")
+		add("cancel", "Give up", "", "End the job")
+	case inventory.StateQueued:
+		add("cancel", "Cancel the job", "", "End the job before it starts")
+	case inventory.StateInstalling:
+		add("cancel", "Stop", "danger", "Ask the installer to stop")
+	case inventory.StateInstalled:
+		add(ActDeploy, "Deploy", "", "Build and switch to what the hive says now")
+	case inventory.StateIgnored:
+		add("unignore", "Un-ignore", "main", "Answer its netboot again")
+		return out
+	}
+	if len(h.MACs) > 0 {
+		add("wake", "Wake", "", "Send a wake-up packet")
+	}
+	if h.IP.IsValid() {
+		add(ActReboot, "Reboot", "", "Over SSH")
+		add(ActPowerOff, "Power off", "", "Over SSH")
+	}
+	add("rescue", "Boot stage-0 once", "", "At its next netboot, within an hour. Nothing is written")
+	if h.State != inventory.StateQueued && h.State != inventory.StateInstalling {
+		add("ignore", "Ignore", "", "Meet its netboot with silence")
+	}
+	return out
+}
+
+// milestone is one station of the boot path.
+type milestone struct {
+	Word string
+	At   time.Time // zero = not reached
+	Took string    // since the one before
+	Text string
+	Bad  bool
+}
+
+// bootPath is how far the last boot came, from the diary (oldest first).
+func bootPath(diary []inventory.Entry) []milestone {
+	path := []milestone{{Word: "Address"}, {Word: "iPXE"}, {Word: "Script"}, {Word: "Kernel"}, {Word: "Checked in"}}
+	for _, e := range diary {
+		at := station(&e)
+		if at < 0 {
+			continue
+		}
+		if at == 0 && !path[1].At.IsZero() && path[2].At.IsZero() && e.Time.Sub(path[1].At) < time.Minute {
+			continue // iPXE asks DHCP again: the same boot
+		}
+		if at < 2 && !path[2].At.IsZero() || at == 0 && !path[1].At.IsZero() { // a new boot begins
+			for i := range path {
+				path[i] = milestone{Word: path[i].Word}
+			}
+		}
+		if !path[at].At.IsZero() && at < 4 {
+			continue
+		}
+		path[at].At, path[at].Text, path[at].Bad = e.Time, e.Text, e.Level != ""
+	}
+	var before time.Time
+	for i := range path {
+		if path[i].At.IsZero() {
+			continue
+		}
+		if !before.IsZero() && !path[i].At.Before(before) {
+			path[i].Took = "+" + durationText(path[i].At.Sub(before))
+		}
+		before = path[i].At
+	}
+	return path
+}
+
+// station is where on the boot path an entry belongs, -1 = nowhere.
+func station(e *inventory.Entry) int {
+	switch {
+	case strings.HasPrefix(e.Kind, "dhcp."):
+		return 0
+	case e.Kind == "tftp.file", e.Kind == "http.file" && strings.Contains(e.Text, ".efi"):
+		return 1
+	case e.Kind == "http.script":
+		return 2
+	case e.Kind == "http.file":
+		return 3
+	case e.Kind == "checkin":
+		return 4
+	}
+	return -1
+}
+
+func (s *Server) machine(c echo.Context) error {
+	p, err := s.readMachine(c, c.Param("id"))
+	if err != nil {
+		return err
+	}
+	return s.render(c, http.StatusOK, "machine", p)
+}
+
+func (s *Server) readMachine(c echo.Context, ref string) (*machinePage, error) {
+	since := s.feed.now()
+	p := &machinePage{base: s.page(c, "Machine", "machines")}
+	if err := s.fillMachine(p, ref); err != nil {
+		return nil, err
+	}
+	p.Title, p.Back = p.Label, p.Path
+	p.Live = "/live?host=" + queryEscape(string(p.Host.ID)) + "&since=" + s.feed.id(since)
+	return p, s.fillLog(p)
+}
+
+// fillMachine reads all but the log.
+func (s *Server) fillMachine(p *machinePage, ref string) error {
+	return s.cfg.Store.View(func(tx *inventory.Tx) error {
+		h, err := tx.FindHost(ref)
+		if err != nil {
+			return err
+		}
+		hive, err := tx.Hive()
+		if err != nil {
+			return err
+		}
+		diary, err := tail(tx, h.ID, inventory.DiaryKeep)
+		if err != nil {
+			return err
+		}
+		p.Row, p.Host, p.Label = rowOf(&h, p.Now), hostJSON(&h, p.Now), h.Label()
+		p.Path = "/hosts/" + p.Row.Ref
+		p.Acts, p.Roles, p.Held = buttons(&h), sortedRoles(hive), h.Fetches >= inventory.HoldAfter
+		_, known := hive.Roles[h.Role]
+		p.NoRole = h.Role != "" && !known
+		if known && h.State != inventory.StateIgnored {
+			p.Plan = makePlanView(&h, hive.Roles[h.Role])
+		}
+		p.Disks = diskBars(&h, p.Plan)
+		p.Boot = bootPath(diary)
+		slices.Reverse(diary)
+		p.Diary = diary[:min(len(diary), diaryLines)]
+		return nil
+	})
+}
+
+func (s *Server) fillLog(p *machinePage) error {
+	if s.cfg.Logs == nil || p.Host.JobID == "" {
+		return nil
+	}
+	p.CanLog = true
+	lines, err := s.cfg.Logs.Tail(p.Host.ID, logLines)
+	if errors.Is(err, inventory.ErrNotFound) {
+		err = nil
+	}
+	if p.Log = lines; len(lines) > 0 {
+		p.LastLine = lines[len(lines)-1].ID
+	}
+	return err
+}
+
+// machineAct carries out what a form on a machine's page asks for, and comes back to the page.
+func (s *Server) machineAct(c echo.Context) error {
+	form, err := c.FormParams()
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, "This form could not be read. Go back and try again.")
+	}
+	ref, act := c.Param("id"), c.Param("act")
+	said, err := s.carryOut(c, ref, act, form)
+	if err == nil {
+		s.flash(c, said)
+		if act == "forget" {
+			return c.Redirect(http.StatusSeeOther, "/")
+		}
+		return c.Redirect(http.StatusSeeOther, "/hosts/"+url.PathEscape(ref))
+	}
+	code := status(err)
+	if code == http.StatusNotFound || code == http.StatusInternalServerError {
+		return err
+	}
+	p, rerr := s.readMachine(c, ref)
+	if rerr != nil {
+		return rerr
+	}
+	p.Err, p.Form = sentence(err), form
+	return s.render(c, code, "machine", p)
+}
+
+// carryOut does one act and says in a sentence what was done.
+func (s *Server) carryOut(c echo.Context, ref, act string, form url.Values) (string, error) {
+	ctx := c.Request().Context()
+	var h inventory.Host
+	var err error
+	switch act {
+	case "assign":
+		h, err = s.assign(ctx, ref, formAssignment(form), nil)
+		return "Saved. " + below(&h, s.cfg.Now()), err
+	case "install", "reinstall":
+		if h, err = s.host(ref); err != nil {
+			return "", err
+		}
+		if typed := strings.TrimSpace(form.Get("typed")); act == "reinstall" && typed != h.Label() {
+			return "", fmt.Errorf("type %q to confirm that it is installed anew: %w", h.Label(), inventory.ErrInvalid)
+		}
+		h, err = s.install(ctx, ref, formConfirmation(form), act == "reinstall")
+		return "Confirmed. " + below(&h, s.cfg.Now()), err
+	case "forget":
+		if h, err = s.host(ref); err != nil {
+			return "", err
+		}
+		if strings.TrimSpace(form.Get("typed")) != h.Label() {
+			return "", fmt.Errorf("type %q to confirm that it is forgotten: %w", h.Label(), inventory.ErrInvalid)
+		}
+		return h.Label() + " is forgotten. It appears again when it netboots.", s.forget(ctx, ref)
+	case "wake":
+		_, err = s.wake(ctx, ref)
+		return "A wake-up packet was sent.", err
+	case ActReboot, ActPowerOff, ActDeploy:
+		_, err = s.operate(ctx, ref, Operation{Act: act})
+		return "Asked for.", err
+	}
+	h, err = s.doAct(ctx, ref, act)
+	return "Done. " + below(&h, s.cfg.Now()), err
+}
+
+func formAssignment(form url.Values) inventory.Assignment {
+	var a inventory.Assignment
+	set := func(name string) *string {
+		if !form.Has(name) {
+			return nil
+		}
+		v := strings.TrimSpace(form.Get(name))
+		return &v
+	}
+	a.Name, a.Role, a.KernelArgs = set("name"), set("role"), set("kernel_args")
+	for key := range form {
+		slot, ok := strings.CutPrefix(key, "pin-")
+		if !ok {
+			continue
+		}
+		if a.Pins == nil {
+			a.Pins = map[string]string{}
+		}
+		if disk := form.Get(key); disk != "" {
+			a.Pins[slot] = disk
+		}
+	}
+	return a
+}
+
+func formConfirmation(form url.Values) inventory.Confirmation {
+	c := inventory.Confirmation{Confirm: map[string]string{}}
+	for key := range form {
+		v := strings.TrimSpace(form.Get(key))
+		if slot, ok := strings.CutPrefix(key, "confirm-"); ok && v != "" {
+			c.Confirm[slot] = v
+		}
+	}
+	for _, slot := range form["wipe"] {
+		c.WipePersistent = append(c.WipePersistent, slot)
+	}
+	if len(c.Confirm) > 0 || len(c.WipePersistent) > 0 {
+		c.PlanID = form.Get("plan_id") // else nothing hangs on how the disks looked
+	}
+	return c
+}
+
+// machineView is the page of one machine.
+type machineView struct {
+	s    *Server
+	id   inventory.HostID
+	sent map[string]string
+}
+
+func (v *machineView) changed(hosts []inventory.HostID) ([][]byte, error) {
+	if !slices.Contains(hosts, v.id) {
+		return nil, nil
+	}
+	return v.all()
+}
+
+func (v *machineView) polled() ([][]byte, error) { return nil, nil }
+
+func (v *machineView) all() (out [][]byte, err error) {
+	p := &machinePage{base: base{Now: v.s.cfg.Now()}}
+	if err := v.s.fillMachine(p, string(v.id)); errors.Is(err, inventory.ErrNotFound) {
+		f, err := v.s.fragment("machine", "forgotten", v.id)
+		return [][]byte{f}, err
+	} else if err != nil {
+		return nil, err
+	}
+	for _, part := range []string{"m-head", "m-plan", "m-boot", "m-diary", "m-hardware"} {
+		f, err := v.s.fragment("machine", part, p)
+		if err != nil {
+			return nil, err
+		}
+		if v.sent[part] == string(f) {
+			continue
+		}
+		v.sent[part] = string(f)
+		out = append(out, f)
+	}
+	return out, nil
+}
+
+// logStreamPage is the log's own stream of a machine's page.
+func (s *Server) logStreamPage(c echo.Context) error {
+	h, err := s.host(c.Param("id"))
+	if err != nil {
+		return err
+	}
+	if s.cfg.Logs == nil {
+		return c.NoContent(http.StatusNoContent)
+	}
+	in := &logIn{}
+	after := first(c.Request().Header.Get("Last-Event-ID"), c.QueryParam("after"))
+	if _, err := fmt.Sscan(after, &in.After); err != nil {
+		in.After = 0
+	}
+	ctx := c.Request().Context()
+	if err := s.followLog(ctx, startSSE(c.Response()), h.ID, in.After); err != nil && ctx.Err() == nil {
+		s.log.Debug("log stream ended", "host", h.ID, "err", err)
+	}
+	return nil
+}

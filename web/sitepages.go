@@ -1,0 +1,244 @@
+package web
+
+import (
+	"net/http"
+	"net/netip"
+	"path/filepath"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/staged-hive/hatchery/inventory"
+)
+
+type rolesPage struct {
+	base
+	Roles    []roleView
+	Hive     inventory.Hive
+	Location string
+	CanRead  bool
+	Hits     []RuleHit
+	Err      string
+}
+
+// roleView is a role and who has it.
+type roleView struct {
+	inventory.Role
+	Hosts []row
+}
+
+func (s *Server) rolesPage(c echo.Context) error { return s.showRoles(c, http.StatusOK, "") }
+
+func (s *Server) showRoles(c echo.Context, code int, problem string) error {
+	p := rolesPage{base: s.page(c, "Roles", "roles"), CanRead: s.cfg.Hive != nil, Err: problem}
+	p.Back = "/roles"
+	if s.cfg.Hive != nil {
+		p.Location = s.cfg.Hive.Location()
+	}
+	table := machinesPage{base: p.base}
+	err := s.cfg.Store.View(func(tx *inventory.Tx) (err error) {
+		if p.Hive, err = tx.Hive(); err != nil {
+			return err
+		}
+		return table.read(tx)
+	})
+	if err != nil {
+		return err
+	}
+	for _, r := range sortedRoles(p.Hive) {
+		v := roleView{Role: r}
+		for _, row := range table.Rows {
+			if row.Role == r.Name {
+				v.Hosts = append(v.Hosts, row)
+			}
+		}
+		p.Roles = append(p.Roles, v)
+	}
+	if p.Hits, err = s.rulesPreview(); err != nil {
+		return err
+	}
+	return s.render(c, code, "roles", p)
+}
+
+func (s *Server) refreshForm(c echo.Context) error {
+	if err := s.refreshRoles(c.Request().Context()); err != nil {
+		return s.showRoles(c, http.StatusConflict, sentence(err))
+	}
+	s.flash(c, "The roles were read again.")
+	return c.Redirect(http.StatusSeeOther, "/roles")
+}
+
+type mediaPage struct {
+	base
+	Media    MediaStatus
+	Warnings []Warning
+}
+
+func (s *Server) mediaPage(c echo.Context) error {
+	m := s.media()
+	return s.render(c, http.StatusOK, "media", mediaPage{base: s.page(c, "Boot media", "media"), Media: m, Warnings: mediaWarnings(m)})
+}
+
+type networkPage struct {
+	base
+	Net          NetworkStatus
+	Leases       []Lease
+	Reservations []Reservation
+	CanReserve   bool
+	Known        map[inventory.MAC]row
+	Err          string
+	MAC, IP      string // typed, when Err
+	Hostname     string
+}
+
+// Machine is the machine of a MAC, for a link; its Ref is "" when there is none.
+func (p networkPage) Machine(m inventory.MAC) row { return p.Known[m] }
+
+func (s *Server) networkPage(c echo.Context) error {
+	return s.showNetwork(c, http.StatusOK, networkPage{MAC: c.QueryParam("mac")})
+}
+
+func (s *Server) showNetwork(c echo.Context, code int, p networkPage) (err error) {
+	p.base, p.Net, p.CanReserve = s.page(c, "Network", "network"), s.network(), s.cfg.Leases != nil
+	p.Back = "/network"
+	if p.Leases, err = s.leases(); err != nil {
+		return err
+	}
+	if p.Reservations, err = s.reservations(); err != nil {
+		return err
+	}
+	ds := p.Net.Decisions
+	p.Net.Decisions = nil
+	for i := len(ds) - 1; i >= 0 && len(p.Net.Decisions) < 100; i-- {
+		p.Net.Decisions = append(p.Net.Decisions, ds[i])
+	}
+	if p.Known, err = s.knownMACs(p); err != nil {
+		return err
+	}
+	return s.render(c, code, "network", p)
+}
+
+// knownMACs finds the machines of the MACs on the page.
+func (s *Server) knownMACs(p networkPage) (map[inventory.MAC]row, error) {
+	out := map[inventory.MAC]row{}
+	for _, l := range p.Leases {
+		out[l.MAC] = row{}
+	}
+	for _, r := range p.Reservations {
+		out[r.MAC] = row{}
+	}
+	for _, d := range p.Net.Decisions {
+		out[d.MAC] = row{}
+	}
+	err := s.cfg.Store.View(func(tx *inventory.Tx) error {
+		for m := range out {
+			if h, err := tx.HostByMAC(m); err == nil {
+				out[m] = row{Ref: refOf(&h), Name: h.Label()}
+			}
+		}
+		return nil
+	})
+	return out, err
+}
+
+func (s *Server) reserveForm(c echo.Context) error {
+	typed := networkPage{MAC: c.FormValue("mac"), IP: c.FormValue("ip"), Hostname: c.FormValue("hostname")}
+	r, err := parseReservation(typed.MAC, first(typed.IP, "0.0.0.0"), strings.TrimSpace(typed.Hostname))
+	if c.FormValue("remove") != "" {
+		r.IP = netip.Addr{}
+	} else if err == nil && typed.IP == "" {
+		_, err = parseReservation(typed.MAC, "", "")
+	}
+	if err == nil {
+		err = s.reserve(c.Request().Context(), r)
+	}
+	if code := status(err); err != nil && code != http.StatusInternalServerError {
+		typed.Err = sentence(err)
+		return s.showNetwork(c, code, typed)
+	} else if err != nil {
+		return err
+	}
+	s.flash(c, "Saved.")
+	return c.Redirect(http.StatusSeeOther, "/network")
+}
+
+type activityPage struct {
+	base
+	Entries []inventory.Entry
+	Jobs    []task
+}
+
+func (s *Server) activityPage(c echo.Context) (err error) {
+	p := activityPage{base: s.page(c, "Activity", "activity")}
+	if p.Entries, err = s.activity(200); err != nil {
+		return err
+	}
+	jobs, err := s.jobs(false)
+	if err != nil {
+		return err
+	}
+	for _, j := range jobs[:min(len(jobs), 50)] {
+		t := task{Job: jobJSON(&j), Now: p.Now, Host: "a forgotten machine"}
+		if h, err := s.host(string(j.HostID)); err == nil {
+			t.Host, t.Ref = h.Label(), refOf(&h)
+		}
+		p.Jobs = append(p.Jobs, t)
+	}
+	return s.render(c, http.StatusOK, "activity", p)
+}
+
+type settingsPage struct {
+	base
+	URL         string
+	Fingerprint string
+	TokenFile   string
+	CanBackup   bool
+}
+
+func (s *Server) settingsPage(c echo.Context) error {
+	return s.render(c, http.StatusOK, "settings", settingsPage{base: s.page(c, "Settings", "settings"), URL: s.URL(), Fingerprint: s.Fingerprint(),
+		TokenFile: filepath.Join(s.cfg.Dir, "admin-token"), CanBackup: s.cfg.Backup != nil})
+}
+
+// signOutAll ends every session, the caller's too.
+func (s *Server) signOutAll(c echo.Context) error {
+	if err := s.sessions.Destroy(c.Request().Context()); err != nil {
+		return err
+	}
+	if err := s.store.drop(true); err != nil {
+		return err
+	}
+	if err := s.noteSite(c.Request().Context(), "All sessions were ended by admin."); err != nil {
+		return err
+	}
+	return c.Redirect(http.StatusSeeOther, "/login")
+}
+
+func (s *Server) backup(c echo.Context) error {
+	if s.cfg.Backup == nil {
+		return echo.NewHTTPError(http.StatusNotImplemented, "This appliance offers no backup here. On the appliance itself: hatchery backup.")
+	}
+	if err := s.noteSite(c.Request().Context(), "The database was downloaded by admin."); err != nil {
+		return err
+	}
+	h := c.Response().Header()
+	h.Set("Content-Type", "application/octet-stream")
+	h.Set("Content-Disposition", `attachment; filename="hatchery-`+s.cfg.Now().UTC().Format("2006-01-02-150405")+`.db"`)
+	c.Response().WriteHeader(http.StatusOK)
+	return s.cfg.Backup(c.Response())
+}
+
+// announceForm makes a host known before it exists.
+func (s *Server) announceForm(c echo.Context) error {
+	m, err := parseMAC(c.FormValue("mac"))
+	if err == nil {
+		_, err = s.expect(c.Request().Context(), inventory.Announce{MAC: m, Name: strings.TrimSpace(c.FormValue("name")), Role: c.FormValue("role")})
+	}
+	if code := status(err); err != nil && code == http.StatusInternalServerError {
+		return err
+	} else if err != nil {
+		return s.showMachines(c, code, sentence(err))
+	}
+	s.flash(c, m.String()+" is expected now: power it on with network boot.")
+	return c.Redirect(http.StatusSeeOther, "/")
+}
