@@ -1,0 +1,278 @@
+# The part of the install script that is the same for every host. Declarations and steps follow it.
+set -euo pipefail
+export LC_ALL=C
+slots=() wiped=()
+declare -A class device planned serial wwn signatures partuuids owned # by slot
+declare -A whole parts pools verdict path                           # by slot
+declare -A label_slot                                               # by partition label
+steps=0
+
+say() { printf 'hatchery: %s\n' "$*"; }
+step() { steps=$((steps + 1)); say "step $steps: $*"; }
+refuse() { # CODE TEXT
+  say "REFUSED ($1): $2. Nothing was written." >&2
+  exit "$1"
+}
+run() {
+  local rc=0
+  "$@" </dev/null || rc=$?
+  if [ "$rc" != 0 ]; then
+    say "FAILED: ${1##*/} ended with $rc" >&2
+    exit 1 # never one of ours: a tool's own 20 would look like a refusal
+  fi
+}
+
+disk() { # SLOT CLASS DEVICE PLANNED SERIAL WWN SIGNATURES PARTUUIDS OWNED
+  slots+=("$1")
+  class[$1]=$2 device[$1]=$3 planned[$1]=$4 serial[$1]=$5 wwn[$1]=$6 signatures[$1]=$7 partuuids[$1]=$8 owned[$1]=$9
+  whole[$1]="" parts[$1]="" pools[$1]=""
+}
+mark_whole() { whole[$1]=$2; }
+mark_part() { parts[$1]+="$2"$'\t'"$3"$'\n'; }
+member() { pools[$1]+="$2 $3"$'\n'; }
+label() { label_slot[$2]=$1; }
+
+is_wiped() { # SLOT: will it be destroyed?
+  local w
+  [ "${class[$1]}" = ephemeral ] && return 0
+  for w in "${wiped[@]+"${wiped[@]}"}"; do [ "$w" = "$1" ] && return 0; done
+  return 1
+}
+
+# --- what is on a disk -------------------------------------------------------
+kernel_parts() { # KERNELNAME: the kernel names of its partitions
+  local p
+  for p in /sys/class/block/"$1"/"$1"*/partition; do
+    [ -e "$p" ] || continue
+    p=${p%/partition}
+    echo "${p##*/}"
+  done
+}
+probe() { blkid -p -o value -s "$2" "/dev/$1" 2>/dev/null || true; } # KERNELNAME TAG
+found_signatures() { # KERNELNAME
+  { wipefs --noheadings --output TYPE "/dev/$1" 2>/dev/null || true; } | awk '$1 != "" && $1 != "PMBR" { print $1 }' | sort -u | paste -sd ' ' -
+}
+found_partuuids() { # KERNELNAME: GPT ones only, as in the plan
+  local p
+  for p in $(kernel_parts "$1"); do probe "$p" PART_ENTRY_UUID; done |
+    tr 'A-Z' 'a-z' | { grep -E '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' || true; } | sort -u | paste -sd ' ' -
+}
+tidy() { tr -d '\000' | tr -s '[:space:]' ' ' | sed 's/^ *//; s/ *$//'; }
+identities() { # KERNELNAME: every serial and WWN that the kernel or udev has for it, one a line
+  local f
+  for f in serial device/serial wwid device/wwid; do
+    [ -r "/sys/class/block/$1/$f" ] && { tidy <"/sys/class/block/$1/$f"; echo; }
+  done
+  [ -r "/sys/class/block/$1/device/vpd_pg80" ] && { tail -c +5 "/sys/class/block/$1/device/vpd_pg80" | tidy; echo; }
+  { udevadm info --query=property --name="/dev/$1" 2>/dev/null || true; } |
+    sed -n 's/^\(ID_SERIAL\|ID_SERIAL_SHORT\|ID_SCSI_SERIAL\|ID_WWN\|ID_WWN_WITH_EXTENSION\|ID_NVME_SERIAL_NO\)=//p' | tidy_lines
+  { lsblk -dno SERIAL "/dev/$1" 2>/dev/null || true; } | tidy_lines
+}
+tidy_lines() { sed 's/[[:space:]][[:space:]]*/ /g; s/^ //; s/ $//'; }
+is_known_as() { # KERNELNAME TEXT
+  identities "$1" | grep -Fxq -- "$(printf '%s' "$2" | tidy)"
+}
+with_holders() { # KERNELNAME: it, its partitions and all that sits on them (LVM, LUKS, md)
+  local n h
+  for n in "$1" $(kernel_parts "$1"); do
+    echo "$n"
+    for h in /sys/class/block/"$n"/holders/*; do
+      [ -e "$h" ] && with_holders "${h##*/}"
+    done
+  done
+}
+disk_of() { # KERNELNAME of a partition: its disk
+  if [ -e "/sys/class/block/$1/partition" ]; then basename "$(dirname "$(realpath "/sys/class/block/$1")")"; else echo "$1"; fi
+}
+root_disks() { # KERNELNAME: the disks below a holder
+  local s any=0
+  for s in /sys/class/block/"$1"/slaves/*; do
+    [ -e "$s" ] || continue
+    any=1
+    root_disks "${s##*/}"
+  done
+  [ "$any" = 1 ] || disk_of "$1"
+}
+slot_of() { # KERNELNAME of a disk: its slot, or nothing
+  local s
+  for s in "${slots[@]}"; do [ "${path[$s]}" = "$1" ] && { echo "$s"; return; }; done
+  return 0
+}
+name_of() { # SLOT: for messages
+  echo "disk ${device[$1]} (slot $1${serial[$1]:+, serial ${serial[$1]}})"
+}
+
+# --- the checks, in the order of DESIGN section 2 ---------------------------------
+judge() {
+  local s
+  say "$title"
+  udevadm settle --timeout 30 || true
+  for s in "${slots[@]}"; do check_there "$s"; done
+  check_twice
+  for s in "${slots[@]}"; do check_in_use "$s"; done
+  for s in "${slots[@]}"; do [ "${class[$s]}" = persistent ] && judge_persistent "$s"; done
+  check_units
+  for s in "${slots[@]}"; do check_planned "$s"; done
+  for s in "${slots[@]}"; do is_wiped "$s" && check_spanning "$s"; done
+  check_labels
+  return 0
+}
+check_there() {
+  local real
+  [ -b "${device[$1]}" ] || refuse 20 "$(name_of "$1") is not there"
+  real=$(realpath "${device[$1]}")
+  path[$1]=${real##*/}
+  [ -e "/sys/class/block/${path[$1]}" ] || refuse 20 "$(name_of "$1") is no disk of this machine"
+  [ ! -e "/sys/class/block/${path[$1]}/partition" ] || refuse 20 "$(name_of "$1") is a partition, not a whole disk"
+}
+check_twice() {
+  local a b
+  for a in "${slots[@]}"; do
+    for b in "${slots[@]}"; do
+      [ "$a" \< "$b" ] && [ "${path[$a]}" = "${path[$b]}" ] &&
+        refuse 22 "slots $a and $b are one disk, /dev/${path[$a]}"
+    done
+  done
+  return 0
+}
+check_in_use() {
+  local n dev at
+  for n in $(with_holders "${path[$1]}"); do
+    dev=$(cat "/sys/class/block/$n/dev")
+    at=$(awk -v d="$dev" -v s="/dev/$n" '{ for (i = 7; i <= NF && $i != "-"; i++); if (($3 == d || $(i + 2) == s) && $5 !~ /^\/mnt(\/|$)/) { print $5; exit } }' /proc/self/mountinfo)
+    [ -z "$at" ] || refuse 23 "$(name_of "$1") is in use: $n is mounted at $at. Is it the medium that this machine was started from?"
+  done
+}
+judge_persistent() {
+  local s=$1 k=${path[$1]} sig v
+  sig=$(found_signatures "$k")
+  if [ -z "$sig" ] && [ -z "$(kernel_parts "$k")" ] && ! blkid -p "/dev/$k" >/dev/null 2>&1; then
+    v=blank
+  elif reason=$(foreign_because "$s" "$k" "$sig"); then
+    v=ours
+  else
+    v=foreign
+  fi
+  verdict[$s]=$v
+  say "persistent disk $s (${device[$s]}): $v${reason:+: $reason}"
+  if [ "$v" = foreign ] && ! is_wiped "$s"; then
+    refuse 21 "$(name_of "$s") holds something else ($reason)"
+  fi
+  reason=
+}
+# Prints why the disk is not ours and fails, or succeeds without a word.
+foreign_because() { # SLOT KERNELNAME SIGNATURES
+  local lab type p hit kind pool
+  if [ -z "${parts[$1]}" ]; then
+    [ "$3" = "${whole[$1]}" ] || { echo "found ${3:-partitions}, the layout has ${whole[$1]:-nothing}"; return 1; }
+    [ "${owned[$1]}" = 1 ] || [ "${planned[$1]}" = 0 ] || { echo "a bare ${whole[$1]} that this appliance did not put there"; return 1; }
+  fi
+  while IFS=$'\t' read -r lab type; do
+    [ -n "$lab" ] || continue
+    hit=
+    for p in $(kernel_parts "$2"); do
+      [ "$(probe "$p" PART_ENTRY_NAME)" = "$lab" ] && hit=$p
+    done
+    [ -n "$hit" ] || { echo "found ${3:-no table}, it has no partition $lab"; return 1; }
+    [ -z "$type" ] || [ "$(probe "$hit" TYPE)" = "$type" ] || { echo "partition $lab holds $(probe "$hit" TYPE | sed 's/^$/nothing known/'), the layout has $type"; return 1; }
+  done <<<"${parts[$1]}"
+  while read -r kind pool; do
+    [ "$kind" = lvm_vg ] && command -v pvs >/dev/null || continue
+    groups_on "$2" | grep -Fxq -- "$pool" || { echo "its volume group is not $pool"; return 1; }
+  done <<<"${pools[$1]}"
+}
+# A pool over several disks is blank or ours as a whole.
+check_units() {
+  local a b k
+  for a in "${slots[@]}"; do
+    [ "${class[$a]}" = persistent ] || continue
+    for b in "${slots[@]}"; do
+      [ "${class[$b]}" = persistent ] && [ "${verdict[$a]}" != "${verdict[$b]}" ] && ! is_wiped "$a" && ! is_wiped "$b" || continue
+      while read -r k; do
+        [ -n "$k" ] && grep -Fxq -- "$k" <<<"${pools[$b]}" && refuse 21 "slots $a and $b belong to one pool ($k), but $a is ${verdict[$a]} and $b is ${verdict[$b]}"
+      done <<<"${pools[$a]}"
+    done
+  done
+  return 0
+}
+check_planned() {
+  local s=$1 k=${path[$1]} sig uuids
+  [ "${planned[$s]}" = 1 ] || return 0
+  [ -z "${serial[$s]}" ] || is_known_as "$k" "${serial[$s]}" || refuse 24 "$(name_of "$s") has another serial now"
+  [ -z "${wwn[$s]}" ] || [ -n "${serial[$s]}" ] || is_known_as "$k" "${wwn[$s]}" || refuse 24 "$(name_of "$s") has another WWN now"
+  sig=$(found_signatures "$k")
+  [ "$sig" = "${signatures[$s]}" ] || refuse 24 "$(name_of "$s") changed since the plan was confirmed: it held ${signatures[$s]:-nothing}, now ${sig:-nothing}"
+  uuids=$(found_partuuids "$k")
+  [ "$uuids" = "${partuuids[$s]}" ] || refuse 24 "$(name_of "$s") changed since the plan was confirmed: its partitions were ${partuuids[$s]:-none}, now ${uuids:-none}"
+}
+# Wiping a member destroys its whole volume group or array: none may reach a disk that is kept.
+check_spanning() {
+  local n d t vg pv
+  for n in $(with_holders "${path[$1]}"); do
+    for d in $(root_disks "$n"); do
+      t=$(slot_of "$d")
+      [ -n "$t" ] && is_wiped "$t" || refuse 21 "$(name_of "$1") is part of $n, which is also on /dev/$d: wiping one would destroy the other"
+    done
+  done
+  command -v pvs >/dev/null || return 0
+  for vg in $(groups_on "${path[$1]}"); do
+    for pv in $(pvs --noheadings -o pv_name -S "vg_name=$vg" 2>/dev/null); do
+      d=$(pv_disk "$pv")
+      t=$(slot_of "$d")
+      [ -n "$t" ] && is_wiped "$t" || refuse 21 "$(name_of "$1") is part of volume group $vg, which is also on /dev/$d: wiping one would destroy the other"
+    done
+  done
+}
+pv_disk() { disk_of "$(basename "$(realpath "$1")")"; }
+groups_on() { # KERNELNAME of a disk: the volume groups on it
+  local pv vg
+  pvs --noheadings -o pv_name,vg_name 2>/dev/null | while read -r pv vg; do
+    [ -n "$vg" ] && [ "$(pv_disk "$pv")" = "$1" ] && echo "$vg"
+  done | sort -u
+}
+# disko finds partitions by label: a second disk with one of ours would be mistaken for it.
+check_labels() {
+  local p k lab d t
+  for p in /sys/class/block/*/partition; do
+    [ -e "$p" ] || continue
+    k=$(basename "$(dirname "$p")")
+    lab=$(probe "$k" PART_ENTRY_NAME)
+    [ -n "$lab" ] && [ -n "${label_slot[$lab]+x}" ] || continue
+    d=$(disk_of "$k")
+    t=$(slot_of "$d")
+    [ "$t" = "${label_slot[$lab]}" ] && continue
+    [ -n "$t" ] && is_wiped "$t" && continue
+    refuse 22 "partition label $lab of slot ${label_slot[$lab]} is also on /dev/$d. Unplug that disk, or rename its partition"
+  done
+  return 0
+}
+
+# --- formatting and mounting -----------------------------------------------------
+now_blank() { local s; for s in "$@"; do verdict[$s]=blank; done; }
+blank_unit() { local s; for s in "$@"; do [ "${verdict[$s]}" = blank ] || return 1; done; }
+# Formats disks that were judged blank; when that fails they are made blank again, so that a retry finds
+# them as it did.
+run_on_blank() { # SLOT… -- COMMAND…
+  local unit=() s p
+  while [ "$1" != -- ]; do unit+=("$1"); shift; done
+  shift
+  ("$@") </dev/null && return
+  for s in "${unit[@]}"; do
+    for p in $(kernel_parts "${path[$s]}"); do wipefs -aqf "/dev/$p" || true; done
+    wipefs -aqf "/dev/${path[$s]}" || true
+  done
+  say "FAILED: formatting ${unit[*]}; made blank again" >&2
+  exit 1
+}
+mounted() { # PATH FSTYPE SLOT: is it really mounted, and from the slot's disk?
+  local at=/mnt src k
+  [ "$1" = / ] || at=/mnt$1
+  src=$(findmnt -nro SOURCE --mountpoint "$at" | sed 's/\[.*//') || true
+  [ -n "$src" ] || { say "FAILED: $at is not mounted" >&2; exit 1; }
+  [ -n "$3" ] || { say "mounted $at ($2)"; return; }
+  k=$(realpath "$src")
+  for k in $(root_disks "${k##*/}"); do
+    [ "$k" = "${path[$3]}" ] || { say "FAILED: $at is mounted from /dev/$k, not from $(name_of "$3")" >&2; exit 1; }
+  done
+  say "mounted $at ($2) from $(name_of "$3")"
+}

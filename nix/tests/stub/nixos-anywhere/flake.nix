@@ -1,0 +1,2 @@
+# Stands for nixos-anywhere where a test only evaluates.
+{ outputs = { self, ... }: { packages = { }; }; }

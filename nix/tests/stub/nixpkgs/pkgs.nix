@@ -1,0 +1,59 @@
+# The few packages and builders that our modules use. Every tool is "/usr": scripts find the target's own. Derivations
+# are built by the busybox of parts/ where that was put here, else by the machine's /bin/sh.
+{ lib, system }:
+let
+  parts = ./parts;
+  busybox = if builtins.pathExists (parts + "/bb") then builtins.path { path = parts + "/bb"; name = "busybox"; } else null;
+  path = if busybox == null then "/usr/local/bin:/usr/bin:/bin" else "${busybox}/bin";
+  run = name: env: script:
+    derivation (
+      {
+        inherit name system script;
+        builder = if busybox == null then "/bin/sh" else "${busybox}/bin/sh";
+        args = [ "-eu" "-c" ". \"$scriptPath\"" ];
+        PATH = path;
+        passAsFile = [ "script" ] ++ (env.passAsFile or [ ]);
+      }
+      // removeAttrs env [ "passAsFile" ]
+    );
+  write = name: executable: destination: text:
+    run name { inherit text destination; passAsFile = [ "text" ]; } ''
+      mkdir -p "$(dirname "$out$destination")"
+      cp "$textPath" "$out$destination"
+      chmod ${if executable then "555" else "444"} "$out$destination"
+    '';
+  tools = lib.genAttrs [
+    "bash" "bcachefs-tools" "btrfs-progs" "coreutils" "coreutils-full" "cryptsetup" "dosfstools" "e2fsprogs" "f2fs-tools" "findutils"
+    "gawk" "git" "gnugrep" "gnused" "gptfdisk" "jq" "lvm2" "mdadm" "nix" "openssh" "parted" "systemd" "systemdMinimal" "util-linux" "xfsprogs" "zfs"
+  ] (_: "/usr");
+  pkgs = tools // {
+    inherit lib system run busybox;
+    stdenv.hostPlatform = {
+      inherit system;
+      isx86_64 = system == "x86_64-linux";
+      isx86 = system == "x86_64-linux";
+      isAarch64 = system == "aarch64-linux";
+      isRiscV64 = false;
+      isx86_32 = false;
+    };
+    runtimeShell = "/usr/bin/env bash";
+    writeText = name: text: write name false "" text;
+    writeScript = name: text: write name true "" text;
+    writeShellScriptBin = name: text: write name true "/bin/${name}" "#!/usr/bin/env bash\n${text}\n";
+    writeShellApplication = { name, text, ... }: write name true "/bin/${name}" "#!/usr/bin/env bash\nset -euo pipefail\n${text}\n";
+    writers.makeScriptWriter = { interpreter, ... }: nameOrPath: text:
+      write (baseNameOf nameOrPath) true (if lib.hasPrefix "/" nameOrPath then nameOrPath else "") "#!${toString interpreter}\n${text}";
+    linkFarm = name: entries:
+      run name { } (
+        "mkdir -p $out\n"
+        + lib.concatMapStrings (e: "ln -s ${e.path} \"$out/${e.name}\"\n") (
+          if builtins.isList entries then entries else lib.mapAttrsToList (name: path: { inherit name path; }) entries
+        )
+      );
+    runCommand = name: env: script: run name env script;
+    callPackage = f: args:
+      let fn = if builtins.isFunction f then f else import f; in
+      fn (builtins.intersectAttrs (builtins.functionArgs fn) pkgs // args);
+  };
+in
+pkgs
