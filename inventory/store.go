@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
-	"time"
 )
 
 // Errors of the store that callers branch on.
@@ -395,21 +394,3 @@ func (tx *Tx) OpenJobs() ([]Job, error) {
 	}
 	return jobs, nil
 }
-
-// Nonce is a boot's one-time word: its hash is the record's key, the word itself is never stored.
-type Nonce struct {
-	MAC     MAC        `json:"mac"`
-	HostID  HostID     `json:"host_id"`
-	Issued  time.Time  `json:"issued"`
-	To      netip.Addr `json:"to,omitzero"`        // who fetched the script
-	HostKey string     `json:"host_key,omitempty"` // authorized_keys form, once bound
-	BootID  string     `json:"boot_id,omitempty"`
-	Join    bool       `json:"join,omitempty"` // made from an ISO's join token
-}
-
-// Limits of nonces, see DESIGN section 4.
-const (
-	NonceLife      = time.Hour // of an unbound one
-	NoncesUnbound  = 4         // per MAC
-	BoundNonceLife = 30 * 24 * time.Hour
-)

@@ -1,0 +1,132 @@
+package inventory
+
+import (
+	"fmt"
+	"time"
+)
+
+// makeJob stores an open job for h and h in the state it leads to.
+func makeJob(tx *Tx, h Host, j Job, now time.Time) (Host, Job, error) {
+	j.ID, j.HostID, j.State, j.Role, j.CreatedAt, j.Attempt = JobID(tx.NewID()), h.ID, JobQueued, h.Role, now, 1
+	h, err := Next(h, JobMade{Job: j.ID, Kind: j.Kind})
+	if err != nil {
+		return h, j, err
+	}
+	if h.Facts == nil {
+		h.BlockedOn = "Waits for the machine: power it on, it netboots by itself."
+		j.BlockedOn = h.BlockedOn
+	}
+	h.Held = false
+	if j, err = tx.PutJob(j); err != nil {
+		return h, j, err
+	}
+	h, err = tx.PutHost(h)
+	return h, j, err
+}
+
+// Confirmation is what a person agreed to when looking at a disk plan.
+type Confirmation struct {
+	PlanID         string
+	Confirm        map[string]string // slot → serial
+	WipePersistent []string
+}
+
+// Install confirms the plan of a queued host's job, or makes the job of a host that has a role and none.
+func Install(tx *Tx, id HostID, c Confirmation, by string, now time.Time) (Host, Job, error) {
+	h, err := tx.Host(id)
+	if err != nil {
+		return h, Job{}, err
+	}
+	if h.Role == "" {
+		return h, Job{}, fmt.Errorf("host %s has no role: assign one first: %w", h.Label(), ErrBadEvent)
+	}
+	if h.State == StateQueued {
+		j, err := tx.Job(h.JobID)
+		if err != nil {
+			return h, j, err
+		}
+		j.PlanID, j.Confirm, j.WipePersistent, j.Auto, j.By = c.PlanID, c.Confirm, c.WipePersistent, false, by
+		j, err = tx.PutJob(j)
+		return h, j, err
+	}
+	return makeJob(tx, h, Job{Kind: JobInstall, By: by, PlanID: c.PlanID, Confirm: c.Confirm, WipePersistent: c.WipePersistent}, now)
+}
+
+// Reinstall makes the job that writes to an installed host again. Only a person asks for it.
+func Reinstall(tx *Tx, id HostID, c Confirmation, by string, now time.Time) (Host, Job, error) {
+	h, err := tx.Host(id)
+	if err != nil {
+		return h, Job{}, err
+	}
+	if h.Role == "" {
+		return h, Job{}, fmt.Errorf("host %s has no role: assign one first: %w", h.Label(), ErrBadEvent)
+	}
+	return makeJob(tx, h, Job{Kind: JobReinstall, By: by, PlanID: c.PlanID, Confirm: c.Confirm, WipePersistent: c.WipePersistent}, now)
+}
+
+// Retry queues a failed host's job again; after the flip it only verifies.
+func Retry(tx *Tx, id HostID, by string, now time.Time) (Host, Job, error) {
+	h, err := tx.Host(id)
+	if err != nil {
+		return h, Job{}, err
+	}
+	j, err := tx.Job(h.JobID)
+	if err != nil {
+		return h, j, err
+	}
+	if h, err = Next(h, RetryAsked{}); err != nil {
+		return h, j, err
+	}
+	j.State, j.Error, j.Hint, j.BlockedOn, j.CancelAsked, j.EndedAt, j.Role = JobQueued, "", "", "", false, time.Time{}, h.Role
+	j.By = by
+	j.Attempt++
+	if j, err = tx.PutJob(j); err != nil {
+		return h, j, err
+	}
+	h, err = tx.PutHost(h)
+	return h, j, err
+}
+
+// Cancel gives up a host's job: at once when it only waits or failed, else the runner is asked to stop.
+func Cancel(tx *Tx, id HostID, now time.Time) (Host, error) {
+	h, err := tx.Host(id)
+	if err != nil {
+		return h, err
+	}
+	if h.State == StateInstalling {
+		j, err := tx.Job(h.JobID)
+		if err != nil {
+			return h, err
+		}
+		if j.State == JobRunning {
+			j.CancelAsked = true
+			_, err = tx.PutJob(j)
+			return h, err
+		}
+	}
+	return FinishCancel(tx, id, now)
+}
+
+// FinishCancel ends the job as cancelled; the runner calls it once nothing of the job runs any more.
+func FinishCancel(tx *Tx, id HostID, now time.Time) (Host, error) {
+	h, err := tx.Host(id)
+	if err != nil {
+		return h, err
+	}
+	if h, err = Next(h, Cancelled{}); err != nil {
+		return h, err
+	}
+	h.Held = true
+	if h.JobID != "" {
+		j, err := tx.Job(h.JobID)
+		if err != nil {
+			return h, err
+		}
+		j.State, j.EndedAt, j.BlockedOn = JobCancelled, now, ""
+		if _, err := tx.PutJob(j); err != nil {
+			return h, err
+		}
+	}
+	return tx.PutHost(h)
+}
+
