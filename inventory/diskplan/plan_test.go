@@ -584,7 +584,7 @@ func checkHarmless(t *rapid.T, in Input, p Plan) {
 		switch {
 		case f.Fate == FateUntouched, f.Fate == FateKeep && in.Host.OwnedDisks[d.ID] == inventory.ClassPersistent:
 		case f.Fate == FateFormatIfBlank && d.Blank():
-		case f.Fate == FateWipe && d.Blank(), f.Fate == FateWipe && in.Host.OwnedDisks[d.ID] == inventory.ClassEphemeral && !slices.Contains(in.WipePersistent, f.Slot):
+		case f.Fate == FateWipe && d.Blank(), f.Fate == FateWipe && in.Host.OwnedDisks[d.ID] == inventory.ClassEphemeral && in.Role.Disks[f.Slot].Class == inventory.ClassEphemeral:
 		default:
 			t.Errorf("disk %s has fate %s without any confirmation: %+v", d.ID, f.Fate, d)
 		}
