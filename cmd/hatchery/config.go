@@ -15,6 +15,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 	"github.com/spf13/pflag"
 
+	"github.com/staged-hive/hatchery/dhcp/lease"
 	"github.com/staged-hive/hatchery/inventory"
 )
 
@@ -106,16 +107,15 @@ func loadSettings(path string) (settings, error) {
 // config is settings checked and turned into real types.
 type config struct {
 	settings
-	discovery  inventory.Discovery
-	rangeFirst netip.Addr
-	rangeLast  netip.Addr
-	router     netip.Addr
-	dns        []netip.Addr
-	leaseTime  time.Duration
-	bootAddr   netip.AddrPort
-	webCert    string
-	webKey     string
-	sshKeys    []string
+	discovery inventory.Discovery
+	dhcpRange lease.Range
+	router    netip.Addr
+	dns       []netip.Addr
+	leaseTime time.Duration
+	bootAddr  netip.AddrPort
+	webCert   string
+	webKey    string
+	sshKeys   []string
 }
 
 func (s settings) check() (config, error) {
@@ -136,12 +136,11 @@ func (s settings) check() (config, error) {
 		c.Stage0 = filepath.Join(c.Data, "stage0")
 	}
 	if s.DHCPRange != "" {
-		first, last, _ := strings.Cut(s.DHCPRange, "-")
-		c.rangeFirst, err = addr("dhcp_range", first, err)
-		c.rangeLast, err = addr("dhcp_range", last, err)
-		if err == nil && c.rangeLast.Less(c.rangeFirst) {
-			err = fmt.Errorf("dhcp_range = %q: the first address comes after the last", s.DHCPRange)
+		r, rerr := lease.ParseRange(s.DHCPRange)
+		if rerr != nil {
+			err = errors.Join(err, fmt.Errorf("dhcp_range: %w", rerr))
 		}
+		c.dhcpRange = r
 	}
 	if s.DHCP == "server" && s.DHCPRange == "" {
 		err = errors.Join(err, errors.New("dhcp = \"server\" needs dhcp_range = \"FIRST-LAST\" (--dhcp-range)"))

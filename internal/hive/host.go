@@ -113,7 +113,7 @@ var (
 	planIDRE = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
 	wordRE   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$`)
 	urlRE    = regexp.MustCompile(`^https?://[A-Za-z0-9.:\[\]-]{1,255}(/[A-Za-z0-9._~/-]{0,255})?$`)
-	sshKeyRE = regexp.MustCompile(`^(ssh|ecdsa|sk)[a-zA-Z0-9@.-]* [A-Za-z0-9+/=]{16,4096}( [A-Za-z0-9@._:+-]{0,128})?$`)
+	sshKeyRE = regexp.MustCompile(`^(ssh|ecdsa|sk)[a-zA-Z0-9@.-]* [A-Za-z0-9+/=]{16,1000}( [A-Za-z0-9@._:+-]{0,128})?$`)
 	systems  = []string{"x86_64-linux", "aarch64-linux"}
 )
 

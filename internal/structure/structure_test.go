@@ -36,7 +36,6 @@ var allowed = map[string][]string{
 	"internal/neighbor":       {"inventory"},
 	"internal/structure":      {},
 	"cmd/hatchery-agent":      {"inventory", "internal/agentapi"},
-	"nix":                     {},
 }
 
 // free are the places that wire or test everything.

@@ -1,0 +1,211 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/staged-hive/hatchery/dhcp/lease"
+	"github.com/staged-hive/hatchery/dhcp/server"
+	"github.com/staged-hive/hatchery/internal/hive"
+	"github.com/staged-hive/hatchery/inventory"
+	"github.com/staged-hive/hatchery/inventory/boltdb"
+	"github.com/staged-hive/hatchery/pipeline"
+	"github.com/staged-hive/hatchery/web"
+)
+
+// leases shows the database's leases and reservations to the web.
+type leases struct{ db *boltdb.DB }
+
+// Leases implements web.Leases.
+func (l leases) Leases() ([]web.Lease, error) {
+	all, err := l.db.Leases()
+	out := make([]web.Lease, 0, len(all))
+	for _, e := range all {
+		if e.State != lease.StateBound {
+			continue
+		}
+		out = append(out, web.Lease{IP: e.IP, MAC: inventory.MAC(e.HW), Hostname: e.Hostname, Expires: e.Expires})
+	}
+	return out, err
+}
+
+// Reservations implements web.Leases.
+func (l leases) Reservations() ([]web.Reservation, error) {
+	all, err := l.db.Reservations()
+	out := make([]web.Reservation, 0, len(all))
+	for _, e := range all {
+		out = append(out, web.Reservation{MAC: inventory.MAC(e.HW), IP: e.IP, Hostname: e.Name})
+	}
+	return out, err
+}
+
+// SetReservation implements web.Leases.
+func (l leases) SetReservation(_ context.Context, r web.Reservation) error {
+	if !r.IP.IsValid() {
+		return l.db.DeleteReservation(lease.HW(r.MAC))
+	}
+	return l.db.PutReservation(lease.Reservation{HW: lease.HW(r.MAC), IP: r.IP, Name: r.Hostname})
+}
+
+// network shows the DHCP server's status to the web.
+type network struct{ dhcp *server.Server }
+
+// Network implements web.Network.
+func (n network) Network() web.NetworkStatus {
+	st := n.dhcp.Status()
+	out := web.NetworkStatus{Mode: st.Role, Why: st.Why, Requests: st.Counters.Received}
+	for _, p := range st.Pools {
+		if !p.Relayed {
+			out.Range = p.Range
+		}
+	}
+	for _, i := range st.Interfaces {
+		out.Interfaces = append(out.Interfaces, web.NetInterface{Name: i.Name, Addrs: i.Addrs})
+	}
+	for _, o := range st.Servers {
+		out.OtherServers = append(out.OtherServers, web.DHCPServer{IP: o.IP, LastSeen: o.Last})
+	}
+	for i, d := range st.Decisions {
+		if i == 0 {
+			out.LastRequest, out.LastMAC = d.Time, d.MAC
+		}
+		out.Decisions = append(out.Decisions, decision(d))
+	}
+	slices.Reverse(out.Decisions) // the page wants the oldest first
+	return out
+}
+
+func decision(d server.Logged) web.Decision {
+	asked, answer := fmt.Sprintf("%s by %v", d.Asked, d.Kind), "silence"
+	if d.Arch != "" {
+		asked += " (" + d.Arch + ")"
+	}
+	if d.Reply != "" {
+		answer = strings.Join(slices.DeleteFunc([]string{d.Reply + addrText(d.IP), d.Boot}, func(s string) bool { return s == "" }), ", ")
+	}
+	return web.Decision{Time: d.Time, MAC: d.MAC, Iface: d.Iface, Asked: asked, Answer: answer, Reason: d.Why}
+}
+
+func addrText(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return " " + a.String()
+}
+
+// lateHive opens the hive when it is first needed, and again after a failure: the appliance boots
+// machines also while git is missing or the hive's remote cannot be reached.
+type lateHive struct {
+	cfg hive.Config
+
+	mu     sync.Mutex
+	opened *hive.Hive
+}
+
+func (l *lateHive) open(ctx context.Context) (*hive.Hive, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.opened != nil {
+		return l.opened, nil
+	}
+	h, err := hive.Open(ctx, l.cfg)
+	if err == nil {
+		l.opened = h
+	}
+	return h, err
+}
+
+// Roles implements pipeline.Hive.
+func (l *lateHive) Roles(ctx context.Context) (inventory.Hive, error) {
+	h, err := l.open(ctx)
+	if err != nil {
+		return inventory.Hive{}, err
+	}
+	return h.Roles(ctx)
+}
+
+// Head implements pipeline.Hive.
+func (l *lateHive) Head(ctx context.Context) (string, error) {
+	h, err := l.open(ctx)
+	if err != nil {
+		return "", err
+	}
+	return h.Head(ctx)
+}
+
+// WriteHost implements pipeline.Hive.
+func (l *lateHive) WriteHost(ctx context.Context, f hive.HostFacts) (string, error) {
+	h, err := l.open(ctx)
+	if err != nil {
+		return "", err
+	}
+	return h.WriteHost(ctx, f)
+}
+
+// Build implements pipeline.Hive.
+func (l *lateHive) Build(ctx context.Context, commit, name string, log io.Writer) (hive.Built, error) {
+	h, err := l.open(ctx)
+	if err != nil {
+		return hive.Built{}, err
+	}
+	return h.Build(ctx, commit, name, log)
+}
+
+// roles tells the web where the hive is and reads it again.
+type roles struct {
+	jobs *pipeline.Runner
+	hive *lateHive
+}
+
+// Location implements web.Hive.
+func (r roles) Location() string {
+	if r.hive.cfg.Source != "" {
+		return r.hive.cfg.Dir + " (from " + r.hive.cfg.Source + ")"
+	}
+	return r.hive.cfg.Dir
+}
+
+// Refresh implements web.Hive.
+func (r roles) Refresh(ctx context.Context) error { return r.jobs.RefreshRoles(ctx) }
+
+// jobLogs streams the log of a host's last job to the web.
+type jobLogs struct{ jobs *pipeline.Runner }
+
+func webLine(e pipeline.Line) web.LogLine {
+	return web.LogLine{ID: uint64(e.No), Time: e.Time, Step: e.Step, Text: e.Text}
+}
+
+// Tail implements web.Logs.
+func (l jobLogs) Tail(id inventory.HostID, n int) ([]web.LogLine, error) {
+	lines, err := l.jobs.Tail(id, n)
+	out := make([]web.LogLine, len(lines))
+	for i, e := range lines {
+		out[i] = webLine(e)
+	}
+	return out, err
+}
+
+// Follow implements web.Logs.
+func (l jobLogs) Follow(ctx context.Context, id inventory.HostID, after uint64, fn func(web.LogLine) error) error {
+	return l.jobs.Follow(ctx, id, after, func(e pipeline.Line) error { return fn(webLine(e)) })
+}
+
+// operator carries out the page's acts on running machines.
+type operator struct{ jobs *pipeline.Runner }
+
+// Operate implements web.Operator.
+func (o operator) Operate(ctx context.Context, op web.Operation) (inventory.JobID, error) {
+	switch op.Act {
+	case web.ActReboot:
+		return "", o.jobs.Reboot(ctx, op.Host, op.By)
+	case web.ActPowerOff:
+		return "", o.jobs.PowerOff(ctx, op.Host, op.By)
+	}
+	return "", errors.Join(inventory.ErrBadEvent, errors.New(op.Act+" is not possible yet"))
+}

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+)
+
+func newLogger(cfg config) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(cfg.LogLevel)) // checked by settings.check
+	opts := &slog.HandlerOptions{Level: level}
+	if cfg.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, opts))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, opts))
+}
+
+// greet tells whoever started the appliance where its page is and what it does from now on.
+func (a *appliance) greet(w io.Writer) {
+	st := a.dhcp.Status()
+	fmt.Fprintf(w, "\nHatchery %s\n", versionText())
+	fmt.Fprintf(w, "  page        %s\n", a.web.URL())
+	if fp := a.web.Fingerprint(); fp != "" {
+		fmt.Fprintf(w, "  certificate SHA-256 %s\n", fp)
+	}
+	fmt.Fprintf(w, "  admin token in %s\n", filepath.Join(a.cfg.Data, "admin-token"))
+	if a.cfg.DHCP == "off" {
+		fmt.Fprintf(w, "  DHCP        off: your own DHCP server must send machines here\n")
+	} else {
+		fmt.Fprintf(w, "  DHCP        %s: %s\n", st.Role, st.Why)
+		for _, i := range st.Interfaces {
+			fmt.Fprintf(w, "  interface   %s %v: answers netboot requests there from now on\n", i.Name, i.Addrs)
+		}
+	}
+	for _, warn := range a.media.warnings() {
+		fmt.Fprintf(w, "  !           %s %s\n", warn.Text, warn.Hint)
+	}
+	fmt.Fprintln(w)
+}

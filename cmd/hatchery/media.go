@@ -1,0 +1,105 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/staged-hive/hatchery/internal/stage0"
+	"github.com/staged-hive/hatchery/web"
+)
+
+// bootFiles are the iPXE files the appliance serves, by their names in the --ipxe folder.
+var bootFiles = []struct{ name, use string }{
+	{"undionly.kpxe", "BIOS"},
+	{"snponly.efi", "UEFI x64"},
+	{"ipxe-amd64.efi", "UEFI x64, own network drivers"},
+	{"ipxe-arm64.efi", "UEFI arm64"},
+}
+
+// media answers the boot media page from the iPXE folder and the stage-0 store.
+type media struct {
+	dir    string
+	images *stage0.Store
+	folder string // the stage-0 folder
+
+	mu     sync.Mutex
+	hashed map[string]hashedFile
+}
+
+type hashedFile struct {
+	size    int64
+	changed time.Time
+	sha256  string
+}
+
+// Media implements web.Media.
+func (m *media) Media() web.MediaStatus {
+	out := web.MediaStatus{IPXEDir: m.dir, Stage0Dir: m.folder}
+	for _, f := range bootFiles {
+		b := web.BootFile{Name: f.name, For: f.use}
+		if h, err := m.hash(f.name); err != nil {
+			b.Error = "missing: put iPXE's " + f.name + " into " + m.dir
+		} else {
+			b.Size, b.SHA256 = h.size, h.sha256
+		}
+		out.IPXE = append(out.IPXE, b)
+	}
+	for _, s := range m.images.Status() {
+		out.Stage0 = append(out.Stage0, web.Image{Arch: s.Arch, Version: s.Version, Size: s.Bytes, SHA256: s.Digest, Error: s.Problem})
+	}
+	return out
+}
+
+func (m *media) hash(name string) (hashedFile, error) {
+	f, err := os.Open(filepath.Join(m.dir, name))
+	if err != nil {
+		return hashedFile{}, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return hashedFile{}, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if old, ok := m.hashed[name]; ok && old.size == st.Size() && old.changed.Equal(st.ModTime()) {
+		return old, nil
+	}
+	sum := sha256.New()
+	if _, err := io.Copy(sum, f); err != nil {
+		return hashedFile{}, err
+	}
+	h := hashedFile{size: st.Size(), changed: st.ModTime(), sha256: hex.EncodeToString(sum.Sum(nil))}
+	if m.hashed == nil {
+		m.hashed = map[string]hashedFile{}
+	}
+	m.hashed[name] = h
+	return h, nil
+}
+
+// warnings are what keeps machines from booting, for the page's self-check.
+func (m *media) warnings() []web.Warning {
+	var out []web.Warning
+	for _, f := range m.Media().IPXE {
+		if f.Error != "" {
+			out = append(out, web.Warning{Text: "The iPXE boot file for " + f.For + " (" + f.Name + ") is missing.",
+				Hint: "Machines of that kind cannot netboot. Put Debian's or nixpkgs' ipxe files into " + m.dir + "; `make run` does it by itself."})
+		}
+	}
+	any, problem := false, ""
+	for _, s := range m.images.Status() {
+		any = any || s.Version != ""
+		if s.Arch == "x86_64" {
+			problem = s.Problem
+		}
+	}
+	if !any {
+		out = append(out, web.Warning{Text: "There is no stage-0 image, so machines find nothing to boot.", Hint: problem})
+	}
+	return out
+}

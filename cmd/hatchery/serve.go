@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/staged-hive/hatchery/dhcp/server"
+	"github.com/staged-hive/hatchery/httpboot"
+	"github.com/staged-hive/hatchery/internal/hive"
+	"github.com/staged-hive/hatchery/internal/neighbor"
+	"github.com/staged-hive/hatchery/internal/stage0"
+	"github.com/staged-hive/hatchery/inventory/boltdb"
+	"github.com/staged-hive/hatchery/pipeline"
+	"github.com/staged-hive/hatchery/tftp"
+	"github.com/staged-hive/hatchery/web"
+)
+
+// serveCommand is `hatchery serve`: the appliance itself.
+func serveCommand() *cobra.Command {
+	var file string
+	flags := defaultSettings()
+	cmd := &cobra.Command{Use: "serve", Short: "Run the appliance", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+		s, err := loadSettings(file)
+		if err != nil {
+			return err
+		}
+		if err := overlay(c.Flags(), &s); err != nil {
+			return err
+		}
+		cfg, err := s.check()
+		if err != nil {
+			return err
+		}
+		return serve(c.Context(), cfg, c.OutOrStdout())
+	}}
+	cmd.Flags().StringVar(&file, "config", "", "configuration file (TOML)")
+	flags.bind(cmd.Flags())
+	return cmd
+}
+
+// overlay sets in s what was given as a flag: flags win over the file.
+func overlay(given *pflag.FlagSet, s *settings) error {
+	into := pflag.NewFlagSet("", pflag.ContinueOnError)
+	s.bind(into)
+	var err error
+	given.Visit(func(f *pflag.Flag) {
+		target := into.Lookup(f.Name)
+		if target == nil { // --config itself
+			return
+		}
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			err = errors.Join(err, target.Value.(pflag.SliceValue).Replace(list.GetSlice()))
+			return
+		}
+		err = errors.Join(err, target.Value.Set(f.Value.String()))
+	})
+	return err
+}
+
+// appliance is everything `serve` runs, wired.
+type appliance struct {
+	cfg    config
+	log    *slog.Logger
+	db     *boltdb.DB
+	images *stage0.Store
+	media  *media
+	dhcp   *server.Server
+	tftp   *tftp.Server
+	boot   *httpboot.Server
+	web    *web.Server
+	jobs   *pipeline.Runner
+}
+
+// serve opens the data folder, wires everything, runs until ctx ends or something fails.
+func serve(ctx context.Context, cfg config, out io.Writer) error {
+	log := newLogger(cfg)
+	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
+		return fmt.Errorf("data folder %s: %w", cfg.Data, err)
+	}
+	db, err := boltdb.Open(boltdb.Config{Path: filepath.Join(cfg.Data, "hatchery.db"), Backups: filepath.Join(cfg.Data, "backups"), Log: log})
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	if err := os.MkdirAll(cfg.Stage0, 0o755); err != nil {
+		return fmt.Errorf("stage-0 folder: %w", err)
+	}
+	images, err := stage0.Open(stage0.Config{Dir: cfg.Stage0, Log: log})
+	if err != nil {
+		return err
+	}
+	defer images.Close()
+	a := &appliance{cfg: cfg, log: log, db: db, images: images, media: &media{dir: cfg.IPXE, images: images, folder: cfg.Stage0}}
+	if err := a.wire(); err != nil {
+		return err
+	}
+	return a.run(ctx, out)
+}
+
+// wire makes every part; nothing runs yet.
+func (a *appliance) wire() error {
+	key, err := loadApplianceKey(a.cfg.Data)
+	if err != nil {
+		return err
+	}
+	keys := append([]string{key.authorizedKey()}, a.cfg.sshKeys...)
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	files := os.DirFS(a.cfg.IPXE)
+	port := int(a.cfg.bootAddr.Port())
+	if a.dhcp, err = server.New(server.Config{Interfaces: a.cfg.Interfaces, Mode: server.Mode(a.cfg.DHCP), Force: a.cfg.DHCPForce,
+		Range: a.cfg.dhcpRange, Router: a.cfg.router, DNS: a.cfg.dns, Domain: a.cfg.DHCPDomain, LeaseTime: a.cfg.leaseTime,
+		HTTPPort: port, RouterAdv: a.cfg.RouterAdv == "auto", Store: a.db, Leases: a.db, Log: a.log}); err != nil {
+		return err
+	}
+	if a.tftp, err = tftp.New(tftp.Config{Files: files, Store: a.db, Neighbor: neighbor.MAC, HTTPPort: port, Log: a.log}); err != nil {
+		return err
+	}
+	if a.boot, err = httpboot.New(httpboot.Config{Addr: a.cfg.bootAddr.String(), Store: a.db, Stage0: a.images, Files: files,
+		AuthorizedKeys: func() []string { return keys }, Discovery: a.cfg.discovery, Neighbor: neighbor.MAC, LeaseIP: a.dhcp.LeaseOf,
+		KernelArgs: a.cfg.KernelArgs, Log: a.log}); err != nil {
+		return err
+	}
+	late := &lateHive{cfg: hive.Config{Dir: filepath.Join(a.cfg.Data, "hive"), Source: a.cfg.Hive, Nix: strings.Fields(a.cfg.Nix), NixArgs: a.cfg.NixArgs, Log: a.log}}
+	if a.jobs, err = pipeline.New(pipeline.Config{Store: a.db, Hive: late, Key: key.signer, KeyPath: key.path, Dir: a.cfg.Data,
+		NixosAnywhere: strings.Fields(a.cfg.NixosAnywhere), Log: a.log}); err != nil {
+		return err
+	}
+	a.web, err = web.New(web.Config{Addr: a.cfg.WebAddr, Dir: a.cfg.Data, TLS: a.cfg.WebTLS, Names: a.cfg.WebNames, Version: versionText(), Store: a.db,
+		Network: network{a.dhcp}, Leases: leases{a.db}, Media: a.media, SelfCheck: a.media.warnings, Logs: jobLogs{a.jobs}, Operator: operator{a.jobs},
+		Hive: roles{a.jobs, late}, Backup: a.db.Backup, AgentHandler: a.boot.AgentHandler(), Metrics: registry, Log: a.log})
+	return err
+}
+
+// run runs all parts in one group: the first error ends all of them.
+func (a *appliance) run(ctx context.Context, out io.Writer) error {
+	g, ctx := errgroup.WithContext(ctx)
+	var ready []<-chan struct{}
+	for _, p := range []struct {
+		run   func(context.Context) error
+		ready <-chan struct{}
+	}{{a.dhcp.Run, a.dhcp.Ready()}, {a.tftp.Run, a.tftp.Ready()}, {a.boot.Run, a.boot.Ready()}, {a.web.Run, a.web.Ready()}, {a.jobs.Run, a.jobs.Ready()}} {
+		g.Go(func() error { return p.run(ctx) })
+		ready = append(ready, p.ready)
+	}
+	g.Go(func() error {
+		for _, r := range ready {
+			select {
+			case <-r:
+			case <-ctx.Done():
+				return nil
+			}
+		}
+		_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
+		a.greet(out)
+		return nil
+	})
+	return explain(g.Wait())
+}
