@@ -153,5 +153,5 @@ func offerText(r *Request, what string, f Form) string {
 	case f.File:
 		return "the boot file " + what
 	}
-	return fmt.Sprintf("to ask port 4011 for the boot file %s", what)
+	return fmt.Sprintf("the boot file %s by way of port 4011", what)
 }

@@ -26,6 +26,7 @@ func Decide(cfg Config, v View, r Request, now time.Time) Decision {
 	case v.Port == PortPXE:
 		return d.bootServer()
 	case v.Role != RoleServer || v.Segment == nil:
+		d.noRange = v.Role == RoleServer
 		d.v.Role = RoleProxy
 		return d.proxy()
 	}
@@ -52,6 +53,19 @@ type decider struct {
 	pool *lease.Pool
 	hw   lease.HW
 	now  time.Time
+	// noRange says that we are a server, but have no addresses for the client's segment.
+	noRange bool
+}
+
+// plainDuration is "1 h" or "10 min": what time.Duration prints as 1h0m0s.
+func plainDuration(d time.Duration) string {
+	switch {
+	case d >= time.Hour && d%time.Hour == 0:
+		return fmt.Sprintf("%d h", d/time.Hour)
+	case d >= time.Minute && d%time.Minute == 0:
+		return fmt.Sprintf("%d min", d/time.Minute)
+	}
+	return d.Round(time.Second).String()
 }
 
 // reply is a message back to the client, with what every reply has.
@@ -90,11 +104,11 @@ func (d *decider) sendTo(rep *Reply) SendTo {
 // offer answers a DISCOVER as the segment's server (RFC 2131 §4.3.1).
 func (d *decider) offer() Decision {
 	r := d.r
-	asked := r.event("dhcp.discover", r.who()+" asks for an address.", netip.Addr{})
+	asked := r.event("dhcp.discover", "asks for an address.", netip.Addr{})
 	ip, err := d.pool.Pick(d.hw, r.Wanted, d.now)
 	if err != nil {
 		out := silence("%v", err)
-		asked.Level, asked.Text = "warn", fmt.Sprintf("%s asks for an address, but there is none: %v.", r.who(), err)
+		asked.Level, asked.Text = "warn", fmt.Sprintf("asks for an address, but there is none: %v.", err)
 		out.Events = []Event{asked}
 		return out
 	}
@@ -102,7 +116,7 @@ func (d *decider) offer() Decision {
 	rep.YIAddr = ip
 	d.addLease(rep, ip, true)
 	out := Decision{Reply: rep, Hold: ip}
-	text := "Offered " + ip.String()
+	text := "was offered " + ip.String()
 	out.Reason = "offered " + ip.String()
 	d.addBoot(&out, &text)
 	d.addNetwork(rep)

@@ -91,10 +91,11 @@ type SendTo struct {
 
 // Event is a line for the boot diary.
 type Event struct {
-	Kind  string
-	By    string // "firmware", "ipxe", or "host" for a running system
-	Text  string
-	Level string
+	Kind string // "" = nothing to write down, only that the host was heard
+	By   string // "firmware", "ipxe", or "host" for a running system
+	// Who and Text make the sentence: "Firmware (x64 UEFI)", "asks for an address."
+	Who, Text string
+	Level     string
 	// Contact is what the message tells of the machine. Boots says that it asked for a boot file, which
 	// makes an unknown machine a host; otherwise only a known host is told of.
 	Contact inventory.Contact
@@ -167,12 +168,9 @@ func (r *Request) who() string {
 	case KindPXE, KindHTTP:
 		return "Firmware (" + r.Arch.String() + ")"
 	}
-	if r.Hostname != "" {
-		return "The system " + r.Hostname
-	}
 	return "The running system"
 }
 
 func (r *Request) event(kind, text string, ip netip.Addr) Event {
-	return Event{Kind: kind, By: r.by(), Text: text, Contact: r.contact(ip), Boots: r.Kind.Boots()}
+	return Event{Kind: kind, By: r.by(), Who: r.who(), Text: text, Contact: r.contact(ip), Boots: r.Kind.Boots()}
 }

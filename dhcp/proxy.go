@@ -7,6 +7,9 @@ func (d *decider) proxy() Decision {
 	r := d.r
 	if !r.Kind.Boots() {
 		out := silence("an ordinary client; another server gives addresses here")
+		if d.noRange {
+			out = silence("no range of addresses is configured for its segment")
+		}
 		if r.Type == RequestMsg && r.ServerID.IsValid() && !d.v.ours(r.ServerID) {
 			out.Other = r.ServerID
 		}
@@ -41,11 +44,11 @@ func (d *decider) proxy() Decision {
 // proxyOffer answers a DISCOVER with a boot file alone.
 func (d *decider) proxyOffer(why string) Decision {
 	r := d.r
-	asked := r.event("dhcp.discover", r.who()+" asks for a boot file.", netip.Addr{})
+	asked := r.event("dhcp.discover", "asks for a boot file.", netip.Addr{})
 	if why != "" {
 		out := silence("no boot file: %s", why)
 		if !d.v.Ignored {
-			asked.Text = r.who() + " asks for a boot file and gets none: " + why + "."
+			asked.Text = "asks for a boot file and gets none: " + why + "."
 			asked.Level = "warn"
 		}
 		out.Events = []Event{asked}
@@ -57,7 +60,7 @@ func (d *decider) proxyOffer(why string) Decision {
 	what := offerText(r, out.Offered, out.Form)
 	out.SendTo = d.sendTo(rep)
 	out.Reason = "offered " + what + ", no address"
-	out.Events = []Event{asked, r.event("dhcp.proxy-offer", "Offered "+what+"; the address comes from another server.", netip.Addr{})}
+	out.Events = []Event{asked, r.event("dhcp.proxy-offer", "was offered "+what+"; the address comes from another server.", netip.Addr{})}
 	return out
 }
 
@@ -99,6 +102,6 @@ func (d *decider) bootAck(why string) Decision {
 			out.SendTo.To = d.v.Src
 		}
 	}
-	out.Events = []Event{r.event("dhcp.ack", r.who()+" was told "+what+".", r.CIAddr)}
+	out.Events = []Event{r.event("dhcp.ack", "was told to load "+what+" (it "+why+").", r.CIAddr)}
 	return out
 }

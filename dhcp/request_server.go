@@ -93,7 +93,7 @@ func (d *decider) ack(ip netip.Addr) Decision {
 		l.Reserved = true
 	}
 	out := Decision{Reply: rep, Lease: l, Reason: "gave " + ip.String()}
-	text := fmt.Sprintf("%s has the address %s for %s", r.who(), ip, d.cfg.LeaseTime)
+	text := fmt.Sprintf("got the address %s for %s", ip, plainDuration(d.cfg.LeaseTime))
 	d.addBoot(&out, &text)
 	d.addNetwork(rep)
 	out.SendTo = d.sendTo(rep)
@@ -107,7 +107,7 @@ func (d *decider) nak(ip netip.Addr, err error) Decision {
 	rep.addText(56, "address not available") // RFC 2132 §9.9; our own words, nothing of the client's
 	out := Decision{Reply: rep, Reason: fmt.Sprintf("refused: %v", err)}
 	out.SendTo = d.sendTo(rep)
-	e := d.r.event("dhcp.nak", fmt.Sprintf("%s wants %s, which it cannot have: %v. It was told to ask anew.", d.r.who(), ip, err), netip.Addr{})
+	e := d.r.event("dhcp.nak", fmt.Sprintf("wants %s, which it cannot have: %v. It was told to ask anew.", ip, err), netip.Addr{})
 	e.Level = "warn"
 	out.Events = []Event{e}
 	return out
@@ -125,8 +125,8 @@ func (d *decider) decline() Decision {
 	l := d.pool.Quarantine(r.Wanted, d.hw, d.now, d.cfg.QuarantineFor)
 	out := silence("%s is in use by somebody else: kept from everybody until %s", r.Wanted, l.Expires.Format(time.TimeOnly))
 	out.Lease = &l
-	e := r.event("dhcp.decline", fmt.Sprintf("%s found that somebody else uses %s. Nobody gets that address for %s; look for a machine with a fixed address.",
-		r.who(), r.Wanted, l.Expires.Sub(d.now)), netip.Addr{})
+	e := r.event("dhcp.decline", fmt.Sprintf("found that somebody else uses %s. Nobody gets that address for %s; look for a machine with a fixed address.",
+		r.Wanted, plainDuration(l.Expires.Sub(d.now))), netip.Addr{})
 	e.Level = "warn"
 	out.Events = []Event{e}
 	return out
@@ -162,8 +162,7 @@ func (d *decider) inform() Decision {
 	rep := d.reply(Ack)
 	d.addLease(rep, r.CIAddr, false) // no lease times: the address is not ours
 	out := Decision{Reply: rep, Reason: "told the network's settings"}
-	text := r.who() + " asked for the network's settings"
-	d.addBoot(&out, &text)
+	d.addBoot(&out, new(string))
 	d.addNetwork(rep)
 	out.SendTo = d.sendTo(rep)
 	return out

@@ -1,0 +1,114 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/staged-hive/hatchery/dhcp"
+	"github.com/staged-hive/hatchery/dhcp/lease"
+	"github.com/staged-hive/hatchery/inventory"
+)
+
+// Mode is what a person asked for with --dhcp.
+type Mode string
+
+// The modes.
+const (
+	ModeAuto   Mode = "auto"   // ProxyDHCP at once, a server when nobody else is one
+	ModeProxy  Mode = "proxy"  // ProxyDHCP
+	ModeServer Mode = "server" // the segment's DHCP server
+	ModeOff    Mode = "off"    // nothing
+)
+
+// ParseMode reads a --dhcp value; "" is auto.
+func ParseMode(s string) (Mode, error) {
+	switch m := Mode(cmp.Or(s, string(ModeAuto))); m {
+	case ModeAuto, ModeProxy, ModeServer, ModeOff:
+		return m, nil
+	}
+	return "", fmt.Errorf("DHCP mode %q: want auto, proxy, server or off", s)
+}
+
+// LeaseStore keeps leases on disk. boltdb.DB is one. Safe for concurrent use.
+type LeaseStore interface {
+	// CommitLease returns once the lease is durable.
+	CommitLease(ctx context.Context, l lease.Lease) error
+	// Leases reads all that are stored.
+	Leases() ([]lease.Lease, error)
+	// Reservations reads all that are stored.
+	Reservations() ([]lease.Reservation, error)
+}
+
+// Relayed is a further segment whose clients come through a relay.
+type Relayed struct {
+	Prefix netip.Prefix
+	Range  lease.Range
+	Router netip.Addr
+	DNS    []netip.Addr // nil = Config.DNS
+}
+
+// Config is a Server's. Zero values are working defaults but for Store, Leases and HTTPPort.
+type Config struct {
+	// Interfaces are the names to serve; empty = chosen by what they are, see Status.
+	Interfaces []string
+	Mode       Mode // "" = auto
+	// Force starts server mode although another server answers.
+	Force bool
+	// Range is what is given on the segment whose subnet contains it.
+	Range lease.Range
+	// Router is option 3 there; zero = the default gateway of this machine if it is in that subnet.
+	Router netip.Addr
+	// DNS is option 6; nil = this machine's resolvers, loopback ones left out.
+	DNS, NTP  []netip.Addr
+	Domain    string
+	Routes    []dhcp.Route
+	Relayed   []Relayed
+	LeaseTime time.Duration // 0 = 1 h
+	// HTTPPort is the boot listener's port.
+	HTTPPort int
+	// RouterAdv answers router solicitations with an advertisement of nothing where no router advertises.
+	RouterAdv bool
+	// ProbeFor is how long other servers are looked for at start; 0 = 10 s.
+	ProbeFor time.Duration
+
+	Store  inventory.Store
+	Leases LeaseStore
+	Log    *slog.Logger     // nil = discarded
+	Now    func() time.Time // nil = time.Now
+}
+
+func (c *Config) check() error {
+	if _, err := ParseMode(string(c.Mode)); err != nil {
+		return err
+	}
+	c.Mode = Mode(cmp.Or(string(c.Mode), string(ModeAuto)))
+	c.LeaseTime = cmp.Or(c.LeaseTime, time.Hour)
+	c.ProbeFor = cmp.Or(c.ProbeFor, 10*time.Second)
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	switch {
+	case c.Store == nil || c.Leases == nil:
+		return errors.New("DHCP: the inventory and the lease store are missing")
+	case c.HTTPPort < 1 || c.HTTPPort > 65535:
+		return fmt.Errorf("DHCP: HTTP port %d: the boot listener's port is needed for the boot URLs", c.HTTPPort)
+	case c.Mode == ModeServer && c.Range.IsZero() && len(c.Relayed) == 0:
+		return errors.New("DHCP server mode needs a range of addresses: give --dhcp-range FIRST-LAST, or use --dhcp proxy beside another server")
+	case c.LeaseTime < 2*time.Minute || c.LeaseTime > 365*24*time.Hour:
+		return fmt.Errorf("DHCP: lease time %s: want 2 minutes to a year", c.LeaseTime)
+	}
+	for _, r := range c.Relayed {
+		if _, err := lease.NewPool(lease.Config{Prefix: r.Prefix, Range: r.Range}); err != nil {
+			return fmt.Errorf("DHCP: relayed segment %s: %w", r.Prefix, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,174 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+
+	"github.com/staged-hive/hatchery/dhcp"
+	"github.com/staged-hive/hatchery/dhcp/lease"
+	"github.com/staged-hive/hatchery/inventory"
+)
+
+// handle is one packet's way: decode, limit, decide, store, send, write down.
+func (s *Server) handle(l *link, port uint16, src netip.AddrPort, b []byte) {
+	now := s.cfg.Now()
+	s.count.received.Add(1)
+	req, err := dhcp.Parse(b)
+	if err != nil {
+		s.count.malformed.Add(1)
+		s.log.Debug("packet is no DHCP request", "iface", l.name, "ip", src.Addr(), "err", err)
+		return
+	}
+	if !s.limit.allow(req.MAC, now) {
+		s.count.limited.Add(1)
+		return
+	}
+	ignored := req.Kind.Boots() && s.ignored(req.MAC)
+	d := s.decide(l, port, src, req, ignored, now)
+	if d.Lease == nil {
+		s.finish(l, &req, &d, now)
+		return
+	}
+	s.commits <- struct{}{} // bounded: while the disk is behind, the socket's buffer holds the rest
+	s.pending.Go(func() {
+		defer func() { <-s.commits }()
+		if s.commit(&d) {
+			s.finish(l, &req, &d, now)
+		}
+	})
+}
+
+// ignored reports whether a person chose to ignore the host.
+func (s *Server) ignored(mac inventory.MAC) bool {
+	var h inventory.Host
+	err := s.cfg.Store.View(func(tx *inventory.Tx) (err error) {
+		h, err = tx.HostByMAC(mac)
+		return err
+	})
+	if err != nil && !errors.Is(err, inventory.ErrNotFound) {
+		s.log.Error("host cannot be read for DHCP", "mac", mac, "err", err)
+	}
+	return err == nil && h.State == inventory.StateIgnored
+}
+
+// decide asks the core, and takes in what it says about offers, under one lock: between a
+// look at the pool and the mark in it nobody else looks.
+func (s *Server) decide(l *link, port uint16, src netip.AddrPort, req dhcp.Request, ignored bool, now time.Time) dhcp.Decision {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.role == "" {
+		return dhcp.Decision{Reason: "the role (server or ProxyDHCP) is not chosen yet"}
+	}
+	v := dhcp.View{Role: s.role, Iface: l.name, Port: port, Src: src, Ignored: ignored, Alone: s.others.alone(now), Selves: s.selves()}
+	seg := s.segmentOf(l, &req)
+	v.Self = l.self(seg, req.CIAddr)
+	cfg := dhcp.Config{HTTPPort: uint16(s.cfg.HTTPPort), LeaseTime: s.cfg.LeaseTime, Domain: s.cfg.Domain, DNS: s.cfg.DNS, NTP: s.cfg.NTP, Routes: s.cfg.Routes}
+	if cfg.DNS == nil {
+		cfg.DNS = s.resolved
+	}
+	if seg != nil {
+		v.Segment = &seg.Segment
+	}
+	v.Try = s.tries.next(&req, now)
+	d := dhcp.Decide(cfg, v, req, now)
+	s.tries.offered(&req, &d, now)
+	if seg != nil {
+		hw := lease.HW(req.MAC)
+		if d.Hold.IsValid() {
+			seg.Pool.Hold(d.Hold, hw, now)
+		}
+		if d.Drop.IsValid() {
+			seg.Pool.Unhold(d.Drop, hw)
+		}
+		if d.Lease != nil {
+			seg.Pool.Claim(d.Lease.IP, hw)
+		}
+	}
+	if d.Other.IsValid() {
+		s.count.other.Add(1)
+		s.others.suspect(d.Other, l.name, now)
+	}
+	return d
+}
+
+// segmentOf is the pool of the client's segment: by the relay's address or its wish, else by the
+// interface; nil when there is none.
+func (s *Server) segmentOf(l *link, req *dhcp.Request) *segment {
+	for _, g := range s.segments {
+		p := g.Pool.Prefix()
+		switch {
+		case req.Subnet.IsValid():
+			if p.Contains(req.Subnet) {
+				return g
+			}
+		case req.Relay.IsValid():
+			if p.Contains(req.Relay) {
+				return g
+			}
+		case !g.relayed && l.has(p):
+			return g
+		}
+	}
+	return nil
+}
+
+func (s *Server) selves() []netip.Addr {
+	var out []netip.Addr
+	for _, l := range s.links {
+		for _, p := range l.addrs {
+			out = append(out, p.Addr())
+		}
+	}
+	return out
+}
+
+// commit makes the decision's lease durable and tells the pool; it reports whether it worked.
+func (s *Server) commit(d *dhcp.Decision) bool {
+	// Not the run's context: a lease that is on its way to the disk is waited for.
+	err := s.cfg.Leases.CommitLease(context.Background(), *d.Lease)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, g := range s.segments {
+		if !g.Pool.Prefix().Contains(d.Lease.IP) {
+			continue
+		}
+		if err == nil {
+			g.Pool.Put(*d.Lease)
+		}
+		g.Pool.Settle(d.Lease.IP)
+		break
+	}
+	if err != nil {
+		s.count.commitErrors.Add(1)
+		s.sayCommit.Do(func() {
+			s.log.Error("lease cannot be stored: clients get no address until the disk works again", "ip", d.Lease.IP, "mac", d.Lease.HW, "err", err)
+		})
+		return false
+	}
+	return true
+}
+
+// finish sends the reply and writes down what happened.
+func (s *Server) finish(l *link, req *dhcp.Request, d *dhcp.Decision, now time.Time) {
+	if d.Reply != nil {
+		b, err := d.Reply.Encode(req.Limit)
+		if err == nil {
+			err = s.send(l, d.SendTo, b)
+		}
+		if err != nil {
+			s.count.sendErrors.Add(1)
+			d.Reason += "; the reply could not be sent: " + err.Error()
+			s.log.Debug("DHCP reply not sent", "iface", l.name, "mac", req.MAC, "err", err)
+			s.ring.add(req, d, l.name, now)
+			return
+		}
+	}
+	s.count.decided(req, d)
+	s.ring.add(req, d, l.name, now)
+	s.log.Debug("DHCP", "iface", l.name, "mac", req.MAC, "xid", req.XID, "stage", req.Kind, "type", req.Type, "reason", d.Reason)
+	if len(d.Events) > 0 {
+		s.notes.add(note{at: now, events: d.Events})
+	}
+}

@@ -1,0 +1,310 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/mdlayher/packet"
+	"golang.org/x/net/ipv4"
+
+	"github.com/staged-hive/hatchery/dhcp"
+	"github.com/staged-hive/hatchery/dhcp/lease"
+	"github.com/staged-hive/hatchery/inventory"
+)
+
+// link is one interface that is served. Its fields are written under Server.mu; what the
+// readers use (name, index, sockets) does not change while the sockets are open.
+type link struct {
+	name  string
+	index int
+	mac   inventory.MAC
+	addrs []netip.Prefix // IPv4, not link-local
+	note  string
+	ports map[uint16]*ipv4.PacketConn
+	raw   *packet.Conn       // to send frames; nil without CAP_NET_RAW
+	stop  context.CancelFunc // ends what runs beside the readers
+}
+
+// has reports whether the interface is on the subnet.
+func (l *link) has(p netip.Prefix) bool {
+	return slices.ContainsFunc(l.addrs, func(a netip.Prefix) bool { return a.Masked() == p })
+}
+
+// self is our address on the interface as the client should know it: in its segment's subnet, in
+// the subnet of the address it has, else the first.
+func (l *link) self(seg *segment, client netip.Addr) netip.Addr {
+	for _, a := range l.addrs {
+		if seg != nil && seg.Pool.Prefix().Contains(a.Addr()) {
+			return a.Addr()
+		}
+	}
+	for _, a := range l.addrs {
+		if client.IsValid() && a.Contains(client) {
+			return a.Addr()
+		}
+	}
+	if len(l.addrs) > 0 {
+		return l.addrs[0].Addr()
+	}
+	return netip.Addr{}
+}
+
+// pollLinks compares the interfaces with what is served: opens new ones, follows addresses, closes
+// what is gone. The first time a port that cannot be opened is an error; later it is noted.
+func (s *Server) pollLinks(ctx context.Context, first bool) error {
+	found, err := interfaces(s.cfg.Interfaces, first)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	var stale []*link
+	for name, l := range s.links {
+		i := slices.IndexFunc(found, func(f iface) bool { return f.name == name && f.index == l.index })
+		if i < 0 {
+			stale = append(stale, l)
+			delete(s.links, name)
+			continue
+		}
+		if !slices.Equal(l.addrs, found[i].addrs) {
+			s.log.Info("interface address changed", "iface", name, "ip", found[i].addrs)
+			l.addrs = found[i].addrs
+		}
+		l.note = found[i].note()
+	}
+	s.mu.Unlock()
+	for _, l := range stale {
+		s.log.Warn("network interface is gone", "iface", l.name)
+		l.close()
+	}
+	for _, f := range found {
+		s.mu.Lock()
+		_, known := s.links[f.name]
+		s.mu.Unlock()
+		if known {
+			continue
+		}
+		l, err := s.open(ctx, f)
+		if err != nil && first {
+			return err
+		}
+		if err != nil {
+			s.log.Error("network interface cannot be served", "iface", f.name, "err", err)
+			continue
+		}
+		s.log.Info("serving DHCP", "iface", l.name, "ip", l.addrs)
+	}
+	return s.placeRange()
+}
+
+// placeRange makes the pool of Config.Range once an interface on its subnet is there, and keeps
+// our own addresses out of all pools.
+func (s *Server) placeRange() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	own := s.selves()
+	placed := false
+	for _, g := range s.segments {
+		placed = placed || !g.relayed
+		g.Pool.Exclude(slices.Concat(own, []netip.Addr{g.Router}, g.DNS, s.cfg.DNS))
+	}
+	if placed || s.cfg.Range.IsZero() {
+		return nil
+	}
+	for _, l := range s.links {
+		for _, a := range l.addrs {
+			if !a.Contains(s.cfg.Range.First) {
+				continue
+			}
+			router := s.cfg.Router
+			if !router.IsValid() {
+				router = defaultGateway("/proc/net/route", l.name)
+			}
+			if !a.Contains(router) {
+				router = netip.Addr{}
+			}
+			pc := lease.Config{Prefix: a.Masked(), Range: s.cfg.Range, Exclude: slices.Concat(own, []netip.Addr{router}, s.cfg.DNS)}
+			return s.addSegment(pc, router, nil, false)
+		}
+	}
+	return nil
+}
+
+// open opens the ports of an interface and starts its readers.
+func (s *Server) open(ctx context.Context, f iface) (*link, error) {
+	ctx, stop := context.WithCancel(ctx)
+	l := &link{name: f.name, index: f.index, mac: f.mac, addrs: f.addrs, note: f.note(), ports: map[uint16]*ipv4.PacketConn{}, stop: stop}
+	for _, port := range []uint16{dhcp.PortServer, dhcp.PortPXE} {
+		c, err := listen(ctx, f.name, port)
+		if err != nil {
+			l.close()
+			return nil, err
+		}
+		l.ports[port] = c
+	}
+	raw, err := packet.Listen(&net.Interface{Index: f.index, Name: f.name}, packet.Raw, 0, nil) // protocol 0: send only
+	if err == nil {
+		l.raw = raw
+	} else {
+		s.sayBroadcast.Do(func() {
+			s.log.Warn("no raw socket (CAP_NET_RAW): replies to clients without an address are broadcast, and other DHCP servers cannot be looked for", "iface", f.name, "err", err)
+		})
+	}
+	s.mu.Lock()
+	s.links[f.name] = l
+	s.mu.Unlock()
+	for port, c := range l.ports {
+		s.sockets.Go(func() { s.read(l, port, c) })
+	}
+	s.sockets.Go(func() { s.listenServers(ctx, l) })
+	if s.cfg.RouterAdv {
+		s.sockets.Go(func() { s.advertise(ctx, l) })
+	}
+	return l, nil
+}
+
+// read hands every packet of a socket to handle until the socket is closed.
+func (s *Server) read(l *link, port uint16, c *ipv4.PacketConn) {
+	buf := make([]byte, dhcp.MaxMessage)
+	for {
+		n, cm, src, err := c.ReadFrom(buf)
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			s.log.Debug("socket", "iface", l.name, "err", err)
+			continue
+		}
+		if cm != nil && cm.IfIndex != 0 && cm.IfIndex != l.index {
+			continue // SO_BINDTODEVICE already sees to that
+		}
+		s.handle(l, port, addrPort(src), buf[:n])
+	}
+}
+
+// transmit sends a reply: a frame of our own to a client that has no address yet, else UDP from
+// the socket the request came to.
+func (s *Server) transmit(l *link, to dhcp.SendTo, b []byte) error {
+	dst := to.To
+	if !to.MAC.IsZero() {
+		if l.raw != nil {
+			s.mu.Lock()
+			self := l.self(nil, dst.Addr())
+			s.mu.Unlock()
+			f := frame(l.mac, to.MAC, netip.AddrPortFrom(self, to.From), dst, b)
+			_, err := l.raw.WriteTo(f, &packet.Addr{HardwareAddr: to.MAC[:]})
+			return err
+		}
+		dst = netip.AddrPortFrom(netip.AddrFrom4([4]byte{255, 255, 255, 255}), dst.Port())
+	}
+	c := l.ports[to.From]
+	if c == nil {
+		return fmt.Errorf("no socket for port %d", to.From)
+	}
+	_, err := c.WriteTo(b, &ipv4.ControlMessage{IfIndex: l.index}, net.UDPAddrFromAddrPort(dst))
+	return err
+}
+
+func (l *link) close() {
+	l.stop()
+	for _, c := range l.ports {
+		_ = c.Close() // only a closed socket's error is possible
+	}
+	if l.raw != nil {
+		_ = l.raw.Close()
+	}
+}
+
+func (s *Server) closeLinks() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, l := range s.links {
+		l.close()
+		delete(s.links, name)
+	}
+}
+
+// iface is what the system says of an interface.
+type iface struct {
+	name  string
+	index int
+	mac   inventory.MAC
+	addrs []netip.Prefix
+	up    bool
+}
+
+func (f *iface) note() string {
+	switch {
+	case !f.up:
+		return "The link is down: check the cable."
+	case len(f.addrs) == 0:
+		return "It has no IPv4 address yet."
+	}
+	return ""
+}
+
+// virtual are name prefixes of interfaces that lead to containers, tunnels and virtual machines of
+// this box, where no machine netboots.
+var virtual = []string{"docker", "br-", "veth", "virbr", "cni", "flannel", "cali", "tun", "tap", "wg", "tailscale", "zt", "podman", "lxc", "kube"}
+
+// interfaces finds the ones to serve: those named, or all Ethernet ones that are backed by
+// hardware, or, when no hardware shows (a container, a namespace), those that do not look virtual.
+// must says that a named one that does not exist is an error.
+func interfaces(names []string, must bool) ([]iface, error) {
+	all, err := net.Interfaces()
+	if err != nil {
+		return nil, fmt.Errorf("network interfaces: %w", err)
+	}
+	var named, hard, soft []iface
+	for _, i := range all {
+		if i.Flags&net.FlagLoopback != 0 || i.Flags&net.FlagPointToPoint != 0 || len(i.HardwareAddr) != 6 || i.Flags&net.FlagBroadcast == 0 {
+			continue
+		}
+		f := iface{name: i.Name, index: i.Index, mac: inventory.MAC(i.HardwareAddr), up: i.Flags&net.FlagRunning != 0, addrs: ipv4Addrs(&i)}
+		_, noHardware := os.Stat(filepath.Join("/sys/class/net", i.Name, "device"))
+		switch {
+		case slices.Contains(names, i.Name):
+			named = append(named, f)
+		case noHardware == nil:
+			hard = append(hard, f)
+		case !slices.ContainsFunc(virtual, func(p string) bool { return strings.HasPrefix(i.Name, p) }):
+			soft = append(soft, f)
+		}
+	}
+	if len(names) == 0 {
+		if len(hard) > 0 {
+			// A bridge over the hardware has the address then, and is what clients are behind.
+			return slices.DeleteFunc(slices.Concat(hard, soft), func(f iface) bool { return len(f.addrs) == 0 }), nil
+		}
+		return slices.DeleteFunc(soft, func(f iface) bool { return len(f.addrs) == 0 }), nil
+	}
+	if len(named) < len(names) && must {
+		for _, n := range names {
+			if !slices.ContainsFunc(named, func(f iface) bool { return f.name == n }) {
+				return nil, fmt.Errorf("interface %s: there is no such Ethernet interface; see `ip link` for the names", n)
+			}
+		}
+	}
+	return named, nil
+}
+
+func ipv4Addrs(i *net.Interface) []netip.Prefix {
+	addrs, err := i.Addrs()
+	if err != nil {
+		return nil
+	}
+	var out []netip.Prefix
+	for _, a := range addrs {
+		p, err := netip.ParsePrefix(a.String())
+		if err == nil && p.Addr().Is4() && !p.Addr().IsLinkLocalUnicast() {
+			out = append(out, p)
+		}
+	}
+	return out
+}

@@ -1,0 +1,120 @@
+package server
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/staged-hive/hatchery/inventory"
+)
+
+// metaServers is the record of other servers in the meta bucket: they are remembered over restarts,
+// because after a power cut the router may be slower than we are.
+const metaServers = "dhcp/servers"
+
+// maxOthers bounds what is remembered of other servers: a forger could invent any number.
+const maxOthers = 16
+
+// aloneAfter is how long another server must have been silent before we speak for the network again.
+const aloneAfter = 24 * time.Hour
+
+// Other is another DHCP or ProxyDHCP server that was heard.
+type Other struct {
+	IP    netip.Addr    `json:"ip"`
+	MAC   inventory.MAC `json:"mac"`
+	Iface string        `json:"iface"`
+	// Proxy says that it gives boot files only, never addresses.
+	Proxy bool      `json:"proxy,omitempty"`
+	First time.Time `json:"first"`
+	Last  time.Time `json:"last"`
+}
+
+// String is how it is named in sentences.
+func (o Other) String() string {
+	if o.MAC.IsZero() {
+		return o.IP.String()
+	}
+	return fmt.Sprintf("%s (%s)", o.IP, o.MAC)
+}
+
+// others is what is known of other servers, by address.
+type others map[netip.Addr]Other
+
+func (o others) load(store inventory.Store) error {
+	return store.View(func(tx *inventory.Tx) error {
+		raw, err := tx.Get(inventory.BucketMeta, metaServers)
+		if err != nil || raw == nil {
+			return err
+		}
+		var list []Other
+		if err := json.Unmarshal(raw, &list); err != nil {
+			return err
+		}
+		for _, x := range list[:min(len(list), maxOthers)] {
+			o[x.IP] = x
+		}
+		return nil
+	})
+}
+
+// heard records an answer of another server; fresh says that it was not known, or not for long.
+func (o others) heard(x Other, now time.Time) (fresh bool) {
+	old, ok := o[x.IP]
+	x.First, x.Last = now, now
+	if ok {
+		x.First = old.First
+		if x.MAC.IsZero() {
+			x.MAC = old.MAC
+		}
+	}
+	if !ok && len(o) >= maxOthers {
+		oldest := slices.MinFunc(o.list(), func(a, b Other) int { return a.Last.Compare(b.Last) })
+		delete(o, oldest.IP)
+	}
+	o[x.IP] = x
+	return !ok || now.Sub(old.Last) > time.Hour
+}
+
+// suspect takes in that a client named a server: only one that is known already counts as heard, the
+// word of a client alone makes none.
+func (o others) suspect(ip netip.Addr, _ string, now time.Time) {
+	if x, ok := o[ip]; ok {
+		x.Last = now
+		o[ip] = x
+	}
+}
+
+// alone reports whether no other server that gives addresses was heard lately.
+func (o others) alone(now time.Time) bool {
+	for _, x := range o {
+		if !x.Proxy && now.Sub(x.Last) < aloneAfter {
+			return false
+		}
+	}
+	return true
+}
+
+// servers are those that give addresses, ever heard.
+func (o others) servers() []Other {
+	return slices.DeleteFunc(o.list(), func(x Other) bool { return x.Proxy })
+}
+
+func (o others) list() []Other {
+	out := []Other{}
+	for _, x := range o {
+		out = append(out, x)
+	}
+	slices.SortFunc(out, func(a, b Other) int { return a.IP.Compare(b.IP) })
+	return out
+}
+
+func names(list []Other) string {
+	var out []string
+	for _, x := range list {
+		out = append(out, x.String())
+	}
+	return strings.Join(out, ", ")
+}
