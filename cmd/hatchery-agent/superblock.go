@@ -41,6 +41,7 @@ var magics = []magic{
 // probe tells what is on a disk or partition of the given size, all that is found, and the
 // file system's label. It only reads.
 func probe(r io.ReaderAt, size int64) (found []string, label string) {
+	found = []string{}
 	add := func(name string) {
 		for _, f := range found {
 			if f == name {
