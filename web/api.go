@@ -29,7 +29,8 @@ func items[T any](v []T) *listOut[T] {
 	return &listOut[T]{Body: list[T]{Items: v}}
 }
 
-type refIn struct {
+// RefIn is the host a path names. It is exported because huma reads parameters of exported fields alone.
+type RefIn struct {
 	ID string `path:"id" doc:"the host's id, any of its MACs, or its name" maxLength:"128"`
 }
 

@@ -20,11 +20,11 @@ func (s *Server) actAPI(a huma.API) {
 		"ignore":   "Meet the host's netboot with silence",
 		"unignore": "Take ignore back",
 	} {
-		op(a, http.MethodPost, "/hosts/{id}/"+name, name+"-host", summary, func(ctx context.Context, in *refIn) (*hostOut, error) {
+		op(a, http.MethodPost, "/hosts/{id}/"+name, name+"-host", summary, func(ctx context.Context, in *RefIn) (*hostOut, error) {
 			return s.hostOut(s.doAct(ctx, in.ID, name))
 		})
 	}
-	op(a, http.MethodPost, "/hosts/{id}/wake", "wake-host", "Send a wake-up packet", func(ctx context.Context, in *refIn) (*hostOut, error) {
+	op(a, http.MethodPost, "/hosts/{id}/wake", "wake-host", "Send a wake-up packet", func(ctx context.Context, in *RefIn) (*hostOut, error) {
 		return s.hostOut(s.wake(ctx, in.ID))
 	})
 	for name, summary := range map[string]string{
@@ -32,7 +32,7 @@ func (s *Server) actAPI(a huma.API) {
 		ActPowerOff: "Power the machine off over SSH",
 		ActDeploy:   "Build and switch the installed system to what the hive says now",
 	} {
-		op(a, http.MethodPost, "/hosts/{id}/"+name, name+"-host", summary, func(ctx context.Context, in *refIn) (*hostOut, error) {
+		op(a, http.MethodPost, "/hosts/{id}/"+name, name+"-host", summary, func(ctx context.Context, in *RefIn) (*hostOut, error) {
 			return s.hostOut(s.operate(ctx, in.ID, Operation{Act: name}))
 		})
 	}
@@ -46,7 +46,7 @@ func (s *Server) actAPI(a huma.API) {
 }
 
 type confirmIn struct {
-	refIn
+	RefIn
 	Body *struct {
 		PlanID         string            `json:"plan_id,omitempty" doc:"of the plan that was looked at" maxLength:"128"`
 		Confirm        map[string]string `json:"confirm,omitempty" doc:"slot → serial of the disk, typed by a person"`
@@ -62,7 +62,7 @@ func (in *confirmIn) confirmation() inventory.Confirmation {
 }
 
 type formatIn struct {
-	refIn
+	RefIn
 	Body struct {
 		PlanID  string `json:"plan_id" maxLength:"128"`
 		Slot    string `json:"slot" maxLength:"64"`

@@ -54,7 +54,7 @@ type announceIn struct {
 }
 
 type putHostIn struct {
-	refIn
+	RefIn
 	IfMatch string `header:"If-Match" doc:"the ETag of the version that was read; the change is refused when it is another by now"`
 	Body    struct {
 		Name       *string           `json:"name,omitempty" doc:"a host name; left out = as it is"`
@@ -65,7 +65,7 @@ type putHostIn struct {
 }
 
 type diaryIn struct {
-	refIn
+	RefIn
 	After uint64 `query:"after" doc:"only entries after that seq"`
 	Limit int    `query:"limit" default:"500" minimum:"1" maximum:"1000"`
 }
@@ -73,12 +73,12 @@ type diaryIn struct {
 // hostAPI registers what reads and changes hosts.
 func (s *Server) hostAPI(a huma.API) {
 	op(a, http.MethodGet, "/hosts", "list-hosts", "List hosts", s.listHosts)
-	op(a, http.MethodGet, "/hosts/{id}", "get-host", "Read a host", func(_ context.Context, in *refIn) (*hostOut, error) {
+	op(a, http.MethodGet, "/hosts/{id}", "get-host", "Read a host", func(_ context.Context, in *RefIn) (*hostOut, error) {
 		return s.hostOut(s.host(in.ID))
 	})
 	op(a, http.MethodPost, "/hosts", "announce-host", "Announce a host by MAC, UUID or serial before it exists", s.announce)
 	op(a, http.MethodPut, "/hosts/{id}", "put-host", "Name a host, give it a role", s.putHost)
-	op(a, http.MethodDelete, "/hosts/{id}", "forget-host", "Forget a host", func(ctx context.Context, in *refIn) (*none, error) {
+	op(a, http.MethodDelete, "/hosts/{id}", "forget-host", "Forget a host", func(ctx context.Context, in *RefIn) (*none, error) {
 		return nil, s.forget(ctx, in.ID)
 	})
 	op(a, http.MethodGet, "/hosts/{id}/events", "host-events", "Read a host's boot diary, oldest first", s.hostEvents)

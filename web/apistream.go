@@ -89,7 +89,7 @@ func (s *Server) follow(ctx context.Context, out *sse, last string) error {
 }
 
 type logIn struct {
-	refIn
+	RefIn
 	Accept      string `header:"Accept"`
 	LastEventID string `header:"Last-Event-ID" maxLength:"32"`
 	After       uint64 `query:"after" doc:"only lines after that id"`

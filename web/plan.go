@@ -81,7 +81,7 @@ func confirmText(c inventory.Confirmation) string {
 }
 
 type planIn struct {
-	refIn
+	RefIn
 	Role string   `query:"role" doc:"another role than the host's, to see what it would do" maxLength:"63"`
 	Wipe []string `query:"wipePersistent" doc:"persistent slots that would be wiped"`
 }
