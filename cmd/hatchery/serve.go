@@ -126,7 +126,7 @@ func (a *appliance) wire() error {
 		HTTPPort: port, RouterAdv: a.cfg.RouterAdv == "auto", Store: a.db, Leases: a.db, Log: a.log}); err != nil {
 		return err
 	}
-	if a.tftp, err = tftp.New(tftp.Config{Files: files, Store: a.db, Neighbor: neighbor.MAC, HTTPPort: port, Log: a.log}); err != nil {
+	if a.tftp, err = tftp.New(tftp.Config{Addr: ":69", Files: files, Store: a.db, Neighbor: neighbor.MAC, HTTPPort: port, Log: a.log}); err != nil {
 		return err
 	}
 	if a.boot, err = httpboot.New(httpboot.Config{Addr: a.cfg.bootAddr.String(), Store: a.db, Stage0: a.images, Files: files,
