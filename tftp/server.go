@@ -35,7 +35,7 @@ const maxFile = 32 << 20
 
 // Config is what a Server needs.
 type Config struct {
-	// Addr is where to listen (":69"), unless Conn is given, which the Server then owns.
+	// Addr is where to listen, "" = ":69", unless Conn is given, which the Server then owns.
 	Addr string
 	Conn net.PacketConn
 	// Files is the directory of iPXE files; nil = none.
@@ -66,6 +66,9 @@ func New(c Config) (*Server, error) {
 	}
 	if c.HTTPPort < 1 || c.HTTPPort > 65535 {
 		return nil, fmt.Errorf("tftp: HTTP port %d: want 1 to 65535", c.HTTPPort)
+	}
+	if c.Addr == "" {
+		c.Addr = ":69"
 	}
 	if c.Neighbor == nil {
 		c.Neighbor = func(netip.Addr) (inventory.MAC, bool) { return inventory.MAC{}, false }
