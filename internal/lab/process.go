@@ -5,7 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -23,6 +27,57 @@ func (l *LAN) Start(side Side, out io.Writer, name string, args ...string) (*Pro
 	cmd := l.Command(context.Background(), side, name, args...)
 	cmd.Stdout, cmd.Stderr = out, out
 	return startProcess(cmd)
+}
+
+// StartReady is [LAN.Start] for a program that tells its service manager when it
+// serves (sd_notify, as under systemd); it returns once it does, at the latest when ctx ends.
+func (l *LAN) StartReady(ctx context.Context, side Side, out io.Writer, name string, args ...string) (*Process, error) {
+	dir, err := os.MkdirTemp(l.dir, "notify")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	socket := &net.UnixAddr{Name: filepath.Join(dir, "s"), Net: "unixgram"}
+	conn, err := net.ListenUnixgram("unixgram", socket)
+	if err != nil {
+		return nil, err
+	}
+	ready := make(chan struct{})
+	listening := make(chan struct{})
+	go func() {
+		defer close(listening)
+		buf := make([]byte, 4096)
+		for {
+			n, err := conn.Read(buf)
+			if err != nil {
+				return
+			}
+			if strings.Contains(string(buf[:n]), "READY=1") {
+				close(ready)
+				return
+			}
+		}
+	}()
+	defer func() {
+		_ = conn.Close()
+		<-listening
+	}()
+	cmd := l.Command(context.Background(), side, name, args...)
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+socket.Name)
+	p, err := startProcess(cmd)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-ready:
+		return p, nil
+	case <-p.Done():
+		return nil, fmt.Errorf("%s ended before it served: %w", name, p.Err())
+	case <-ctx.Done():
+		p.Kill()
+		return nil, fmt.Errorf("%s does not serve: %w", name, ctx.Err())
+	}
 }
 
 func startProcess(cmd *exec.Cmd) (*Process, error) {

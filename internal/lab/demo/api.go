@@ -26,27 +26,6 @@ type appliance struct {
 	http *http.Client
 }
 
-// wait returns once the API answers.
-func (a *appliance) wait(ctx context.Context) error {
-	limit, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := a.connect(limit)
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-a.proc.Done():
-			return fmt.Errorf("the appliance does not start: %w\n%s", a.proc.Err(), a.logTail())
-		case <-limit.Done():
-			return fmt.Errorf("the appliance does not answer: %w\n%s", err, a.logTail())
-		}
-	}
-}
-
 // connect makes a client that trusts the appliance's certificate alone, and tries it.
 func (a *appliance) connect(ctx context.Context) error {
 	cert, err := os.ReadFile(filepath.Join(a.data, "tls", "cert.pem"))

@@ -108,23 +108,24 @@ func startAppliance(ctx context.Context, l *lab.LAN, o options) (*appliance, err
 	if err != nil {
 		return nil, err
 	}
-	args := []string{"serve", "--data", data, "--ipxe", ipxe, "--interface", "eth0", "--dhcp", "server",
+	args := []string{"serve", "--data", data, "--ipxe", ipxe, "--interface", "eth0", "--dhcp", "server", "--dhcp-force", // nobody else is on this LAN
 		"--dhcp-range", fmt.Sprintf("%s-%s", l.Addr(100), l.Addr(150)), "--dhcp-router", l.RouterAddr().String()}
 	log, err := os.Create(filepath.Join(l.Dir(), "appliance.log"))
 	if err != nil {
 		return nil, err
 	}
-	p, err := l.Start(lab.Appliance, log, program, append(args, o.args...)...)
-	if err != nil {
-		return nil, errors.Join(err, log.Close())
+	fmt.Printf("Virtual LAN %s: starting the appliance, its log is %s\n", l.Name(), log.Name())
+	limit, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	a := &appliance{lan: l, data: data, addr: l.ApplianceAddr().String() + ":8443", log: log.Name()}
+	if a.proc, err = l.StartReady(limit, lab.Appliance, log, program, append(args, o.args...)...); err != nil {
+		return nil, errors.Join(fmt.Errorf("%w\n%s", err, a.logTail()), log.Close())
 	}
 	go func() {
-		<-p.Done()
+		<-a.proc.Done()
 		_ = log.Close()
 	}()
-	fmt.Printf("Virtual LAN %s: the appliance is %s, its log %s\n", l.Name(), l.ApplianceAddr(), log.Name())
-	a := &appliance{lan: l, proc: p, data: data, addr: l.ApplianceAddr().String() + ":8443", log: log.Name()}
-	return a, a.wait(ctx)
+	return a, a.connect(ctx)
 }
 
 // journey is one machine's way, as far as it was shown.

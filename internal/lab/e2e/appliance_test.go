@@ -50,26 +50,18 @@ func startAppliance(t *testing.T, l *lab.LAN, args ...string) *appliance {
 	return a
 }
 
-// start runs the program and returns once the API answers.
+// start runs the program and returns once it serves.
 func (a *appliance) start() {
 	a.t.Helper()
 	args := append([]string{"serve", "--data", a.data, "--interface", "eth0", "--ipxe", built(a.t, "ipxe"), "--log-level", "debug"}, a.args...)
-	p, err := a.lan.Start(lab.Appliance, a.log, built(a.t, "hatchery"), args...)
+	p, err := a.lan.StartReady(within(a.t, 30*time.Second), lab.Appliance, a.log, built(a.t, "hatchery"), args...)
 	if err != nil {
-		a.t.Fatal(err)
+		a.t.Fatalf("%v\n%s", err, a.logTail(20))
 	}
 	a.proc = p
-	eventually(a.t, 30*time.Second, func() string {
-		select {
-		case <-p.Done():
-			a.t.Fatalf("hatchery serve ended: %v\n%s", p.Err(), a.logTail(20))
-		default:
-		}
-		if err := a.connect(); err != nil {
-			return "not yet serving: " + err.Error()
-		}
-		return ""
-	})
+	if err := a.connect(); err != nil {
+		a.t.Fatalf("it says that it serves, but: %v\n%s", err, a.logTail(20))
+	}
 }
 
 // connect makes a client that trusts the appliance's own certificate alone, and tries it.
