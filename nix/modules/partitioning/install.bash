@@ -55,7 +55,7 @@ found_signatures() { # KERNELNAME
 found_partuuids() { # KERNELNAME: GPT ones only, as in the plan
   local p
   for p in $(kernel_parts "$1"); do probe "$p" PART_ENTRY_UUID; done |
-    tr 'A-Z' 'a-z' | { grep -E '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' || true; } | sort -u | paste -sd ' ' -
+    tr '[:upper:]' '[:lower:]' | { grep -E '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' || true; } | sort -u | paste -sd ' ' -
 }
 tidy() { tr -d '\000' | tr -s '[:space:]' ' ' | sed 's/^ *//; s/ *$//'; }
 identities() { # KERNELNAME: every serial and WWN that the kernel or udev has for it, one a line
@@ -70,7 +70,9 @@ identities() { # KERNELNAME: every serial and WWN that the kernel or udev has fo
 }
 tidy_lines() { sed 's/[[:space:]][[:space:]]*/ /g; s/^ //; s/ $//'; }
 is_known_as() { # KERNELNAME TEXT
-  identities "$1" | grep -Fxq -- "$(printf '%s' "$2" | tidy)"
+  local all # not a pipe: grep -q ends early, and pipefail would take that for a no
+  all=$(identities "$1")
+  grep -Fxq -- "$(printf '%s' "$2" | tidy)" <<<"$all"
 }
 with_holders() { # KERNELNAME: it, its partitions and all that sits on them (LVM, LUKS, md)
   local n h
@@ -178,7 +180,7 @@ foreign_because() { # SLOT KERNELNAME SIGNATURES
   done <<<"${parts[$1]}"
   while read -r kind pool; do
     [ "$kind" = lvm_vg ] && command -v pvs >/dev/null || continue
-    groups_on "$2" | grep -Fxq -- "$pool" || { echo "its volume group is not $pool"; return 1; }
+    grep -Fxq -- "$pool" <<<"$(groups_on "$2")" || { echo "its volume group is not $pool"; return 1; }
   done <<<"${pools[$1]}"
 }
 # A pool over several disks is blank or ours as a whole.
@@ -248,6 +250,15 @@ check_labels() {
 }
 
 # --- formatting and mounting -----------------------------------------------------
+# Lets go of what an earlier run left below /mnt, last mounted first.
+release() {
+  local at
+  swapoff -a 2>/dev/null || true
+  awk '$5 ~ /^\/mnt(\/|$)/ { print $5 }' /proc/self/mountinfo | tac | while read -r at; do
+    at=$(printf '%b' "$at") # spaces are \040 there
+    umount "$at" || umount -l "$at" || { say "FAILED: $at of an earlier run cannot be unmounted; nothing was written" >&2; exit 1; }
+  done
+}
 now_blank() { local s; for s in "$@"; do verdict[$s]=blank; done; }
 blank_unit() { local s; for s in "$@"; do [ "${verdict[$s]}" = blank ] || return 1; done; }
 # Formats disks that were judged blank; when that fails they are made blank again, so that a retry finds

@@ -83,6 +83,7 @@ let
     wiped=(${escapeShellArgs wipe})
 
     judge
+    release
 
     ${lib.optionalString (ephemeral.disk != { }) ''
       step "destroying the ephemeral disks"
