@@ -3,14 +3,11 @@ package inventory
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 )
 
 // Errors of the acts that callers branch on.
 var (
-	// ErrFull says that the appliance keeps as many unassigned hosts as it may (MaxStrangers).
-	ErrFull = errors.New("too many unknown machines")
 	// ErrNonce says that a nonce was never issued, is over, or is bound to another key.
 	ErrNonce = errors.New("nonce refused")
 	// ErrInvalid says that a value a person or program gave is not acceptable.
@@ -38,7 +35,7 @@ func Rescue(tx *Tx, id HostID, until time.Time) (Host, error) {
 	if h.State == StateIgnored {
 		return h, fmt.Errorf("host %s is ignored: un-ignore it first: %w", h.Label(), ErrBadEvent)
 	}
-	h.StageZeroUntil = until
+	h.StageZeroUntil, h.Fetches = until, 0
 	return tx.PutHost(h)
 }
 
@@ -53,19 +50,11 @@ func Forget(tx *Tx, id HostID, now time.Time) error {
 		return fmt.Errorf("host %s has an open job: cancel it first: %w", h.Label(), ErrBadEvent)
 	}
 	if h.EverFlipped {
-		for _, k := range indexKeys(&h) {
-			if strings.HasPrefix(k, "name/") || strings.HasPrefix(k, "ip/") {
-				continue
-			}
-			if err := tx.PutJSON(bucketGraves, k, grave{Name: h.Name, InstalledKey: h.InstalledKey, At: now}); err != nil {
-				return err
-			}
+		if err := bury(tx, &h, now); err != nil {
+			return err
 		}
 	}
-	if err := tx.Delete(bucketStrangers, string(id)); err != nil {
-		return err
-	}
-	return tx.DeleteHost(id)
+	return remove(tx, &h)
 }
 
 // Noticed records that a known host was heard on the network without asking for anything of ours:

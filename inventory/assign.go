@@ -17,7 +17,11 @@ func Expect(tx *Tx, a Announce, now time.Time) (Host, error) {
 	if a.MAC.IsZero() && Filler(a.UUID) && Filler(a.Serial) {
 		return Host{}, fmt.Errorf("a host needs a MAC, or a UUID or serial number that is its own: %w", ErrInvalid)
 	}
-	if err := errors.Join(CheckName(a.Name), CheckRole(a.Role)); err != nil {
+	var badMAC error
+	if !a.MAC.IsZero() {
+		badMAC = CheckMAC(a.MAC)
+	}
+	if err := errors.Join(badMAC, CheckName(a.Name), CheckRole(a.Role)); err != nil {
 		return Host{}, err
 	}
 	for _, find := range []func() (Host, error){
@@ -42,9 +46,6 @@ func Expect(tx *Tx, a Announce, now time.Time) (Host, error) {
 		h.Name = a.Name
 	}
 	h.Role = a.Role
-	if err := tx.Delete(bucketStrangers, string(h.ID)); err != nil {
-		return h, err
-	}
 	return tx.PutHost(h)
 }
 
@@ -55,56 +56,92 @@ type Assignment struct {
 }
 
 // Assign changes a host's settings; giving a role to a host that was never installed makes
-// its job when it has no open one. The job is nil when none was made. ErrInvalid, ErrConflict, ErrBadEvent.
+// its job when it has no open one. auto says that a rule does it. The job is nil when none was made.
+// ErrInvalid, ErrConflict, ErrBadEvent.
 func Assign(tx *Tx, id HostID, a Assignment, by string, auto bool, now time.Time) (Host, *Job, error) {
 	h, err := tx.Host(id)
 	if err != nil {
 		return h, nil, err
 	}
-	if a.Name != nil {
-		if err := CheckName(*a.Name); err != nil {
+	if err := h.set(a); err != nil {
+		return h, nil, err
+	}
+	again := a.Role != nil && *a.Role == h.Role && !h.Held && !h.in(StateExpected, StateReady)
+	if a.Role != nil && !again {
+		if h.in(StateInstalling, StateIgnored) {
+			return h, nil, fmt.Errorf("host %s is %s: its role cannot change now: %w", h.Label(), h.State, ErrBadEvent)
+		}
+		h.Role = *a.Role
+		if !auto && h.Attention == attentionSource { // a person chose this very machine
+			h.Attention, h.Approved = "", true
+		}
+	}
+	if err := trackStranger(tx, &h, now); err != nil {
+		return h, nil, err
+	}
+	switch {
+	case a.Role == nil || again || h.Role == "" || h.EverFlipped || h.State == StateFailed:
+	case h.State == StateQueued:
+		if err := rerole(tx, &h, by, auto); err != nil {
 			return h, nil, err
+		}
+	default:
+		h, j, err := makeJob(tx, h, Job{Kind: JobInstall, By: by, Auto: auto}, now)
+		return h, &j, err
+	}
+	h, err = tx.PutHost(h)
+	return h, nil, err
+}
+
+// set checks and takes over all but the role. ErrInvalid, ErrBadEvent.
+func (h *Host) set(a Assignment) error {
+	if a.Name != nil && *a.Name != h.Name {
+		if err := CheckName(*a.Name); err != nil {
+			return err
+		}
+		if h.State == StateInstalling {
+			return fmt.Errorf("host %s is being installed under that name: rename it afterwards: %w", h.Label(), ErrBadEvent)
 		}
 		h.Name = *a.Name
 	}
 	if a.KernelArgs != nil {
 		if err := CheckKernelArgs(*a.KernelArgs); err != nil {
-			return h, nil, err
+			return err
 		}
 		h.KernelArgs = *a.KernelArgs
 	}
-	if a.Pins != nil {
-		h.Pins = a.Pins
-	}
-	if a.Role == nil || *a.Role == h.Role && !h.Held && h.State != StateExpected && h.State != StateReady {
-		h, err = tx.PutHost(h)
-		return h, nil, err
-	}
-	if err := CheckRole(*a.Role); err != nil {
-		return h, nil, err
-	}
-	if h.State == StateInstalling || h.State == StateIgnored {
-		return h, nil, fmt.Errorf("host %s is %s: its role cannot change now: %w", h.Label(), h.State, ErrBadEvent)
-	}
-	h.Role = *a.Role
-	if err := tx.Delete(bucketStrangers, string(h.ID)); err != nil {
-		return h, nil, err
-	}
-	if h.Role == "" || h.EverFlipped || h.in(StateQueued, StateFailed) {
-		if h.State == StateQueued { // its open job takes the new role
-			j, err := tx.Job(h.JobID)
-			if err == nil && j.State == JobQueued {
-				j.Role, j.PlanID, j.Confirm = h.Role, "", nil
-				_, err = tx.PutJob(j)
-			}
-			if err != nil {
-				return h, nil, err
-			}
+	if a.Role != nil {
+		if err := CheckRole(*a.Role); err != nil {
+			return err
 		}
-		h, err = tx.PutHost(h)
-		return h, nil, err
 	}
-	h, j, err := makeJob(tx, h, Job{Kind: JobInstall, By: by, Auto: auto}, now)
-	return h, &j, err
+	if a.Pins == nil {
+		return nil
+	}
+	if len(a.Pins) > MaxDisks {
+		return fmt.Errorf("%d pins: at most %d: %w", len(a.Pins), MaxDisks, ErrInvalid)
+	}
+	pins := map[string]string{}
+	for slot, disk := range a.Pins {
+		if disk == "" { // takes the pin back
+			continue
+		}
+		pins[slot] = disk
+		if err := errors.Join(CheckRole(slot), CheckDiskID(disk)); slot == "" || err != nil {
+			return fmt.Errorf("pin of slot %q to disk %q: want a slot's name and a name from /dev/disk/by-id: %w", cut(slot), cut(disk), ErrInvalid)
+		}
+	}
+	h.Pins = pins
+	return nil
 }
 
+// rerole gives the waiting job of a queued host its new role; what was confirmed was for another.
+func rerole(tx *Tx, h *Host, by string, auto bool) error {
+	j, err := tx.Job(h.JobID)
+	if err != nil || j.State != JobQueued {
+		return err
+	}
+	j.Role, j.PlanID, j.Confirm, j.WipePersistent, j.By, j.Auto = h.Role, "", nil, nil, by, auto
+	_, err = tx.PutJob(j)
+	return err
+}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // CheckName accepts a host name (RFC 1123 §2.1: one label, lower case, at most 63 characters) or "". ErrInvalid.
@@ -17,6 +18,10 @@ func CheckName(n string) error {
 	}
 	if !ok {
 		return fmt.Errorf("host name %q: lower-case letters, digits and inner hyphens, at most 63: %w", cut(n), ErrInvalid)
+	}
+	// People call a host by its name, MAC or id: a name must not look like one of the others.
+	if _, err := ParseMAC(n); err == nil || len(n) == 16 && strings.Trim(n, "0123456789abcdef") == "" {
+		return fmt.Errorf("host name %q: it looks like a MAC address or a host's id: %w", n, ErrInvalid)
 	}
 	return nil
 }
@@ -64,9 +69,12 @@ func Clean(s string, limit int) string {
 		}
 		return -1
 	}, s)
-	for len(s) > limit {
-		r := []rune(s)
-		s = string(r[:len(r)-1-(len(s)-limit)/4])
+	if len(s) > limit {
+		end := max(limit, 0)
+		for end > 0 && !utf8.RuneStart(s[end]) {
+			end--
+		}
+		s = s[:end]
 	}
 	return strings.TrimSpace(s)
 }

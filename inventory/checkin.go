@@ -19,8 +19,17 @@ type Report struct {
 	SourceUnverified bool
 }
 
+// The sentences that stop automation whatever the facts say.
+const (
+	attentionSecond = "A second machine checked in as this host while the first one is still running; the first one counts. " +
+		"Find out which one it is, switch the other one off, then approve."
+	attentionReports = "Two machines report as this host. Find out which one it is, switch the other one off, then approve."
+	attentionSource  = "It checked in through a router or relay, where its address proves nothing. Approve it if this is the machine you mean."
+)
+
 // CheckIn binds the nonce to the key, takes the facts in, and makes the job of an earlier assignment.
-// A repeat with the same key succeeds. ErrNonce, ErrBadEvent (ignored).
+// A repeat with the same key succeeds. A second key while the first one is live raises Attention and
+// changes nothing else. ErrNonce, ErrBadEvent (ignored).
 func CheckIn(tx *Tx, r Report, now time.Time) (Host, error) {
 	n, err := LookupNonce(tx, r.NonceHash, now)
 	if err != nil {
@@ -30,6 +39,9 @@ func CheckIn(tx *Tx, r Report, now time.Time) (Host, error) {
 		return Host{}, fmt.Errorf("another machine already checked in with this boot's nonce: %w", ErrNonce)
 	}
 	h, err := tx.Host(n.HostID)
+	if errors.Is(err, ErrNotFound) {
+		return h, fmt.Errorf("its host was forgotten here; power the machine on again to netboot it: %w", ErrNonce)
+	}
 	if err != nil {
 		return h, err
 	}
@@ -39,25 +51,45 @@ func CheckIn(tx *Tx, r Report, now time.Time) (Host, error) {
 			return h, err
 		}
 	}
+	if h.HostKey != "" && h.HostKey != r.HostKey && h.ReportedAt.After(n.Issued) {
+		if h.Attention == attentionSecond {
+			return h, nil
+		}
+		h.Attention, h.Approved = attentionSecond, false
+		return tx.PutHost(h)
+	}
 	if h, err = Next(h, CheckedIn{}); err != nil {
 		return h, err
 	}
-	if why := suspicion(&h, &n, &r); why != "" && !(h.Approved && h.HostKey == r.HostKey) {
-		h.Attention, h.Approved = why, false
-	} else if h.HostKey != r.HostKey {
-		h.Approved = false
-		if why == "" {
-			h.Attention = ""
-		}
-	}
-	if err := takeFacts(tx, &h, &n, &r, now); err != nil {
+	why, err := suspicion(tx, &h, &r)
+	if err != nil {
 		return h, err
 	}
-	if err := tx.Delete(bucketStrangers, string(h.ID)); err != nil {
+	h.judge(why, r.HostKey)
+	if err := takeFacts(tx, &h, &n, &r, why == "" || h.Approved, now); err != nil {
+		return h, err
+	}
+	return settle(tx, h, now)
+}
+
+// judge takes over what speaks against a report, and forgets what was approved for another key.
+func (h *Host) judge(why, key string) {
+	switch {
+	case h.HostKey == key && (h.Approved || why == ""): // approved, or a repeat
+	case why != "":
+		h.Attention, h.Approved = why, false
+	default:
+		h.Attention, h.Approved = "", false
+	}
+}
+
+// settle stores a host that checked in or was approved, with the job that was waiting for it.
+func settle(tx *Tx, h Host, now time.Time) (Host, error) {
+	if err := trackStranger(tx, &h, now); err != nil {
 		return h, err
 	}
 	if h.wantsJob() {
-		h, _, err = makeJob(tx, h, Job{Kind: JobInstall, By: "earlier assignment", Auto: true}, now)
+		h, _, err := makeJob(tx, h, Job{Kind: JobInstall, By: "earlier assignment", Auto: true}, now)
 		return h, err
 	}
 	return tx.PutHost(h)
@@ -69,40 +101,70 @@ func (h *Host) wantsJob() bool {
 }
 
 // suspicion is the sentence that stops automation, "" when nothing speaks against the report.
-func suspicion(h *Host, n *Nonce, r *Report) string {
-	assigned := h.Role != "" || h.State == StateQueued
+func suspicion(tx *Tx, h *Host, r *Report) (string, error) {
+	f := &r.Facts
 	switch {
-	case h.HostKey != "" && h.HostKey != r.HostKey && h.ReportedAt.After(n.Issued):
-		return "A second machine checked in as this host while the first one is still running. Check which one it is, then approve it."
-	case assigned && !Filler(h.UUID) && !Filler(r.Facts.UUID) && !strings.EqualFold(h.UUID, r.Facts.UUID):
-		return fmt.Sprintf("It was announced with UUID %s but reports %s. Approve it if this is the machine you mean.", h.UUID, strings.ToLower(r.Facts.UUID))
-	case assigned && !Filler(h.Serial) && !Filler(r.Facts.Serial) && h.Serial != r.Facts.Serial:
-		return fmt.Sprintf("It was announced with serial %s but reports %s. Approve it if this is the machine you mean.", h.Serial, r.Facts.Serial)
-	case assigned && r.SourceUnverified:
-		return "It checked in through a router or relay, where its address proves nothing. Approve it if this is the machine you mean."
+	case !Filler(h.UUID) && !Filler(f.UUID) && !sameUUID(h.UUID, f.UUID):
+		return fmt.Sprintf("It is known with UUID %s but reports %s. Approve it if this is the machine you mean.", h.UUID, strings.ToLower(f.UUID)), nil
+	case !Filler(h.Serial) && !Filler(f.Serial) && h.Serial != f.Serial:
+		return fmt.Sprintf("It is known with serial number %s but reports %s. Approve it if this is the machine you mean.", h.Serial, f.Serial), nil
+	case r.SourceUnverified && (!h.EverFlipped || h.in(StateQueued, StateInstalling)):
+		return attentionSource, nil
+	case h.Facts != nil && strings.EqualFold(h.Facts.UUID, f.UUID) && h.Facts.Serial == f.Serial:
+		return "", nil // twins were looked for when it first said so
 	}
-	return ""
+	for _, find := range []func() (Host, error){
+		func() (Host, error) { return tx.HostByUUID(f.UUID) },
+		func() (Host, error) { return tx.HostBySerial(f.Serial) },
+	} {
+		twin, err := find()
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return "", err
+		}
+		if err == nil && twin.ID != h.ID && (twin.Facts != nil || !twin.nobodys()) {
+			return fmt.Sprintf("Host %s has the same UUID or serial number. If this is another machine, approve it; else forget one of the two.", twin.Label()), nil
+		}
+	}
+	return "", nil
 }
 
-func takeFacts(tx *Tx, h *Host, n *Nonce, r *Report, now time.Time) error {
+// takeFacts takes a report over. MACs of one that nobody trusts yet are left alone: a USB adapter moves
+// between machines, and would tie the next machine to this host.
+func takeFacts(tx *Tx, h *Host, n *Nonce, r *Report, trusted bool, now time.Time) error {
 	f := r.Facts
-	h.Facts, h.HostKey, h.BootID, h.Fetches, h.ReportedAt = &f, r.HostKey, r.BootID, 0, now
+	h.Facts, h.HostKey, h.BootID, h.Fetches, h.ReportedAt, h.StageZeroUntil = &f, r.HostKey, r.BootID, 0, now, time.Time{}
+	if sameUUID(h.UUID, f.UUID) { // as the running system says it
+		h.UUID = strings.ToLower(f.UUID)
+	}
 	h.meet(Contact{UUID: f.UUID, Serial: f.Serial, IP: r.From, Arch: f.Arch, Firmware: f.Firmware}, now)
 	h.addMAC(n.MAC, true)
-	for _, nic := range f.NICs { // a MAC never takes over another host's
+	if !trusted {
+		return nil
+	}
+	return takeNICs(tx, h, now)
+}
+
+// takeNICs makes the reported interfaces' MACs the host's, unless one is another host's. A host that was
+// never installed loses those it does not report any more.
+func takeNICs(tx *Tx, h *Host, now time.Time) error {
+	if !h.EverFlipped && len(h.Facts.NICs) > 0 {
+		h.MACs = []MAC{h.MAC}
+	}
+	for _, nic := range h.Facts.NICs {
+		if nic.MAC.IsZero() {
+			continue
+		}
 		owner, err := tx.HostByMAC(nic.MAC)
-		if errors.Is(err, ErrNotFound) {
+		if errors.Is(err, ErrNotFound) || err == nil && owner.ID == h.ID {
 			h.addMAC(nic.MAC, false)
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		if owner.ID != h.ID {
-			if err := tx.Note(Entry{Time: now, HostID: h.ID, Kind: "checkin", Level: "warn", By: "stage-0", From: r.From,
-				Text: fmt.Sprintf("Its interface %s has MAC %s, which belongs to host %s: left there.", nic.Name, nic.MAC, owner.Label())}); err != nil {
-				return err
-			}
+		if err := tx.Note(Entry{Time: now, HostID: h.ID, Kind: "checkin", Level: "warn", By: "stage-0", From: h.IP,
+			Text: fmt.Sprintf("Its interface %s has MAC %s, which belongs to host %s: left there.", nic.Name, nic.MAC, owner.Label())}); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -118,7 +180,7 @@ func Heard(tx *Tx, id HostID, hostKey, bootID string, from netip.Addr, now time.
 	}
 	if h.HostKey != hostKey || h.BootID != bootID {
 		if h.Attention == "" && !h.Approved && h.HostKey != "" {
-			h.Attention = "Two machines report as this host. Check which one it is, then approve it."
+			h.Attention = attentionReports
 			if _, err := tx.PutHost(h); err != nil {
 				return h, err
 			}
@@ -141,7 +203,7 @@ func Approve(tx *Tx, id HostID, now time.Time) (Host, error) {
 	if h.Attention == "" {
 		return h, fmt.Errorf("host %s has nothing to approve: %w", h.Label(), ErrBadEvent)
 	}
-	h.Attention, h.Approved = "", true
+	h.Attention, h.Approved, h.Fetches = "", true, 0
 	if f := h.Facts; f != nil {
 		if !Filler(f.UUID) {
 			h.UUID = strings.ToLower(f.UUID)
@@ -149,11 +211,9 @@ func Approve(tx *Tx, id HostID, now time.Time) (Host, error) {
 		if !Filler(f.Serial) {
 			h.Serial = f.Serial
 		}
+		if err := takeNICs(tx, &h, now); err != nil {
+			return h, err
+		}
 	}
-	if h.wantsJob() {
-		h, _, err = makeJob(tx, h, Job{Kind: JobInstall, By: "earlier assignment", Auto: true}, now)
-		return h, err
-	}
-	return tx.PutHost(h)
+	return settle(tx, h, now)
 }
-

@@ -20,6 +20,9 @@ type Contact struct {
 
 // identify finds the host of a contact, or makes a new one that is not yet stored.
 func identify(tx *Tx, c Contact, now time.Time) (Host, error) {
+	if err := CheckMAC(c.MAC); err != nil {
+		return Host{}, err
+	}
 	h, err := tx.HostByMAC(c.MAC)
 	if err == nil || !errors.Is(err, ErrNotFound) {
 		return h, err
@@ -30,7 +33,6 @@ func identify(tx *Tx, c Contact, now time.Time) (Host, error) {
 		func() (Host, error) { return tx.HostBySerial(c.Serial) },
 	} {
 		if h, err = find(); err == nil && h.MAC.IsZero() {
-			h.addMAC(c.MAC, true)
 			return h, nil
 		} else if err != nil && !errors.Is(err, ErrNotFound) {
 			return h, err
@@ -39,28 +41,30 @@ func identify(tx *Tx, c Contact, now time.Time) (Host, error) {
 	return newHost(tx, c, now)
 }
 
+// newHost makes a host that is not yet stored; one that was forgotten after an install is installed.
 func newHost(tx *Tx, c Contact, now time.Time) (Host, error) {
-	if err := makeRoom(tx); err != nil {
-		return Host{}, err
-	}
-	h := Host{ID: HostID(tx.NewID()), CreatedAt: now, UUID: strings.ToLower(c.UUID), Serial: c.Serial}
+	h := Host{ID: HostID(tx.NewID()), CreatedAt: now}
+	h.name(c)
 	h.addMAC(c.MAC, true)
-	for _, k := range indexKeys(&h) {
-		var g grave
-		ok, err := tx.GetJSON(bucketGraves, k, &g)
-		if err != nil {
-			return h, err
-		}
-		if !ok {
-			continue
-		}
-		h.EverFlipped, h.State, h.InstalledKey, h.Held = true, StateInstalled, g.InstalledKey, true
-		if _, err := tx.HostByName(g.Name); errors.Is(err, ErrNotFound) {
-			h.Name = g.Name
-		}
-		return h, nil
+	return h, exhume(tx, &h)
+}
+
+// name takes over what identifies the machine, where nothing is known yet.
+func (h *Host) name(c Contact) {
+	if uuid := strings.ToLower(Clean(c.UUID, MaxFactLen)); h.UUID == "" && !Filler(uuid) {
+		h.UUID = uuid
 	}
-	return h, tx.Put(bucketStrangers, string(h.ID), []byte(now.UTC().Format(time.RFC3339)))
+	if serial := Clean(c.Serial, MaxFactLen); h.Serial == "" && !Filler(serial) {
+		h.Serial = serial
+	}
+}
+
+// store writes the host that was heard, and keeps the bound on hosts that are nobody's.
+func (h *Host) store(tx *Tx, now time.Time) (Host, error) {
+	if err := trackStranger(tx, h, now); err != nil {
+		return *h, err
+	}
+	return tx.PutHost(*h)
 }
 
 func (h *Host) meet(c Contact, now time.Time) {
@@ -80,12 +84,7 @@ func (h *Host) meet(c Contact, now time.Time) {
 	if c.DHCP {
 		h.Relayed = c.Relayed
 	}
-	if h.UUID == "" && !Filler(c.UUID) {
-		h.UUID = strings.ToLower(c.UUID)
-	}
-	if h.Serial == "" && !Filler(c.Serial) {
-		h.Serial = c.Serial
-	}
+	h.name(c)
 }
 
 // Discover records that a machine's firmware asked DHCP for a boot file.
@@ -99,7 +98,7 @@ func Discover(tx *Tx, c Contact, now time.Time) (Host, error) {
 	if h, err = Next(h, HeardDHCP{}); err != nil {
 		return h, err
 	}
-	return tx.PutHost(h)
+	return h.store(tx, now)
 }
 
 // FetchScript records that iPXE asks for its script and decides what it boots.
@@ -112,9 +111,6 @@ func FetchScript(tx *Tx, c Contact, d Discovery, nonceHash string, now time.Time
 	h.meet(c, now)
 	h.addMAC(c.MAC, true)
 	target, why := BootTarget(&h, d, now)
-	if h.State == "" { // its DHCP went to another server
-		h.State = StateSeen
-	}
 	if h, err = Next(h, ScriptFetched{Installer: target == TargetStage0}); err != nil {
 		return h, target, why, err
 	}
@@ -124,7 +120,7 @@ func FetchScript(tx *Tx, c Contact, d Discovery, nonceHash string, now time.Time
 			return h, target, why, err
 		}
 	}
-	h, err = tx.PutHost(h)
+	h, err = h.store(tx, now)
 	return h, target, why, err
 }
 
@@ -135,12 +131,12 @@ func IssueJoinNonce(tx *Tx, c Contact, nonceHash string, now time.Time) (Host, e
 		return h, err
 	}
 	h.meet(c, now)
-	if h.State == "" {
-		h.State = StateSeen
+	h.addMAC(c.MAC, true)
+	if h, err = Next(h, HeardDHCP{}); err != nil {
+		return h, err
 	}
 	if err := issueNonce(tx, nonceHash, Nonce{MAC: c.MAC, HostID: h.ID, Issued: now, To: c.IP, Join: true}); err != nil {
 		return h, err
 	}
-	return tx.PutHost(h)
+	return h.store(tx, now)
 }
-

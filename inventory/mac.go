@@ -37,10 +37,18 @@ func ParseMAC(s string) (MAC, error) {
 	if _, err := hex.Decode(m[:], []byte(plain)); err != nil {
 		return MAC{}, fmt.Errorf("MAC address %q: want aa:bb:cc:dd:ee:ff", s)
 	}
-	if m.IsZero() || m[0]&1 != 0 {
-		return MAC{}, fmt.Errorf("MAC address %q: not the address of one machine", s)
+	if err := CheckMAC(m); err != nil {
+		return MAC{}, err
 	}
 	return m, nil
+}
+
+// CheckMAC accepts what can be the address of one machine, as ParseMAC does. ErrInvalid.
+func CheckMAC(m MAC) error {
+	if m.IsZero() || m[0]&1 != 0 {
+		return fmt.Errorf("MAC address %x: not the address of one machine: %w", m[:], ErrInvalid)
+	}
+	return nil
 }
 
 // IsZero reports whether m is the zero address, meaning "none".

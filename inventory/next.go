@@ -108,8 +108,11 @@ func Next(h Host, e Event) (Host, error) {
 		}
 		return h, nil
 	case ScriptFetched:
-		if e.Installer && h.in(StateExpected, StateSeen, StateBooting, StateReady) && !h.EverFlipped {
+		switch {
+		case e.Installer && h.in(StateExpected, StateSeen, StateBooting, StateReady, "") && !h.EverFlipped:
 			h.State = StateBooting
+		case h.State == "": // its DHCP went to another server
+			h.State = StateSeen
 		}
 		return h, nil
 	case CheckedIn:
@@ -200,14 +203,14 @@ func nextCancelled(h Host, e Cancelled) (Host, error) {
 	if !h.in(StateQueued, StateInstalling, StateFailed) {
 		return h, bad(h, e, "no job is open")
 	}
-	if h.EverFlipped && !h.Wrote || h.Flipped {
-		h.State = StateInstalled // nothing of this job spoilt what was installed before, or the install is complete
-	} else if h.Facts != nil {
-		h.State = StateReady
-	} else {
-		h.State = resting(h)
+	spoilt := h.EverFlipped && h.Wrote && !h.Flipped
+	h = clearWork(h)
+	h.State = resting(h)
+	if spoilt { // it counts as installed whatever came after: only a person's reinstall writes to it again
+		h.Error = "A reinstall was cancelled after it had begun to write: the system on its disks may not start."
+		h.Hint = "Reinstall it."
 	}
-	return clearWork(h), nil
+	return h, nil
 }
 
 // resting is the state of a host without a job, from what is known of it.

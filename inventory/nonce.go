@@ -79,3 +79,17 @@ func LookupNonce(tx *Tx, hash string, now time.Time) (Nonce, error) {
 	return n, nil
 }
 
+// dropNonces removes every nonce of a MAC.
+func dropNonces(tx *Tx, m MAC) error {
+	listKey := "mac/" + m.String()
+	var hashes []string
+	if _, err := tx.GetJSON(BucketNonces, listKey, &hashes); err != nil {
+		return err
+	}
+	for _, hash := range hashes {
+		if err := tx.Delete(BucketNonces, hash); err != nil {
+			return err
+		}
+	}
+	return tx.Delete(BucketNonces, listKey)
+}

@@ -139,8 +139,16 @@ func (tx *Tx) byIndex(key string) (Host, error) {
 // HostByMAC reads the host that has the MAC, booting or not. ErrNotFound.
 func (tx *Tx) HostByMAC(m MAC) (Host, error) { return tx.byIndex("mac/" + m.String()) }
 
-// HostByUUID reads the host with that SMBIOS UUID. ErrNotFound, also for fillers.
-func (tx *Tx) HostByUUID(u string) (Host, error) { return tx.byIndex("uuid/" + strings.ToLower(u)) }
+// HostByUUID reads the host with that SMBIOS UUID, in either byte order. ErrNotFound, also for fillers.
+func (tx *Tx) HostByUUID(u string) (Host, error) {
+	h, err := tx.byIndex("uuid/" + strings.ToLower(u))
+	if swapped := swapUUID(u); swapped != "" && errors.Is(err, ErrNotFound) {
+		if h, err := tx.byIndex("uuid/" + strings.ToLower(swapped)); !errors.Is(err, ErrNotFound) {
+			return h, err
+		}
+	}
+	return h, err
+}
 
 // HostBySerial reads the host with that serial number. ErrNotFound, also for fillers.
 func (tx *Tx) HostBySerial(s string) (Host, error) { return tx.byIndex("serial/" + s) }
@@ -166,6 +174,7 @@ func (tx *Tx) FindHost(ref string) (Host, error) {
 // Hosts reads up to limit hosts in order of id, from the one after `after` ("" = first);
 // next is "" at the end.
 func (tx *Tx) Hosts(after HostID, limit int) (hosts []Host, next HostID, err error) {
+	limit = max(limit, 1)
 	err = tx.Scan(BucketHosts, "", string(after), func(key string, v []byte) (bool, error) {
 		if len(hosts) == limit {
 			next = hosts[limit-1].ID
@@ -206,6 +215,11 @@ func indexKeys(h *Host) []string {
 // when a MAC or name is another host's. A UUID or serial that another host
 // has is kept on this one but does not find it (cloned boards: seen often).
 func (tx *Tx) PutHost(h Host) (Host, error) {
+	for _, m := range h.MACs { // one that cannot be read back would make the record unreadable
+		if err := CheckMAC(m); err != nil {
+			return h, err
+		}
+	}
 	old, err := tx.Host(h.ID)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return h, err
@@ -292,8 +306,11 @@ func (tx *Tx) DeleteHost(id HostID) error {
 	return tx.Delete(BucketHosts, string(id))
 }
 
-// DiaryKeep is how many entries of one host's diary are kept; the oldest go first.
-const DiaryKeep = 500
+// How many entries of a diary are kept; the oldest go first.
+const (
+	DiaryKeep         = 500   // of one host's
+	DiaryKeepActivity = 10000 // of the appliance's own, which tells who did what
+)
 
 func diaryKey(id HostID, seq uint64) string { return fmt.Sprintf("%s/%016x", id, seq) }
 
@@ -308,13 +325,17 @@ func (tx *Tx) Note(e Entry) error {
 		return err
 	}
 	tx.changes = append(tx.changes, Change{Kind: DiaryGrew, Host: e.HostID, Entry: &e})
-	if seq%64 != 0 { // trim now and then, not at every line
+	// Trim now and then, not at every line; spread, or hosts whose lines always fall between would grow.
+	if seq*0x9e3779b97f4a7c15>>58 != 0 {
 		return nil
 	}
-	n := 0
+	n, keep := 0, DiaryKeep
+	if e.HostID == "" {
+		keep = DiaryKeepActivity
+	}
 	var drop []string
 	err = tx.ScanBack(BucketDiary, string(e.HostID)+"/", "", func(k string, _ []byte) (bool, error) {
-		if n++; n > DiaryKeep {
+		if n++; n > keep {
 			drop = append(drop, k)
 		}
 		return true, nil

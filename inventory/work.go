@@ -16,7 +16,7 @@ func makeJob(tx *Tx, h Host, j Job, now time.Time) (Host, Job, error) {
 		h.BlockedOn = "Waits for the machine: power it on, it netboots by itself."
 		j.BlockedOn = h.BlockedOn
 	}
-	h.Held = false
+	h.Held, h.Fetches = false, 0
 	if j, err = tx.PutJob(j); err != nil {
 		return h, j, err
 	}
@@ -33,27 +33,16 @@ type Confirmation struct {
 
 // Install confirms the plan of a queued host's job, or makes the job of a host that has a role and none.
 func Install(tx *Tx, id HostID, c Confirmation, by string, now time.Time) (Host, Job, error) {
-	h, err := tx.Host(id)
-	if err != nil {
-		return h, Job{}, err
-	}
-	if h.Role == "" {
-		return h, Job{}, fmt.Errorf("host %s has no role: assign one first: %w", h.Label(), ErrBadEvent)
-	}
-	if h.State == StateQueued {
-		j, err := tx.Job(h.JobID)
-		if err != nil {
-			return h, j, err
-		}
-		j.PlanID, j.Confirm, j.WipePersistent, j.Auto, j.By = c.PlanID, c.Confirm, c.WipePersistent, false, by
-		j, err = tx.PutJob(j)
-		return h, j, err
-	}
-	return makeJob(tx, h, Job{Kind: JobInstall, By: by, PlanID: c.PlanID, Confirm: c.Confirm, WipePersistent: c.WipePersistent}, now)
+	return order(tx, id, JobInstall, c, by, now)
 }
 
-// Reinstall makes the job that writes to an installed host again. Only a person asks for it.
+// Reinstall makes the job that writes to an installed host again, or confirms its plan when it is
+// queued already. Only a person asks for it.
 func Reinstall(tx *Tx, id HostID, c Confirmation, by string, now time.Time) (Host, Job, error) {
+	return order(tx, id, JobReinstall, c, by, now)
+}
+
+func order(tx *Tx, id HostID, kind JobKind, c Confirmation, by string, now time.Time) (Host, Job, error) {
 	h, err := tx.Host(id)
 	if err != nil {
 		return h, Job{}, err
@@ -61,7 +50,22 @@ func Reinstall(tx *Tx, id HostID, c Confirmation, by string, now time.Time) (Hos
 	if h.Role == "" {
 		return h, Job{}, fmt.Errorf("host %s has no role: assign one first: %w", h.Label(), ErrBadEvent)
 	}
-	return makeJob(tx, h, Job{Kind: JobReinstall, By: by, PlanID: c.PlanID, Confirm: c.Confirm, WipePersistent: c.WipePersistent}, now)
+	if h.State != StateQueued {
+		if err := trackStranger(tx, &h, now); err != nil {
+			return h, Job{}, err
+		}
+		return makeJob(tx, h, Job{Kind: kind, By: by, PlanID: c.PlanID, Confirm: c.Confirm, WipePersistent: c.WipePersistent}, now)
+	}
+	j, err := tx.Job(h.JobID)
+	if err != nil {
+		return h, j, err
+	}
+	if j.Kind != JobInstall && j.Kind != JobReinstall {
+		return h, j, fmt.Errorf("host %s has an open job of kind %s: cancel it first: %w", h.Label(), j.Kind, ErrBadEvent)
+	}
+	j.PlanID, j.Confirm, j.WipePersistent, j.Auto, j.By = c.PlanID, c.Confirm, c.WipePersistent, false, by
+	j, err = tx.PutJob(j)
+	return h, j, err
 }
 
 // Retry queues a failed host's job again; after the flip it only verifies.
@@ -80,6 +84,7 @@ func Retry(tx *Tx, id HostID, by string, now time.Time) (Host, Job, error) {
 	j.State, j.Error, j.Hint, j.BlockedOn, j.CancelAsked, j.EndedAt, j.Role = JobQueued, "", "", "", false, time.Time{}, h.Role
 	j.By = by
 	j.Attempt++
+	h.Fetches = 0
 	if j, err = tx.PutJob(j); err != nil {
 		return h, j, err
 	}
@@ -129,4 +134,3 @@ func FinishCancel(tx *Tx, id HostID, now time.Time) (Host, error) {
 	}
 	return tx.PutHost(h)
 }
-

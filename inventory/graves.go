@@ -1,0 +1,61 @@
+package inventory
+
+import (
+	"errors"
+	"strings"
+	"time"
+)
+
+const bucketGraves Bucket = "graves" // "mac/…", "uuid/…", "serial/…" → grave
+
+// grave is what stays of a forgotten host that was ever installed: enough to never install over it by
+// itself, and to keep its identity and its disks' when it shows up again.
+type grave struct {
+	ID           HostID            `json:"id,omitempty"`
+	Name         string            `json:"name,omitempty"`
+	InstalledKey string            `json:"installed_key,omitempty"`
+	OwnedDisks   map[string]string `json:"owned_disks,omitempty"`
+	Bound        map[string]string `json:"bound,omitempty"`
+	At           time.Time         `json:"at"`
+}
+
+// bury leaves a mark under everything that identifies the machine.
+func bury(tx *Tx, h *Host, now time.Time) error {
+	g := grave{ID: h.ID, Name: h.Name, InstalledKey: h.InstalledKey, OwnedDisks: h.OwnedDisks, Bound: h.Bound, At: now}
+	for _, k := range indexKeys(h) {
+		if strings.HasPrefix(k, "name/") || strings.HasPrefix(k, "ip/") {
+			continue
+		}
+		if err := tx.PutJSON(bucketGraves, k, g); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// exhume makes h, which is new, what the appliance once installed on that machine, if it did. Only a MAC
+// gives the old id back: UUIDs and serials are sometimes cloned.
+func exhume(tx *Tx, h *Host) error {
+	for _, k := range indexKeys(h) {
+		var g grave
+		ok, err := tx.GetJSON(bucketGraves, k, &g)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			continue
+		}
+		h.EverFlipped, h.State, h.Held = true, StateInstalled, true
+		h.InstalledKey, h.OwnedDisks, h.Bound = g.InstalledKey, g.OwnedDisks, g.Bound
+		if _, err := tx.HostByName(g.Name); errors.Is(err, ErrNotFound) {
+			h.Name = g.Name
+		} else if err != nil {
+			return err
+		}
+		if _, err := tx.Host(g.ID); strings.HasPrefix(k, "mac/") && g.ID != "" && errors.Is(err, ErrNotFound) {
+			h.ID = g.ID
+		}
+		return nil
+	}
+	return nil
+}
