@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -135,6 +136,10 @@ func (w *work) doVerify(ctx context.Context) error {
 		case err == nil:
 			return &Failure{Step: StepVerify, Cause: fmt.Sprintf("The machine runs %s, not the system that was built (%s).", listOr(nonEmpty(system), "an unknown system"), w.rec.Toplevel),
 				Hint: "It may boot an old disk: look at its boot order. Retry looks again and writes nothing; a reinstall installs again."}
+		}
+		if ctx.Err() != nil { // the attempt was cut short: what the one before it said counts
+			last = cmp.Or(last, err)
+			break
 		}
 		last = err
 		if pause(ctx, w.r.limit.Poll) != nil {

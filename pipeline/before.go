@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/staged-hive/hatchery/internal/hive"
 	"github.com/staged-hive/hatchery/inventory"
+	"github.com/staged-hive/hatchery/inventory/diskplan"
 )
 
 // doStage0 waits until stage-0 answers with the key and in the boot that checked in.
@@ -32,10 +34,10 @@ func (w *work) doStage0(ctx context.Context) error {
 			w.say(StepStage0, "stage-0 answers at %s with the key that checked in", w.host.IP)
 			return nil
 		}
-		last = err
-		if ctx.Err() != nil {
-			return w.stage0Failure(last)
+		if ctx.Err() != nil { // the attempt was cut short: what the one before it said counts
+			return w.stage0Failure(cmp.Or(last, err))
 		}
+		last = err
 		w.r.cfg.Log.Debug("stage-0 does not answer", "host", w.host.Label(), "err", err)
 		switch now := w.r.cfg.Now(); {
 		case !errors.Is(err, errWrongKey) && !errors.Is(err, errNoEntry):
@@ -83,9 +85,41 @@ func (w *work) dialStage0(ctx context.Context) (*conn, error) {
 	return c, nil
 }
 
-// doPlan makes the disk plan from the facts of this boot.
-func (w *work) doPlan(context.Context) error {
+// readFacts asks the agent on the machine what its disks are right now: the report of the check-in is
+// older than a partial install of this boot. nil where stage-0 has no agent to ask.
+func (w *work) readFacts(ctx context.Context, c *conn) (*inventory.Facts, error) {
+	out, err := c.run(ctx, factsScript)
+	if err != nil || strings.TrimSpace(out) == "" {
+		return nil, err
+	}
+	f := &inventory.Facts{}
+	if err := json.Unmarshal([]byte(out), f); err != nil {
+		return nil, fmt.Errorf("facts of the machine: %w", err)
+	}
+	if f.Firmware == "" && w.host.Facts != nil {
+		f.Firmware = w.host.Facts.Firmware
+	}
+	return f, f.Check()
+}
+
+// doPlan makes the disk plan from what the machine's disks are right now.
+func (w *work) doPlan(ctx context.Context) error {
+	c, err := w.dialStage0(ctx)
+	if err != nil {
+		return lostBefore(StepPlan, err)
+	}
+	fresh, err := w.readFacts(ctx, c)
+	c.close()
+	if err != nil {
+		return &Failure{Step: StepPlan, Cause: "The machine's disks could not be read; nothing was written.",
+			Hint: "Restart the machine so that it netboots, then retry.", Err: err}
+	}
 	return w.update(func(_ *inventory.Tx, h *inventory.Host, j *inventory.Job) error {
+		if fresh != nil && h.Facts != nil {
+			facts := *h.Facts
+			facts.Disks = fresh.Disks
+			h.Facts = &facts
+		}
 		if h.Facts == nil {
 			return &Failure{Step: StepPlan, Cause: "The machine has not reported its disks.", Hint: "Restart it so that it netboots, then retry."}
 		}
@@ -130,7 +164,7 @@ func (w *work) doPreflight(ctx context.Context) error {
 	}
 	l, err := w.lookAt(ctx, c)
 	if err != nil {
-		return lostBefore(StepPreflight, err)
+		return w.lookFailure(err)
 	}
 	if skew := l.skew(w.r.cfg.Now()); skew > maxSkew {
 		w.say(StepPreflight, "the machine's clock is wrong by %s: set", skew.Round(time.Second))
@@ -163,7 +197,20 @@ func (w *work) lookAt(ctx context.Context, c *conn) (look, error) {
 		}
 		l = parseLook(out)
 	}
-	return l, nil
+	fresh, err := w.readFacts(ctx, c)
+	if err != nil || fresh == nil {
+		return l, err
+	}
+	return l, w.plan.Differs(fresh)
+}
+
+// lookFailure tells a look that found other disks than planned from one that lost the machine.
+func (w *work) lookFailure(err error) *Failure {
+	if !errors.Is(err, diskplan.ErrChanged) {
+		return lostBefore(w.step.Name, err)
+	}
+	return &Failure{Step: w.step.Name, Cause: sentence(strings.TrimSuffix(err.Error(), ": "+diskplan.ErrChanged.Error())),
+		Hint: "Put the planned disk back, or retry: it looks at the disks again and makes a new plan, which you may have to confirm."}
 }
 
 // lostBefore is the failure of a look that lost the machine; nothing was written yet.

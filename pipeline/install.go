@@ -33,12 +33,13 @@ func (w *work) doInstall(ctx context.Context) error {
 	l, err := w.lookAt(ctx, c)
 	c.close()
 	if err != nil {
-		return lostBefore(StepInstall, err)
+		return w.lookFailure(err)
 	}
 	if f := l.judge(w.host.BootID, w.rec.Plan); f != nil {
 		f.Step = StepInstall
 		return f
 	}
+	defer os.RemoveAll(w.dir) // the planted secrets are in it
 	p, err := w.prepareInstall()
 	if err != nil {
 		return &Failure{Step: StepInstall, Cause: "The appliance could not prepare the install; nothing was written.",

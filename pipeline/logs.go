@@ -62,8 +62,27 @@ func (r *Runner) closeEnded(id inventory.JobID) error {
 // 5000). Page.More tells when to ask again; it is nil once the job has ended. A host without a job has
 // an empty page. ErrNotFound.
 func (r *Runner) Log(host inventory.HostID, after uint64) (Page, error) {
-	var j inventory.Job
-	err := r.cfg.Store.View(func(tx *inventory.Tx) error {
+	j, err := r.lastJob(host)
+	if err != nil || j.ID == "" {
+		return Page{}, err
+	}
+	if j.Open() { // also a queued one: its lines will come here
+		l := r.logFor(&j)
+		if j, err = r.lastJob(host); err != nil {
+			return Page{}, err
+		}
+		if j.Open() {
+			return l.page(j.ID, after), nil
+		}
+		r.closeLog(j.ID) // it ended in between
+	}
+	lines, err := readLog(r.logPath(j.ID))
+	return Page{Job: j.ID, Lines: since(lines, after)}, err
+}
+
+// lastJob is the host's open or last job; the zero job when there never was one.
+func (r *Runner) lastJob(host inventory.HostID) (j inventory.Job, err error) {
+	err = r.cfg.Store.View(func(tx *inventory.Tx) error {
 		h, err := tx.Host(host)
 		if err != nil || h.JobID == "" {
 			return err
@@ -71,14 +90,7 @@ func (r *Runner) Log(host inventory.HostID, after uint64) (Page, error) {
 		j, err = tx.Job(h.JobID)
 		return ignoreNotFound(err)
 	})
-	if err != nil || j.ID == "" {
-		return Page{}, err
-	}
-	if j.Open() { // also a queued one: its lines will come here
-		return r.logFor(&j).page(j.ID, after), nil
-	}
-	lines, err := readLog(r.logPath(j.ID))
-	return Page{Job: j.ID, Lines: since(lines, after)}, err
+	return j, err
 }
 
 // Tail gives the last n lines of a host's open or last job, oldest first. ErrNotFound.

@@ -148,6 +148,12 @@ done
 exit 0
 `
 
+// factsScript prints the machine's facts as the agent reports them, or nothing where there is no agent.
+const factsScript = `# hatchery: facts
+command -v hatchery-agent >/dev/null 2>&1 || exit 0
+hatchery-agent --facts
+`
+
 // facterScript prints nixos-facter's report, or nothing.
 const facterScript = `# hatchery: facter
 command -v nixos-facter >/dev/null 2>&1 && nixos-facter 2>/dev/null

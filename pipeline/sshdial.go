@@ -22,7 +22,7 @@ var (
 )
 
 // maxOutput bounds what one command on a machine may print; more is cut.
-const maxOutput = 1 << 20
+const maxOutput = 4 << 20
 
 // dialer opens SSH connections to machines as root, each pinned to one host key. Safe for concurrent use.
 type dialer struct {
