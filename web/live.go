@@ -149,50 +149,65 @@ func (s *Server) viewOf(host string) (view, error) {
 }
 
 // tableView is the machines page.
-type tableView struct{ s *Server }
+type tableView struct {
+	s     *Server
+	dirty bool // hosts changed since the summary was drawn
+}
 
 func (v *tableView) changed(hosts []inventory.HostID) (out [][]byte, err error) {
-	for _, id := range hosts {
-		if id == "" {
-			continue
-		}
-		f, err := v.row(id)
+	v.dirty = true
+	err = v.s.cfg.Store.View(func(tx *inventory.Tx) error {
+		hive, err := tx.Hive()
 		if err != nil {
+			return err
+		}
+		for _, id := range hosts {
+			if id == "" { // the appliance's own diary
+				continue
+			}
+			f, err := v.row(tx, id, hive.Roles)
+			if err != nil {
+				return err
+			}
+			out = append(out, f)
+		}
+		return nil
+	})
+	return out, err
+}
+
+func (v *tableView) row(tx *inventory.Tx, id inventory.HostID, roles map[string]inventory.Role) ([]byte, error) {
+	h, err := tx.Host(id)
+	if errors.Is(err, inventory.ErrNotFound) || err == nil && h.State == inventory.StateIgnored {
+		return v.s.fragment("machines", "gone", "h-"+string(id))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return v.s.fragment("machines", "row", rowOf(&h, roles, v.s.cfg.Now()))
+}
+
+// polled is the proof line and the warnings; also what is counted over all hosts, which is too much work for every change.
+func (v *tableView) polled() ([][]byte, error) {
+	p := &machinesPage{base: base{Now: v.s.cfg.Now()}, Warnings: v.s.warnings(), Proof: v.s.proof()}
+	names := []string{"proof", "warnings"}
+	if v.dirty {
+		v.dirty = false
+		if err := v.s.cfg.Store.View(p.read); err != nil {
 			return nil, err
 		}
-		out = append(out, f)
+		names = append(names, "chips", "tasks")
 	}
-	rest, err := v.summary()
-	return append(out, rest...), err
+	return v.parts(p, names...)
 }
 
-func (v *tableView) row(id inventory.HostID) ([]byte, error) {
-	h, err := v.s.host(string(id))
-	if errors.Is(err, inventory.ErrNotFound) {
-		return v.s.fragment("machines", "gone", "h-"+string(id))
-	}
-	if err != nil {
+func (v *tableView) all() ([][]byte, error) {
+	p := &machinesPage{base: base{Now: v.s.cfg.Now()}, Warnings: v.s.warnings(), Proof: v.s.proof()}
+	if err := v.s.cfg.Store.View(p.read); err != nil {
 		return nil, err
 	}
-	if h.State == inventory.StateIgnored {
-		return v.s.fragment("machines", "gone", "h-"+string(id))
-	}
-	return v.s.fragment("machines", "row", rowOf(&h, v.s.cfg.Now()))
-}
-
-// summary is the chips and the running tasks.
-func (v *tableView) summary() ([][]byte, error) {
-	p, err := v.read()
-	if err != nil {
-		return nil, err
-	}
-	return v.parts(p, "chips", "tasks")
-}
-
-func (v *tableView) read() (*machinesPage, error) {
-	p := &machinesPage{base: base{Now: v.s.cfg.Now()}}
-	err := v.s.cfg.Store.View(p.read)
-	return p, err
+	v.dirty = false
+	return v.parts(p, "rows", "chips", "tasks", "proof", "warnings")
 }
 
 func (v *tableView) parts(p *machinesPage, names ...string) (out [][]byte, err error) {
@@ -204,18 +219,4 @@ func (v *tableView) parts(p *machinesPage, names ...string) (out [][]byte, err e
 		out = append(out, f)
 	}
 	return out, nil
-}
-
-func (v *tableView) polled() ([][]byte, error) {
-	p := &machinesPage{base: base{Now: v.s.cfg.Now()}, Warnings: v.s.warnings(), Proof: v.s.proof()}
-	return v.parts(p, "proof", "warnings")
-}
-
-func (v *tableView) all() ([][]byte, error) {
-	p, err := v.read()
-	if err != nil {
-		return nil, err
-	}
-	p.Warnings, p.Proof = v.s.warnings(), v.s.proof()
-	return v.parts(p, "rows", "chips", "tasks", "proof", "warnings")
 }

@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -93,66 +92,6 @@ func buttons(h *inventory.Host) []button {
 	return out
 }
 
-// milestone is one station of the boot path.
-type milestone struct {
-	Word string
-	At   time.Time // zero = not reached
-	Took string    // since the one before
-	Text string
-	Bad  bool
-}
-
-// bootPath is how far the last boot came, from the diary (oldest first).
-func bootPath(diary []inventory.Entry) []milestone {
-	path := []milestone{{Word: "Address"}, {Word: "iPXE"}, {Word: "Script"}, {Word: "Kernel"}, {Word: "Checked in"}}
-	for _, e := range diary {
-		at := station(&e)
-		if at < 0 {
-			continue
-		}
-		if at == 0 && !path[1].At.IsZero() && path[2].At.IsZero() && e.Time.Sub(path[1].At) < time.Minute {
-			continue // iPXE asks DHCP again: the same boot
-		}
-		if at < 2 && !path[2].At.IsZero() || at == 0 && !path[1].At.IsZero() { // a new boot begins
-			for i := range path {
-				path[i] = milestone{Word: path[i].Word}
-			}
-		}
-		if !path[at].At.IsZero() && at < 4 {
-			continue
-		}
-		path[at].At, path[at].Text, path[at].Bad = e.Time, e.Text, e.Level != ""
-	}
-	var before time.Time
-	for i := range path {
-		if path[i].At.IsZero() {
-			continue
-		}
-		if !before.IsZero() && !path[i].At.Before(before) {
-			path[i].Took = "+" + durationText(path[i].At.Sub(before))
-		}
-		before = path[i].At
-	}
-	return path
-}
-
-// station is where on the boot path an entry belongs, -1 = nowhere.
-func station(e *inventory.Entry) int {
-	switch {
-	case strings.HasPrefix(e.Kind, "dhcp."):
-		return 0
-	case e.Kind == "tftp.file", e.Kind == "http.file" && strings.Contains(e.Text, ".efi"):
-		return 1
-	case e.Kind == "http.script":
-		return 2
-	case e.Kind == "http.file":
-		return 3
-	case e.Kind == "checkin":
-		return 4
-	}
-	return -1
-}
-
 func (s *Server) machine(c echo.Context) error {
 	p, err := s.readMachine(c, c.Param("id"))
 	if err != nil {
@@ -187,7 +126,7 @@ func (s *Server) fillMachine(p *machinePage, ref string) error {
 		if err != nil {
 			return err
 		}
-		p.Row, p.Host, p.Label = rowOf(&h, p.Now), hostJSON(&h, p.Now), h.Label()
+		p.Row, p.Host, p.Label = rowOf(&h, hive.Roles, p.Now), hostJSON(&h, p.Now), h.Label()
 		p.Path = "/hosts/" + p.Row.Ref
 		p.Acts, p.Roles, p.Held = buttons(&h), sortedRoles(hive), h.Fetches >= inventory.HoldAfter
 		_, known := hive.Roles[h.Role]
@@ -196,7 +135,7 @@ func (s *Server) fillMachine(p *machinePage, ref string) error {
 			p.Plan = makePlanView(&h, hive.Roles[h.Role])
 		}
 		p.Disks = diskBars(&h, p.Plan)
-		p.Boot = bootPath(diary)
+		p.Boot = bootPath(&h, diary)
 		slices.Reverse(diary)
 		p.Diary = diary[:min(len(diary), diaryLines)]
 		return nil

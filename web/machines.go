@@ -12,6 +12,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/staged-hive/hatchery/inventory"
+	"github.com/staged-hive/hatchery/inventory/diskplan"
 )
 
 // maxRows is how many machines one page shows.
@@ -41,11 +42,14 @@ func refOf(h *inventory.Host) string {
 	return h.MAC.Hyphens()
 }
 
-func rowOf(h *inventory.Host, now time.Time) row {
+// rowOf is a host as a row; roles tell whether a queued one waits for a person.
+func rowOf(h *inventory.Host, roles map[string]inventory.Role, now time.Time) row {
 	r := row{ID: string(h.ID), Ref: refOf(h), Name: h.Name, MAC: h.MAC.String(), Role: h.Role, State: h.State, Look: looks()[h.State],
 		Below: below(h, now), Last: when{h.LastSeen, now}, Online: h.Online(now), urgency: urgency(h)}
 	if h.Attention != "" {
 		r.Look = look{Word: "Needs approval", Glyph: "!", Class: "warn"}
+	} else if needsPerson(h, roles) {
+		r.Look, r.urgency = look{Word: "Needs you", Glyph: "!", Class: "warn"}, 0
 	}
 	if h.State == inventory.StateInstalling {
 		r.Step, r.Steps = h.StepNo, h.StepOf
@@ -56,6 +60,16 @@ func rowOf(h *inventory.Host, now time.Time) row {
 	r.Pick = h.State != inventory.StateInstalling && h.State != inventory.StateIgnored && !h.EverFlipped
 	r.Hardware, r.Disks = hardware(h)
 	return r
+}
+
+// needsPerson reports whether the job of a queued host waits for somebody to look at its disks.
+func needsPerson(h *inventory.Host, roles map[string]inventory.Role) bool {
+	role, ok := roles[h.Role]
+	if !ok || h.State != inventory.StateQueued || h.BlockedOn == "" || h.Facts == nil {
+		return false
+	}
+	p := diskplan.Make(diskplan.Input{Host: *h, Role: role})
+	return len(p.Blockers) > 0
 }
 
 // hardware says in two short lines what a machine is.
@@ -125,10 +139,11 @@ type announced struct{ MAC, Name, Role string }
 
 // task is a job in the strip below the table.
 type task struct {
-	Job  Job
-	Host string
-	Ref  string
-	Now  time.Time
+	Job   Job
+	Host  string
+	Ref   string
+	Now   time.Time
+	Below string // what its host is at
 }
 
 func (s *Server) machines(c echo.Context) error { return s.showMachines(c, http.StatusOK, "") }
@@ -162,7 +177,7 @@ func (p *machinesPage) read(tx *inventory.Tx) error {
 		}
 		for _, h := range hosts {
 			counts[h.State]++
-			r := rowOf(&h, p.Now)
+			r := rowOf(&h, hive.Roles, p.Now)
 			labels[h.ID] = r
 			if h.State == inventory.StateIgnored {
 				p.Ignored = append(p.Ignored, r)
@@ -182,7 +197,7 @@ func (p *machinesPage) read(tx *inventory.Tx) error {
 	jobs, err := tx.OpenJobs()
 	for _, j := range jobs {
 		r := labels[j.HostID]
-		p.Tasks = append(p.Tasks, task{Job: jobJSON(&j), Host: first(r.Name, r.MAC, r.ID), Ref: r.Ref, Now: p.Now})
+		p.Tasks = append(p.Tasks, task{Job: jobJSON(&j), Host: first(r.Name, r.MAC, r.ID), Ref: r.Ref, Now: p.Now, Below: r.Below})
 	}
 	return err
 }

@@ -28,6 +28,9 @@ type ask struct {
 
 func makePlanView(h *inventory.Host, role inventory.Role) *planView {
 	v := &planView{Plan: diskplan.Make(diskplan.Input{Host: *h, Role: role}), Old: h.Facts != nil && stale(h), WaitsFor: h.BlockedOn}
+	if v.Old {
+		v.settle()
+	}
 	v.Keeps = v.KeepsPersistent()
 	for _, b := range v.Blockers {
 		slot, _ := v.Slot(b.Slot)
@@ -54,6 +57,27 @@ func makePlanView(h *inventory.Host, role inventory.Role) *planView {
 		v.Act = ""
 	}
 	return v
+}
+
+// settle tells of disks as the last install left them, where they were looked at only before it.
+func (v *planView) settle() {
+	for i := range v.Slots {
+		b := &v.Slots[i]
+		if b.Owned != inventory.ClassPersistent || b.Class != b.Owned || b.Fate != diskplan.FateFormatIfBlank {
+			continue
+		}
+		b.Fate = diskplan.FateKeep
+		for j := range v.Disks {
+			if d := &v.Disks[j]; d.Slot == b.Slot {
+				d.Fate, d.Holds, d.Why = diskplan.FateKeep, "what was put there since the last install", "It is persistent: mounted as it is."
+			}
+		}
+	}
+	for i := range v.Disks {
+		if d := &v.Disks[i]; d.Fate == diskplan.FateWipe && d.Holds == "nothing" {
+			d.Holds, d.Why = "the installed system", "It is formatted at every install."
+		}
+	}
 }
 
 // diskBar is a disk drawn as a bar with its partitions, and what becomes of it.

@@ -1,0 +1,132 @@
+package web
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/staged-hive/hatchery/inventory"
+)
+
+// milestone is one station of the way from power-on to an installed system.
+type milestone struct {
+	Word string
+	At   time.Time // zero = not reached
+	Took string    // since the one before
+	Text string
+	Bad  bool
+}
+
+// bootPath is how far the last boot and the last job came, from the diary (oldest first).
+func bootPath(h *inventory.Host, diary []inventory.Entry) []milestone {
+	path := lastBoot(diary)
+	if s := path[stationScript]; strings.Contains(s.Text, "own disk") {
+		path = path[:stationScript+1] // nothing of ours comes after it
+	}
+	path = append(path, lastJob(diary)...)
+	if h.State == inventory.StateInstalled && !h.InstalledAt.IsZero() {
+		path = append(path, milestone{Word: "Installed", At: h.InstalledAt, Text: h.InstalledSystem})
+	}
+	var before time.Time
+	for i := range path {
+		if path[i].At.IsZero() {
+			continue
+		}
+		if d := path[i].At.Sub(before); !before.IsZero() && d >= 0 && d < 24*time.Hour {
+			path[i].Took = "+" + durationText(d)
+		}
+		before = path[i].At
+	}
+	return path
+}
+
+// The stations of a netboot.
+const (
+	stationNone = iota - 1
+	stationAddress
+	stationIPXE
+	stationScript
+	stationKernel
+	stationCheckIn
+)
+
+// lastBoot are the stations of the last netboot.
+func lastBoot(diary []inventory.Entry) []milestone {
+	path := emptyPath()
+	for _, e := range diary {
+		at := station(&e)
+		if at == stationNone {
+			continue
+		}
+		if at <= stationIPXE && newBoot(path, at, e.Time) {
+			path = emptyPath()
+		}
+		if !path[at].At.IsZero() && at != stationCheckIn {
+			continue
+		}
+		path[at].At, path[at].Text, path[at].Bad = e.Time, e.Text, e.Level != ""
+	}
+	return path
+}
+
+func emptyPath() []milestone {
+	return []milestone{{Word: "Address"}, {Word: "iPXE"}, {Word: "Script"}, {Word: "Kernel"}, {Word: "Checked in"}}
+}
+
+// newBoot reports whether an early station begins another boot: iPXE and stage-0 ask DHCP again within one.
+func newBoot(path []milestone, at int, now time.Time) bool {
+	latest := path[0].At
+	for _, m := range path {
+		if m.At.After(latest) {
+			latest = m.At
+		}
+	}
+	switch {
+	case latest.IsZero():
+		return false
+	case at == stationIPXE:
+		return !path[stationScript].At.IsZero()
+	}
+	return !path[stationCheckIn].At.IsZero() || now.Sub(latest) > 2*time.Minute
+}
+
+// station is where on the boot path an entry belongs.
+func station(e *inventory.Entry) int {
+	switch {
+	case strings.HasPrefix(e.Kind, "dhcp."):
+		return stationAddress
+	case e.Kind == "tftp.file", e.Kind == "http.file" && strings.Contains(e.Text, ".efi"):
+		return stationIPXE
+	case e.Kind == "http.script":
+		return stationScript
+	case e.Kind == "http.file":
+		return stationKernel
+	case e.Kind == "checkin", e.Kind == "join":
+		return stationCheckIn
+	}
+	return stationNone
+}
+
+// lastJob are the steps of the last job, as the pipeline notes them: "Step 4 of 11, build: …".
+func lastJob(diary []inventory.Entry) []milestone {
+	var out []milestone
+	for _, e := range diary {
+		if e.Kind != "job.step" {
+			continue
+		}
+		var no, of int
+		if _, err := fmt.Sscanf(e.Text, "Step %d of %d,", &no, &of); err != nil {
+			if e.Level == "error" && len(out) > 0 {
+				out[len(out)-1].Bad, out[len(out)-1].Text = true, e.Text
+			}
+			continue
+		}
+		if len(out) > 0 && no <= len(out) { // another job, or the same again
+			out = out[:0]
+		}
+		_, text, _ := strings.Cut(e.Text, ", ")
+		name, title, _ := strings.Cut(text, ": ")
+		out = append(out, milestone{Word: name, At: e.Time, Text: title, Bad: e.Level == "error"})
+	}
+	return out
+}
