@@ -85,16 +85,23 @@ func openLog(path string, base uint64, m *masks, now func() time.Time) (*joblog,
 }
 
 func (l *joblog) openFile() error {
-	f, err := os.OpenFile(l.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	f, err := os.OpenFile(l.path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return fmt.Errorf("job log: %w", err)
 	}
-	st, err := f.Stat()
+	size, err := f.Seek(0, io.SeekEnd)
+	var last [1]byte
+	if err == nil && size > 0 {
+		if _, err = f.ReadAt(last[:], size-1); err == nil && last[0] != '\n' { // a crash tore the last line
+			_, err = f.WriteString("\n")
+			size++
+		}
+	}
 	if err != nil {
 		f.Close()
 		return fmt.Errorf("job log: %w", err)
 	}
-	l.file, l.size = f, st.Size()
+	l.file, l.size = f, size
 	return nil
 }
 

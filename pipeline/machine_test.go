@@ -257,7 +257,7 @@ func (m *machine) exec(command string, stdin io.Reader) (string, int) {
 	name := strings.TrimPrefix(strings.SplitN(script, "\n", 2)[0], "# hatchery: ")
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if name != "boot" && name != "facts" {
+	if name != "boot" && name != "facts" && name != "" { // "": a session that was cut off
 		m.journal = append(m.journal, m.mode+" "+name)
 	}
 	if m.hook != nil {

@@ -1,8 +1,6 @@
 package pipeline
 
 import (
-	"github.com/staged-hive/hatchery/internal/hive"
-	"github.com/staged-hive/hatchery/inventory/diskplan"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,7 +10,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/staged-hive/hatchery/internal/hive"
 	"github.com/staged-hive/hatchery/inventory"
+	"github.com/staged-hive/hatchery/inventory/diskplan"
 )
 
 func TestInstall(t *testing.T) {
