@@ -63,7 +63,15 @@ func (j *journey) ready(t *testing.T, limit time.Duration) host {
 		return ""
 	})
 	seen := time.Now()
-	j.log(t)
+	have := j.timeline(t)
+	for _, want := range []string{"http.script", "http.file", "checkin"} {
+		if !have[want] {
+			t.Errorf("no entry of kind %s in the boot diary", want)
+		}
+	}
+	if !have["dhcp.offer"] && !have["dhcp.proxy-offer"] {
+		t.Error("no offer in the boot diary")
+	}
 	if late := seen.Sub(j.checkin); late > 2*time.Second {
 		t.Errorf("listed as ready %.1fs after its check-in, want at most 2s", late.Seconds())
 	}
@@ -79,8 +87,8 @@ func (j *journey) checkedIn() time.Time {
 	return time.Time{}
 }
 
-// log writes the milestones of console and boot diary in one timeline, and demands those of a netboot.
-func (j *journey) log(t *testing.T) {
+// timeline logs the milestones of console and boot diary together and returns the diary's kinds.
+func (j *journey) timeline(t *testing.T) map[string]bool {
 	t.Helper()
 	type line struct {
 		at   time.Time
@@ -89,7 +97,7 @@ func (j *journey) log(t *testing.T) {
 	var lines []line
 	have := map[string]bool{}
 	for _, e := range j.m.Events() {
-		lines = append(lines, line{e.At, "console  " + e.Name})
+		lines = append(lines, line{e.At, fmt.Sprintf("console  %-16s %.90s", e.Name, e.Line)})
 	}
 	for _, e := range j.a.diary(j.m.MAC(), j.powered) {
 		have[e.Kind] = true
@@ -102,14 +110,7 @@ func (j *journey) log(t *testing.T) {
 		fmt.Fprintf(&b, "  %7.2f  %s\n", l.at.Sub(j.powered).Seconds(), l.text)
 	}
 	t.Log(b.String())
-	for _, want := range []string{"http.script", "http.file", "checkin"} {
-		if !have[want] {
-			t.Errorf("no entry of kind %s in the boot diary", want)
-		}
-	}
-	if !have["dhcp.offer"] && !have["dhcp.proxy-offer"] {
-		t.Error("no offer in the boot diary")
-	}
+	return have
 }
 
 // noLoop demands that iPXE did not chainload itself again and again: the card's
@@ -183,8 +184,14 @@ func TestServerMode(t *testing.T) {
 			})
 		}
 	})
-	t.Run("after a power cycle it is ready again and no disk was written", func(t *testing.T) {
-		powerOn(t, a, bios).ready(t, 90*time.Second)
+	t.Run("power cycled and the appliance killed before the check-in, it is ready again and no disk was written", func(t *testing.T) {
+		j := powerOn(t, a, bios)
+		if _, err := bios.Wait(within(t, 60*time.Second), lab.EventInit); err != nil {
+			t.Fatal(err)
+		}
+		a.crash()
+		a.start()
+		j.ready(t, 90*time.Second)
 		bios.PowerOff()
 		uefi.PowerOff()
 		if after := hashes(t, bios) + hashes(t, uefi); after != before {
@@ -230,10 +237,7 @@ func TestFixedFileName(t *testing.T) {
 	}
 	a := startAppliance(t, l, "--dhcp", "off")
 	m := newMachine(t, l, lab.MachineConfig{Name: "fixed", Firmware: lab.UEFI, Disks: []lab.Disk{{}}})
-	powered := time.Now()
-	if err := m.PowerOn(); err != nil {
-		t.Fatal(err)
-	}
+	j := powerOn(t, a, m)
 	if _, err := m.Wait(within(t, 90*time.Second), lab.EventUserland); err != nil {
 		t.Fatal(err)
 	}
@@ -245,9 +249,7 @@ func TestFixedFileName(t *testing.T) {
 		}
 		return ""
 	})
-	for _, e := range a.diary(m.MAC(), powered) {
-		t.Logf("%6.2f %-12s %s", e.Time.Sub(powered).Seconds(), e.Kind, e.Text)
-	}
+	j.timeline(t)
 }
 
 // checkFacts compares what the API says of a machine with what it is.

@@ -74,6 +74,6 @@ func bootsOwnDisk(t *testing.T, j *journey) {
 	if e.Name != lab.EventDiskBoot || !strings.Contains(e.Line, want) {
 		t.Fatalf("%s: got %s (%s), want its own disk", j.m.MAC(), e.Name, e.Line)
 	}
-	t.Logf("%s %s: its own disk after %.1fs", j.m.MAC(), j.m.Config().Firmware, e.Since.Seconds())
+	j.timeline(t)
 	j.m.PowerOff()
 }
