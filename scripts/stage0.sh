@@ -118,6 +118,6 @@ find "$R" -exec touch -h -d @1 {} +
 cp "$T/usr/lib/modules/$kv/vmlinuz" "$new/$arch/kernel" 2>/dev/null || cp "$T/boot/vmlinuz-$kv" "$new/$arch/kernel"
 k=$(sha256sum "$new/$arch/kernel" | cut -d' ' -f1); i=$(sha256sum "$new/$arch/initrd" | cut -d' ' -f1)
 printf '{\n  "arch": "%s",\n  "version": "standin-%s",\n  "kernel": "kernel",\n  "initrd": ["initrd"],\n  "cmdline": "%s",\n  "sha256": {\n    "kernel": "%s",\n    "initrd": "%s"\n  }\n}\n' \
-  "$arch" "$(printf '%s %s' "$k" "$i" | sha256sum | cut -c1-12)" "console=ttyS0 no_timer_check mitigations=off quiet" "$k" "$i" >"$new/$arch/manifest.json"
+  "$arch" "$(printf '%s %s' "$k" "$i" | sha256sum | cut -c1-12)" "console=ttyS0 no_timer_check mitigations=off panic=5 quiet" "$k" "$i" >"$new/$arch/manifest.json"
 rm -rf "$out"; mv -T "$new" "$out"
 printf 'stage-0 stand-in: kernel %s, %s bytes; initrd %s bytes, %s KiB unpacked\n' "$kv" "$(stat -c %s "$out/$arch/kernel")" "$(stat -c %s "$out/$arch/initrd")" "$(du -sk "$R" | cut -f1)"
