@@ -1,0 +1,108 @@
+package dhcp
+
+import (
+	"net/netip"
+	"path/filepath"
+	"testing"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+)
+
+// seeds adds every client packet of the captures.
+func seeds(f *testing.F, add func(b []byte, port uint16)) {
+	f.Helper()
+	files, err := filepath.Glob("testdata/captures/*.txt")
+	if err != nil || len(files) == 0 {
+		f.Fatal("no captures", err)
+	}
+	for _, name := range files {
+		for _, p := range readCapture(f, name) {
+			add(p.payload, p.dst.Port())
+		}
+	}
+}
+
+// FuzzParse: whatever arrives, decoding ends in a bounded, clean request or in an error.
+func FuzzParse(f *testing.F) {
+	seeds(f, func(b []byte, _ uint16) { f.Add(b) })
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := Parse(b)
+		if err != nil {
+			return
+		}
+		if r.MAC.IsZero() || len(r.Hostname) > 63 || len(r.Vendor) > 64 || len(r.ClientID) > 64 || r.GUID != nil && len(r.GUID) != 17 {
+			t.Errorf("unbounded: %+v", r)
+		}
+		for _, c := range r.Hostname + r.Vendor {
+			if c < ' ' || c == 0x7f {
+				t.Errorf("control character in %q %q", r.Hostname, r.Vendor)
+			}
+		}
+	})
+}
+
+// FuzzDecide: no panic, no reply larger than the client takes, options 53 and 54 always there, a
+// reason always given, and an address only from the range and only in server mode.
+func FuzzDecide(f *testing.F) {
+	seeds(f, func(b []byte, port uint16) {
+		f.Add(b, port == PortPXE, true, 0, false)
+		f.Add(b, port == PortPXE, false, 1, false)
+		f.Add(b, false, true, 5, true)
+	})
+	f.Fuzz(func(t *testing.T, b []byte, at4011, server bool, try int, ignored bool) {
+		r, err := Parse(b)
+		if err != nil {
+			return
+		}
+		role := RoleProxy
+		if server {
+			role = RoleServer
+		}
+		v := labView(t, role)
+		v.Src, v.Try, v.Ignored = netip.MustParseAddrPort("10.77.0.250:4011"), max(try, 0), ignored
+		if at4011 {
+			v.Port = PortPXE
+		}
+		d := Decide(labConfig, v, r, epoch)
+		if d.Reason == "" {
+			t.Error("no reason")
+		}
+		if d.Reply == nil {
+			return
+		}
+		checkReply(t, r, d, server && !at4011)
+		if ignored && d.Offered != "" {
+			t.Error("an ignored host was offered a boot file")
+		}
+	})
+}
+
+func checkReply(t *testing.T, r Request, d Decision, server bool) {
+	out, err := d.Reply.Encode(r.Limit)
+	if err != nil {
+		if len(r.Agent) < 250 {
+			t.Errorf("not encoded: %v", err)
+		}
+		return
+	}
+	room := 548
+	if r.Limit > 576 {
+		room = min(r.Limit-28, 1472)
+	}
+	if len(out) > room || len(out) < MinReply {
+		t.Errorf("%d bytes, room for %d", len(out), room)
+	}
+	m, err := dhcpv4.FromBytes(out)
+	if err != nil {
+		t.Fatalf("reply does not decode: %v", err)
+	}
+	if len(m.Options[53]) != 1 || m.ServerIdentifier() == nil || m.TransactionID != r.XID {
+		t.Errorf("options 53, 54 or the transaction are wrong: %v", m)
+	}
+	if a := d.Reply.YIAddr; a.IsValid() && (!server || !newPool(t, labNet).Range().Contains(a)) {
+		t.Errorf("gave %v", a)
+	}
+	if !d.SendTo.To.Addr().IsValid() || d.SendTo.To.Port() == 0 {
+		t.Errorf("goes to %v", d.SendTo.To)
+	}
+}
