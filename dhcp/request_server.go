@@ -21,7 +21,7 @@ func (d *decider) request() Decision {
 	if !ip.IsValid() {
 		return silence("a REQUEST that names no address")
 	}
-	if d.pool.Claimed(ip) {
+	if d.pool.Claimed(ip, d.hw) {
 		return silence("its last request for %s is being stored", ip)
 	}
 	if err := d.mayHave(ip); err != nil {
@@ -53,7 +53,7 @@ func (d *decider) selecting() Decision {
 	switch {
 	case !ip.IsValid():
 		return silence("a REQUEST that names no address")
-	case d.pool.Claimed(ip):
+	case d.pool.Claimed(ip, d.hw):
 		return silence("its last request for %s is being stored", ip)
 	}
 	if err := d.mayHave(ip); err != nil {
@@ -119,7 +119,7 @@ func (d *decider) decline() Decision {
 	switch {
 	case !d.v.ours(r.ServerID):
 		return silence("declines another server's address")
-	case !d.pool.Held(r.Wanted, d.hw, d.now) || d.pool.Claimed(r.Wanted):
+	case !d.pool.Held(r.Wanted, d.hw, d.now) || d.pool.Claimed(r.Wanted, d.hw):
 		return silence("declines %s, which it does not have", r.Wanted)
 	}
 	l := d.pool.Quarantine(r.Wanted, d.hw, d.now, d.cfg.QuarantineFor)
@@ -141,7 +141,7 @@ func (d *decider) release() Decision {
 		return silence("releases another server's address")
 	case !ok || old.HW != d.hw || !old.Live(d.now):
 		return silence("releases %s, which it does not have", r.CIAddr)
-	case d.pool.Claimed(r.CIAddr):
+	case d.pool.Claimed(r.CIAddr, d.hw):
 		return silence("releases %s, whose lease is being stored", r.CIAddr)
 	}
 	old.State, old.Expires = lease.StateReleased, d.now

@@ -341,7 +341,7 @@ func TestNoTwoLiveLeasesShareAnAddress(t *testing.T) {
 				if rapid.IntRange(0, 9).Draw(t, "odd") == 0 {
 					a = ip(rapid.IntRange(9, 17).Draw(t, "wild"))
 				}
-				if !a.IsValid() || p.Claimed(a) || p.Check(hw(i), a, now) != nil {
+				if !a.IsValid() || p.Claimed(a, hw(i)) || p.Check(hw(i), a, now) != nil {
 					return
 				}
 				p.Claim(a, hw(i))
@@ -367,7 +367,7 @@ func TestNoTwoLiveLeasesShareAnAddress(t *testing.T) {
 				i := rapid.IntRange(0, 4).Draw(t, "client")
 				old, ok := p.Lease(clients[i].has)
 				clients[i].until = now // it stops using it whatever we think
-				if !ok || old.HW != hw(i) || !old.Live(now) || p.Claimed(old.IP) {
+				if !ok || old.HW != hw(i) || !old.Live(now) || p.Claimed(old.IP, hw(i)) {
 					return
 				}
 				old.State, old.Expires = StateReleased, now
@@ -377,7 +377,7 @@ func TestNoTwoLiveLeasesShareAnAddress(t *testing.T) {
 			"decline": func(t *rapid.T) {
 				i := rapid.IntRange(0, 4).Draw(t, "client")
 				a := clients[i].has
-				if !p.Held(a, hw(i), now) || p.Claimed(a) {
+				if !p.Held(a, hw(i), now) || p.Claimed(a, hw(i)) {
 					return
 				}
 				clients[i].until = now

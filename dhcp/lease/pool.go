@@ -219,10 +219,10 @@ func (p *Pool) Claim(ip netip.Addr, hw HW) {
 	p.refree(ip)
 }
 
-// Claimed reports whether a record of the address is being stored.
-func (p *Pool) Claimed(ip netip.Addr) bool {
+// Claimed reports whether a record of the address is being stored for that client.
+func (p *Pool) Claimed(ip netip.Addr, hw HW) bool {
 	e := p.byIP[ip]
-	return e != nil && e.claimed
+	return e != nil && e.claimed && e.claim == hw
 }
 
 // Settle ends a claim: the record is stored (and was Put), or could not be.

@@ -38,8 +38,8 @@ type notes struct {
 }
 
 type lineKey struct {
-	mac        inventory.MAC
-	kind, text string
+	mac            inventory.MAC
+	kind, by, text string
 }
 
 func newNotes(store inventory.Store, log *slog.Logger, c *counters, t *tries) *notes {
@@ -135,7 +135,7 @@ func (n *notes) worthwhile(batch []note) []note {
 }
 
 func (n *notes) repeated(e dhcp.Event, at time.Time) bool {
-	k := lineKey{e.Contact.MAC, e.Kind, e.Text}
+	k := lineKey{e.Contact.MAC, e.Kind, e.By, e.Text}
 	last, ok := n.seen[k]
 	if len(n.seen) >= maxNotes {
 		clear(n.seen)
