@@ -164,7 +164,7 @@ func (h *Hive) WriteHost(ctx context.Context, f HostFacts) (commit string, err e
 				return nil, err
 			}
 		}
-		return paths, nil
+		return paths, h.stage(ctx, paths)
 	})
 }
 
@@ -177,7 +177,10 @@ func (h *Hive) WriteAppliance(ctx context.Context, f ApplianceFile) (commit stri
 		return "", err
 	}
 	return h.commit(ctx, "appliance", func() ([]string, error) {
-		return []string{"appliance.json"}, h.writeJSON("appliance.json", f)
+		if err := h.writeJSON("appliance.json", f); err != nil {
+			return nil, err
+		}
+		return []string{"appliance.json"}, h.stage(ctx, []string{"appliance.json"})
 	})
 }
 
@@ -188,37 +191,37 @@ func (h *Hive) RemoveHost(ctx context.Context, name string) (commit string, err 
 	}
 	return h.commit(ctx, "remove host "+name, func() ([]string, error) {
 		dir := filepath.Join("hosts", name)
-		if _, err := os.Stat(filepath.Join(h.cfg.Dir, dir)); errors.Is(err, fs.ErrNotExist) {
-			return nil, nil
+		if _, err := h.git(ctx, "removing host "+name, "rm", "-r", "--quiet", "--force", "--ignore-unmatch", "--", dir); err != nil {
+			return nil, err
 		}
 		return []string{dir}, os.RemoveAll(filepath.Join(h.cfg.Dir, dir))
 	})
 }
 
-// commit takes in the remote's changes, lets write change files, commits exactly those and pushes.
+func (h *Hive) stage(ctx context.Context, paths []string) error {
+	slices.Sort(paths)
+	_, err := h.git(ctx, "staging "+strings.Join(paths, ", "), append([]string{"add", "--force", "--"}, paths...)...)
+	return err
+}
+
+// commit takes in the remote's changes, lets write change and stage files, commits exactly those and pushes.
 func (h *Hive) commit(ctx context.Context, subject string, write func() ([]string, error)) (string, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.setSync(h.pull(ctx))
 	paths, err := write()
 	if err != nil {
-		return "", fmt.Errorf("writing %s into the hive %s: %w", subject, h.cfg.Dir, err)
+		return "", fmt.Errorf("writing %s into the hive: %w", subject, err)
 	}
 	what := "committing " + subject
-	if len(paths) > 0 {
-		slices.Sort(paths)
-		if _, err := h.git(ctx, what, append([]string{"add", "--all", "--force", "--"}, paths...)...); err != nil {
+	changed, err := h.git(ctx, what, append([]string{"diff", "--cached", "--name-only", "HEAD", "--"}, paths...)...)
+	if err != nil {
+		return "", err
+	}
+	if changed != "" {
+		// --only: what a person has staged meanwhile stays theirs
+		if _, err := h.git(ctx, what, append([]string{"commit", "--quiet", "--only", "-m", "hosts: " + subject, "--"}, paths...)...); err != nil {
 			return "", err
-		}
-		changed, err := h.git(ctx, what, append([]string{"diff", "--cached", "--name-only", "HEAD", "--"}, paths...)...)
-		if err != nil {
-			return "", err
-		}
-		if changed != "" {
-			// --only: what a person has staged meanwhile stays theirs
-			if _, err := h.git(ctx, what, append([]string{"commit", "--quiet", "--only", "-m", "hosts: " + subject, "--"}, paths...)...); err != nil {
-				return "", err
-			}
 		}
 	}
 	if h.SyncError() == nil {

@@ -1,4 +1,4 @@
-# The few packages and builders that our modules use. Every tool is "/usr": scripts find the target's own. Derivations
+# The few packages and builders that our modules use. Every tool is a package at /usr: scripts find the target's own. Derivations
 # are built by the busybox of parts/ where that was put here, else by the machine's /bin/sh.
 { lib, system }:
 let
@@ -25,7 +25,7 @@ let
   tools = lib.genAttrs [
     "bash" "bcachefs-tools" "btrfs-progs" "coreutils" "coreutils-full" "cryptsetup" "dosfstools" "e2fsprogs" "f2fs-tools" "findutils"
     "gawk" "git" "gnugrep" "gnused" "gptfdisk" "jq" "lvm2" "mdadm" "nix" "openssh" "parted" "systemd" "systemdMinimal" "util-linux" "xfsprogs" "zfs"
-  ] (_: "/usr");
+  ] (name: { type = "derivation"; inherit name; outPath = "/usr"; });
   pkgs = tools // {
     inherit lib system run busybox;
     stdenv.hostPlatform = {
