@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -50,6 +51,9 @@ func (m *media) Media() web.MediaStatus {
 		out.IPXE = append(out.IPXE, b)
 	}
 	for _, s := range m.images.Status() {
+		if s.Version == "" && strings.HasPrefix(s.Problem, stage0.ErrNoImage.Error()) {
+			continue // an architecture that nobody has an image for is no fault; warnings tells of having none at all
+		}
 		out.Stage0 = append(out.Stage0, web.Image{Arch: s.Arch, Version: s.Version, Size: s.Bytes, SHA256: s.Digest, Error: s.Problem})
 	}
 	return out
