@@ -201,6 +201,7 @@ func (w *work) lookAt(ctx context.Context, c *conn) (look, error) {
 	if err != nil || fresh == nil {
 		return l, err
 	}
+	l.same = true
 	return l, w.plan.Differs(fresh)
 }
 

@@ -14,8 +14,11 @@ import (
 
 // programs are what nixos-anywhere calls on the target even without its kexec phase (nix-facts
 // section 2), and what the looks of this package need. A missing one would end the install half way.
-var programs = []string{"sh", "tar", "cpio", "setsid", "grep", "uname", "id", "nix", "nix-store", "nixos-install",
-	"lsblk", "wipefs", "readlink", "umount", "swapoff"}
+var programs = []string{"sh", "tar", "cpio", "setsid", "grep", "uname", "id", "lsblk", "wipefs", "readlink", "umount"}
+
+// nixPrograms are needed of a stage-0 that is NixOS. One that is only like it (ID_LIKE, the stand-in of the
+// tests) is installed by a nixos-anywhere that brings what it needs.
+var nixPrograms = []string{"nix", "nix-store", "nixos-install"}
 
 // minMemory is the RAM below which stage-0 cannot hold the install script's tools beside itself.
 const minMemory = 700 << 20
@@ -29,7 +32,7 @@ const maxSkew = 2 * time.Second
 func lookScript(ids []string) string {
 	var b strings.Builder
 	b.WriteString("# hatchery: look\nexport LC_ALL=C\n")
-	b.WriteString("for p in " + strings.Join(programs, " ") + "; do command -v \"$p\" >/dev/null 2>&1 || echo \"lacks $p\"; done\n")
+	b.WriteString("for p in " + strings.Join(append(slices.Clone(programs), nixPrograms...), " ") + "; do command -v \"$p\" >/dev/null 2>&1 || echo \"lacks $p\"; done\n")
 	b.WriteString(`echo "boot $(cat /proc/sys/kernel/random/boot_id)"
 echo "now $(date -u +%s)"
 sed -nE 's/^(ID|ID_LIKE|VARIANT_ID)=/os \1 /p' /etc/os-release
@@ -64,6 +67,8 @@ type look struct {
 	swaps   []string
 	disks   map[string]*lookedDisk
 	whole   bool // the script came to its end
+	// same says that the agent's facts were held against the plan: its words for serials and signatures count.
+	same bool
 }
 
 // lookedDisk is one disk of the plan as the machine shows it now.
@@ -147,8 +152,7 @@ func (l *look) parseDisk(rest string) {
 	}
 }
 
-// judge compares a look with what the job expects; nil means that the install may begin. ours says
-// that an earlier attempt of this job left /mnt mounted, which the caller has tried to undo.
+// judge compares a look with what the job expects; nil means that the install may begin.
 func (l *look) judge(bootID string, plan *hive.Plan) *Failure {
 	f := &Failure{Step: StepPreflight}
 	switch {
@@ -161,8 +165,8 @@ func (l *look) judge(bootID string, plan *hive.Plan) *Failure {
 	case !l.installer():
 		f.Cause = "The machine runs another system than stage-0 (its os-release does not say VARIANT_ID=installer); nothing was written."
 		f.Hint = "Restart it so that it netboots stage-0, then retry."
-	case len(l.lacks) > 0:
-		f.Cause = fmt.Sprintf("Stage-0 lacks programs that the install needs: %s.", strings.Join(l.lacks, ", "))
+	case len(l.missing()) > 0:
+		f.Cause = fmt.Sprintf("Stage-0 lacks programs that the install needs: %s.", strings.Join(l.missing(), ", "))
 		f.Hint = "Build a complete stage-0 image, restart the machine so that it boots that, then retry."
 	case l.memory < minMemory:
 		f.Cause = fmt.Sprintf("The machine has %d MiB of memory; the install needs %d.", l.memory>>20, minMemory>>20)
@@ -176,6 +180,13 @@ func (l *look) judge(bootID string, plan *hive.Plan) *Failure {
 	return f
 }
 
+// missing lists the programs that are needed and not there.
+func (l *look) missing() []string {
+	return slices.DeleteFunc(slices.Clone(l.lacks), func(p string) bool {
+		return l.os["ID"] != "nixos" && slices.Contains(nixPrograms, p)
+	})
+}
+
 func (l *look) installer() bool {
 	like := strings.Fields(l.os["ID_LIKE"] + " " + l.os["ID"])
 	return l.os["VARIANT_ID"] == "installer" && slices.Contains(like, "nixos")
@@ -184,6 +195,10 @@ func (l *look) installer() bool {
 // judgeDisks refuses when a disk of the plan is not exactly what the plan was made for, or is in use.
 func (l *look) judgeDisks(plan *hive.Plan) *Failure {
 	for _, slot := range slotsOf(plan) {
+		d := l.disks[plan.Disks[slot].ID]
+		if l.same && d != nil && !d.missing {
+			continue
+		}
 		if diff := l.differs(plan.Disks[slot]); diff != "" {
 			return &Failure{Step: StepPreflight,
 				Cause: fmt.Sprintf("Disk %s (slot %s) %s; nothing was written.", plan.Disks[slot].ID, slot, diff),

@@ -161,6 +161,7 @@ func TestJudgeLook(t *testing.T) {
 		{"not an installer", strings.Replace(goodLook, "installer", "server", 1), "another system than stage-0"},
 		{"not NixOS", strings.Replace(goodLook, "nixos", "debian", 1), "another system than stage-0"},
 		{"a missing program", "lacks nixos-install\n" + goodLook, "lacks programs that the install needs: nixos-install"},
+		{"a missing program of nix in a stand-in", "lacks nixos-install\n" + strings.Replace(goodLook, "ID nixos", "ID hatchery\nos ID_LIKE nixos", 1), ""},
 		{"too little memory", strings.Replace(goodLook, "2000000", "500000", 1), "488 MiB of memory"},
 		{"something mounted", "mounted /mnt/boot /dev/vda1\n" + goodLook, "still mounted at /mnt/boot"},
 		{"a disk that is gone", strings.ReplaceAll(goodLook, "virtio-a", "virtio-b"), "Disk virtio-a (slot os) is gone"},

@@ -16,12 +16,13 @@ export LC_ALL=C
 from=${SSH_CONNECTION%% *}
 [ -n "$from" ] || exit 0
 others() {
-	for e in $(grep -lzs "^SSH_CONNECTION=$from " /proc/[0-9]*/environ); do
-		grep -qzsFx "SSH_CONNECTION=$SSH_CONNECTION" "$e" && continue
-		p=${e#/proc/}; p=${p%/environ}
-		read -r stat </proc/$p/stat 2>/dev/null || continue
+	for d in /proc/[0-9]*; do
+		[ -e "$d/exe" ] || continue
+		c=$(tr '\0' '\n' 2>/dev/null <"$d/environ" | sed -n 's/^SSH_CONNECTION=//p')
+		case $c in "$SSH_CONNECTION") continue;; "$from "*) ;; *) continue;; esac
+		read -r stat 2>/dev/null <"$d/stat" || continue
 		set -- ${stat##*) }
-		[ "$5" = 0 ] && echo "$p"
+		[ "$5" = 0 ] && echo "${d#/proc/}"
 	done
 }
 for sig in TERM TERM KILL KILL KILL; do
@@ -34,23 +35,31 @@ left=$(others)
 [ -z "$left" ] || { echo "processes of an earlier run do not end: $left" >&2; exit 1; }
 ` + unmountScript
 
-// unmountScript takes the install's mounts away again: what nixos-anywhere's reboot phase would do.
+// unmountScript takes the install's mounts away again: what nixos-anywhere's reboot phase would do. The
+// last mount first; a busybox sh that prefers its own umount knows no -R.
 const unmountScript = `# hatchery: unmount
 sync
 swapoff -a 2>/dev/null
-if grep -q ' /mnt[ /]' /proc/mounts; then umount -R /mnt || { sleep 2; umount -R /mnt; } || exit 1; fi
+tries=0
+while at=$(sed -nE 's,^[^ ]* (/mnt|/mnt/[^ ]*) .*,\1,p' /proc/mounts | tail -n 1); [ -n "$at" ]; do
+	umount "$(printf %b "$at")" && continue
+	tries=$((tries + 1))
+	[ $tries -lt 5 ] || exit 1
+	sleep 1
+done
 if command -v zpool >/dev/null 2>&1; then zpool export -a || exit 1; fi
 sync
 `
 
-// rebootScript restarts the machine a moment after the session has ended, so that the order is answered.
+// rebootScript restarts the machine a moment after the session has ended, so that the order is answered;
+// by force when init does not carry it out.
 const rebootScript = `# hatchery: reboot
-nohup setsid sh -c 'sleep 1; systemctl reboot 2>/dev/null || reboot || reboot -f' >/dev/null 2>&1 </dev/null &
+nohup setsid sh -c 'sleep 1; systemctl reboot || reboot; sleep 30; reboot -f' >/dev/null 2>&1 </dev/null &
 `
 
 // powerOffScript turns the machine off in the same way.
 const powerOffScript = `# hatchery: poweroff
-nohup setsid sh -c 'sleep 1; systemctl poweroff 2>/dev/null || poweroff || poweroff -f' >/dev/null 2>&1 </dev/null &
+nohup setsid sh -c 'sleep 1; systemctl poweroff || poweroff; sleep 30; poweroff -f' >/dev/null 2>&1 </dev/null &
 `
 
 // bootScript tells which boot of the machine this is.

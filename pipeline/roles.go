@@ -10,29 +10,31 @@ import (
 	"github.com/staged-hive/hatchery/inventory"
 )
 
-// followHive keeps the roles in the store fresh: read at the start, when the hive has a new commit,
-// and when [Runner.RefreshRoles] asks.
+// followHive keeps the roles in the store fresh: read at the start, when the hive has a new commit, and
+// when [Runner.RefreshRoles] asks. One that cannot be read is tried again, ever more rarely.
 func (r *Runner) followHive(ctx context.Context) {
-	tick := time.NewTicker(r.cfg.RolesEvery)
-	defer tick.Stop()
-	last := ""
+	last, told := "", ""
+	wait := time.Duration(0) // until a hive that could not be read is read again without a new commit
+	var failed time.Time     // when it could not be
 	for {
 		head, err := r.cfg.Hive.Head(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		if err != nil || head != last {
+		if head != last || !failed.IsZero() && time.Since(failed) >= wait {
+			last = head
 			if err = r.RefreshRoles(ctx); err == nil {
-				last = head
-			} else if ctx.Err() == nil {
-				r.cfg.Log.Warn("hive not readable", "err", err)
-				last = head // told once; a new commit is read again
+				failed, wait, told = time.Time{}, 0, ""
+			} else {
+				failed, wait = time.Now(), min(max(2*wait, 2*r.cfg.RolesEvery), 20*r.cfg.RolesEvery)
 			}
 		}
-		select {
-		case <-ctx.Done():
+		if err != nil && ctx.Err() == nil && err.Error() != told {
+			told = err.Error()
+			r.cfg.Log.Warn("hive not readable", "err", err)
+		}
+		if pause(ctx, r.cfg.RolesEvery) != nil {
 			return
-		case <-tick.C:
 		}
 	}
 }
