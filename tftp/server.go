@@ -151,16 +151,20 @@ func (s *Server) read(name string, rf io.ReaderFrom) error {
 	n, err := rf.ReadFrom(body)
 	took := s.cfg.Now().Sub(start)
 	name = clean(name)
+	by := "firmware"
+	if name == bootfile.AutoexecIPXE {
+		by = "ipxe"
+	}
 	switch {
 	case err == nil:
 		s.cfg.Log.Debug("tftp file", "ip", from, "file", name, "bytes", n, "dur", took)
-		s.note(from, fmt.Sprintf("Loaded %s by TFTP: %d kB in %.1f s.", name, (n+999)/1000, took.Seconds()), "", n, took)
+		s.note(by, from, fmt.Sprintf("Loaded %s by TFTP: %d kB in %.1f s.", name, (n+999)/1000, took.Seconds()), "", n, took)
 	case isProbe(err):
 		s.cfg.Log.Debug("tftp size probe", "ip", from, "file", name)
 	default:
 		if s.warn.AllowN(s.cfg.Now(), 1) {
 			s.cfg.Log.Warn("tftp transfer ended early", "ip", from, "file", name, "bytes", n, "dur", took, "err", err)
-			s.note(from, fmt.Sprintf("Began to load %s by TFTP and stopped after %d of %d kB: is the cable or switch losing packets?", name, n/1000, size/1000),
+			s.note(by, from, fmt.Sprintf("Began to load %s by TFTP and stopped after %d of %d kB: is the cable or switch losing packets?", name, n/1000, size/1000),
 				"warn", n, took)
 		}
 	}
@@ -177,7 +181,10 @@ func isProbe(err error) bool { return probeRE.MatchString(err.Error()) }
 // clean takes off what firmware puts around a name: a leading slash, and the byte 0xFF of
 // ROMs that read past the end of option 67 (netboot.xyz#1198).
 func clean(name string) string {
-	return strings.TrimPrefix(strings.TrimRight(name, "\xff"), "/")
+	for strings.HasSuffix(name, "\xff") {
+		name = name[:len(name)-1]
+	}
+	return strings.TrimPrefix(name, "/")
 }
 
 // open finds the file of a name in the table.
@@ -236,7 +243,7 @@ func endpoints(rf io.ReaderFrom) (from, local netip.Addr) {
 }
 
 // note writes a line into the diary of the host that has the address; a stranger has none.
-func (s *Server) note(from netip.Addr, text, level string, n int64, took time.Duration) {
+func (s *Server) note(by string, from netip.Addr, text, level string, n int64, took time.Duration) {
 	find := func(tx *inventory.Tx) (inventory.Host, error) {
 		h, err := tx.HostByIP(from)
 		if errors.Is(err, inventory.ErrNotFound) {
@@ -254,7 +261,7 @@ func (s *Server) note(from netip.Addr, text, level string, n int64, took time.Du
 		if err != nil {
 			return err
 		}
-		return tx.Note(inventory.Entry{Time: s.cfg.Now(), HostID: h.ID, Kind: "tftp.file", By: "firmware", From: from, Text: text, Level: level, Bytes: n, Duration: took})
+		return tx.Note(inventory.Entry{Time: s.cfg.Now(), HostID: h.ID, Kind: "tftp.file", By: by, From: from, Text: text, Level: level, Bytes: n, Duration: took})
 	})
 	if err != nil {
 		s.cfg.Log.Error("noting a tftp transfer", "ip", from, "err", err)

@@ -259,3 +259,18 @@ func TestMalformedPacketsDisturbNobody(t *testing.T) {
 		t.Errorf("afterwards: %q, %v", got, err)
 	}
 }
+
+func FuzzServes(f *testing.F) {
+	for _, n := range []string{"snponly.efi", "/undionly.kpxe", "../x", "autoexec.ipxe", "snponly.efi\xff\xff", "a\x00b"} {
+		f.Add(n)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		opened := ""
+		tftp.OpenForTest(func(n string) { opened = n }, name)
+		switch opened {
+		case "", "undionly.kpxe", "snponly.efi", "ipxe-amd64.efi", "ipxe-arm64.efi":
+		default:
+			t.Errorf("name %q opened %q", name, opened)
+		}
+	})
+}
