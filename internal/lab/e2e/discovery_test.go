@@ -34,6 +34,11 @@ func TestDiscovery(t *testing.T) {
 		all := []*journey{powerOn(t, a, machines[0]), powerOn(t, a, machines[1])}
 		for _, j := range all {
 			bootsOwnDisk(t, j)
+			for _, e := range a.diary(j.m.MAC(), j.powered) {
+				if strings.Contains(e.Text, "second choice") {
+					t.Errorf("%s: its first choice of boot file worked, and yet: %s", j.m.MAC(), e.Text)
+				}
+			}
 		}
 		if got := script(t, a, machines[1].MAC()); !strings.Contains(got, "exit 1") {
 			t.Errorf("the UEFI machine's script does not end with exit 1:\n%s", got)
