@@ -43,7 +43,7 @@ func Forms(role Role, a bootfile.Arch) []Form {
 	var list []Form
 	switch {
 	case role == RoleServer:
-		list = []Form{plain, disco, binl}
+		list = []Form{plain, disco, binl, {Class: true, File: true}}
 	case a.UEFI(): // R11, R14: no option 43, the answer at port 4011
 		list = []Form{binl, disco, {Class: true, File: true}}
 	default:
@@ -145,13 +145,17 @@ func addPXE(rep *Reply, v *View, r *Request, f Form, file string) {
 	rep.addText(67, file+"\x00")     // R12: old ROMs read on past a name that has no end
 }
 
-// offerText is the diary's sentence about what a client was offered.
-func offerText(r *Request, what string, f Form) string {
+// offerText is the diary's words for what a client was offered.
+func offerText(v *View, r *Request, what string, f Form) string {
+	text := "the boot file " + what
 	switch {
 	case r.Kind == KindIPXE:
 		return "its boot script"
-	case f.File:
-		return "the boot file " + what
+	case !f.File:
+		text = fmt.Sprintf("the boot file %s by way of port 4011", what)
 	}
-	return fmt.Sprintf("the boot file %s by way of port 4011", what)
+	if v.Try > 0 && r.Kind.Stage() == bootfile.StageFirmware {
+		text += fmt.Sprintf(" (in form %d, %s, as it did not take what it was offered before)", v.Try%len(Forms(v.Role, r.Arch))+1, f)
+	}
+	return text
 }

@@ -136,12 +136,9 @@ func (d *decider) addBoot(out *Decision, text *string) {
 		return
 	}
 	out.Offered, out.Form = addBoot(out.Reply, d.cfg, d.v, d.r, false)
-	what := offerText(d.r, out.Offered, out.Form)
+	what := offerText(d.v, d.r, out.Offered, out.Form)
 	out.Reason += " and " + what
 	*text += " and " + what
-	if d.v.Try > 0 && d.r.Kind.Stage() != "ipxe" {
-		*text += fmt.Sprintf(" (form %d: %s, as it never loaded what it was offered before)", d.v.Try+1, out.Form)
-	}
 }
 
 // addLease adds the address's own options: they come before the boot file.

@@ -57,7 +57,7 @@ func (d *decider) proxyOffer(why string) Decision {
 	rep := d.reply(Offer)
 	out := Decision{Reply: rep}
 	out.Offered, out.Form = addBoot(rep, d.cfg, d.v, r, false)
-	what := offerText(r, out.Offered, out.Form)
+	what := offerText(d.v, r, out.Offered, out.Form)
 	out.SendTo = d.sendTo(rep)
 	out.Reason = "offered " + what + ", no address"
 	out.Events = []Event{asked, r.event("dhcp.proxy-offer", "was offered "+what+"; the address comes from another server.", netip.Addr{})}
@@ -92,7 +92,7 @@ func (d *decider) bootAck(why string) Decision {
 	rep.CIAddr = r.CIAddr
 	out := Decision{Reply: rep}
 	out.Offered, out.Form = addBoot(rep, d.cfg, d.v, r, true)
-	what := offerText(r, out.Offered, out.Form)
+	what := offerText(d.v, r, out.Offered, out.Form)
 	out.Reason = why + ": told " + what
 	out.SendTo = d.sendTo(rep)
 	if d.v.Port == PortPXE {

@@ -71,9 +71,9 @@ func (s *Server) decide(l *link, port uint16, src netip.AddrPort, req dhcp.Reque
 	if seg != nil {
 		v.Segment = &seg.Segment
 	}
-	v.Try = s.tries.next(&req, now)
+	v.Try = s.tries.next(&req, s.role, now)
 	d := dhcp.Decide(cfg, v, req, now)
-	s.tries.offered(&req, &d, now)
+	s.tries.offered(&req, s.role, &d, now)
 	if seg != nil {
 		hw := lease.HW(req.MAC)
 		if d.Hold.IsValid() {

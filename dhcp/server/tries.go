@@ -16,21 +16,34 @@ import (
 // bucketForms keeps, by MAC, which form of boot offer a machine's firmware took.
 const bucketForms inventory.Bucket = "dhcp_forms"
 
+const maxTries = 2048
+
+// How long one form of offer is given before a repeated DISCOVER gets the next. edk2 gathers offers
+// for 4 s and asks again when none will do, an old iPXE ROM asks twice within 3 s
+// (captures/NOTES.md). Beside a router the repeat may as well be for want of an address, so
+// that takes two rounds; a client that took its address and asks anew was not pleased at once.
 const (
-	maxTries = 2048
-	// roundOf is how long one form of offer is given: edk2 gathers offers for 4 s, an
-	// old iPXE ROM sends its DISCOVER twice within 3 s (captures/NOTES.md).
-	roundOf = 6 * time.Second
+	roundServer = 3500 * time.Millisecond
+	roundProxy  = 6 * time.Second
+	roundTaken  = time.Second
 )
 
 // try is how far one machine's firmware got with what it was offered.
 type try struct {
 	No      int       // which form; see dhcp.View.Try
+	Role    dhcp.Role // in which role: the forms differ
 	Since   time.Time // when that form was first offered in this round
 	Last    time.Time
+	Took    bool // it took an address since
 	Loaded  bool // it fetched a boot file since
 	Chained bool // iPXE asked since: the form works
-	unsaved bool
+	saved   savedForm
+}
+
+// savedForm is what is on disk of a try.
+type savedForm struct {
+	Role dhcp.Role `json:"role"`
+	No   int       `json:"form"`
 }
 
 // tries remembers the form of boot offer that each machine takes. A machine that asks again
@@ -44,7 +57,7 @@ type tries struct {
 func newTries() *tries { return &tries{list: map[inventory.MAC]*try{}} }
 
 // next is the try that a DISCOVER of the machine's firmware is answered with.
-func (t *tries) next(req *dhcp.Request, now time.Time) int {
+func (t *tries) next(req *dhcp.Request, role dhcp.Role, now time.Time) int {
 	if req.Kind.Stage() != bootfile.StageFirmware {
 		return 0
 	}
@@ -54,35 +67,48 @@ func (t *tries) next(req *dhcp.Request, now time.Time) int {
 	if x == nil {
 		return 0
 	}
-	if req.Type != dhcp.Discover || x.Since.IsZero() || now.Sub(x.Since) < roundOf {
+	if x.Role != role {
+		*x = try{Role: role, Last: x.Last, saved: x.saved}
+	}
+	if req.Type == dhcp.RequestMsg && !x.Since.IsZero() {
+		x.Took = true
+	}
+	round := roundProxy
+	switch {
+	case x.Took:
+		round = roundTaken
+	case role == dhcp.RoleServer:
+		round = roundServer
+	}
+	if req.Type != dhcp.Discover || x.Since.IsZero() || now.Sub(x.Since) < round {
 		return x.No
 	}
 	switch {
 	case x.Chained: // it worked last time
 	case x.Loaded:
-		if n := fallbackTry(req.Arch, x.No); n != x.No {
+		if n := fallbackTry(role, req.Arch, x.No); n != x.No {
 			x.No = n
 		}
 	default:
 		x.No++
 	}
-	x.Since, x.Loaded, x.Chained = time.Time{}, false, false
+	x.Since, x.Took, x.Loaded, x.Chained = time.Time{}, false, false, false
 	return x.No
 }
 
 // fallbackTry is the try that differs from no in the boot file alone; no itself when there is one file only.
-func fallbackTry(a bootfile.Arch, no int) int {
+func fallbackTry(role dhcp.Role, a bootfile.Arch, no int) int {
 	first, _ := bootfile.File(a, false)
 	second, _ := bootfile.File(a, true)
 	if first == second {
 		return no
 	}
-	n := len(dhcp.Forms(dhcp.RoleServer, a))
+	n := len(dhcp.Forms(role, a))
 	return (no + n/2) % n
 }
 
 // offered takes in what a decision did with the machine.
-func (t *tries) offered(req *dhcp.Request, d *dhcp.Decision, now time.Time) {
+func (t *tries) offered(req *dhcp.Request, role dhcp.Role, d *dhcp.Decision, now time.Time) {
 	if d.Reply == nil || d.Offered == "" {
 		return
 	}
@@ -91,7 +117,7 @@ func (t *tries) offered(req *dhcp.Request, d *dhcp.Decision, now time.Time) {
 	x := t.list[req.MAC]
 	if req.Kind == dhcp.KindIPXE {
 		if x != nil && !x.Since.IsZero() && !x.Chained {
-			x.Chained, x.unsaved = true, x.No > 0
+			x.Chained = true
 		}
 		return
 	}
@@ -100,7 +126,7 @@ func (t *tries) offered(req *dhcp.Request, d *dhcp.Decision, now time.Time) {
 	}
 	if x == nil {
 		t.makeRoom(now)
-		x = &try{}
+		x = &try{Role: role}
 		t.list[req.MAC] = x
 	}
 	x.Last = now
@@ -136,22 +162,31 @@ func (t *tries) loaded(mac inventory.MAC) {
 	}
 }
 
-// unsaved are the forms that were found to work and are not on disk yet.
-func (t *tries) unsaved() map[inventory.MAC]int {
+// chained records that iPXE runs on the machine: the form of offer works.
+func (t *tries) chained(mac inventory.MAC) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	out := map[inventory.MAC]int{}
+	if x := t.list[mac]; x != nil && !x.Since.IsZero() {
+		x.Chained = true
+	}
+}
+
+// unsaved are the forms that were found to work and are not on disk yet.
+func (t *tries) unsaved() map[inventory.MAC]savedForm {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := map[inventory.MAC]savedForm{}
 	for mac, x := range t.list {
-		if x.unsaved {
-			out[mac], x.unsaved = x.No, false
+		if now := (savedForm{x.Role, x.No}); x.Chained && now != x.saved && (x.No > 0 || x.saved.No > 0) {
+			out[mac], x.saved = now, now
 		}
 	}
 	return out
 }
 
-func saveForms(tx *inventory.Tx, forms map[inventory.MAC]int) error {
-	for mac, no := range forms {
-		if err := tx.PutJSON(bucketForms, mac.String(), no); err != nil {
+func saveForms(tx *inventory.Tx, forms map[inventory.MAC]savedForm) error {
+	for mac, form := range forms {
+		if err := tx.PutJSON(bucketForms, mac.String(), form); err != nil {
 			return err
 		}
 		h, err := tx.HostByMAC(mac)
@@ -176,9 +211,9 @@ func (t *tries) load(store inventory.Store) error {
 	return store.View(func(tx *inventory.Tx) error {
 		return tx.Scan(bucketForms, "", "", func(key string, v []byte) (bool, error) {
 			mac, err := inventory.ParseMAC(key)
-			x := &try{}
-			if err == nil && json.Unmarshal(v, &x.No) == nil && x.No >= 0 {
-				t.list[mac] = x
+			var f savedForm
+			if err == nil && json.Unmarshal(v, &f) == nil && f.No >= 0 {
+				t.list[mac] = &try{Role: f.Role, No: f.No, saved: f}
 			}
 			return len(t.list) < maxTries, nil
 		})
@@ -191,15 +226,20 @@ func (s *Server) watchFiles(ctx context.Context) error {
 		if c.Kind != inventory.DiaryGrew || c.Entry == nil || c.Host == "" {
 			continue
 		}
-		if k := c.Entry.Kind; !strings.HasPrefix(k, "tftp.") && k != "http.file" {
+		k := c.Entry.Kind
+		if !strings.HasPrefix(k, "tftp.") && k != "http.file" && k != "http.script" {
 			continue
 		}
 		err := s.cfg.Store.View(func(tx *inventory.Tx) error {
 			h, err := tx.Host(c.Host)
-			if err == nil {
-				s.tries.loaded(h.MAC)
+			if err != nil {
+				return err
 			}
-			return err
+			s.tries.loaded(h.MAC)
+			if k == "http.script" { // autoexec.ipxe takes iPXE there without another DHCP round
+				s.tries.chained(h.MAC)
+			}
+			return nil
 		})
 		if err != nil && !errors.Is(err, inventory.ErrNotFound) {
 			s.log.Error("host cannot be read", "err", err)

@@ -1,0 +1,129 @@
+package server
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"github.com/staged-hive/hatchery/dhcp"
+	"github.com/staged-hive/hatchery/inventory"
+)
+
+// firmware is a simulated PXE ROM that accepts one form of boot offer only.
+type firmware struct {
+	name string
+	arch byte
+	// takes says whether it takes an offer; binl that it asks port 4011 for the file then.
+	takes func(m *dhcpv4.DHCPv4) (ok, binl bool)
+	// runs says whether the boot file starts on this machine.
+	runs func(file string) bool
+}
+
+func hasClass(m *dhcpv4.DHCPv4) bool { return string(m.Options[60]) == "PXEClient" }
+
+func control(m *dhcpv4.DHCPv4) bool { return string(m.Options[43]) == "\x06\x01\x08\xff" }
+
+func anyFile(string) bool { return true }
+
+var firmwares = []firmware{
+	{"BIOS that wants discovery control", 0, func(m *dhcpv4.DHCPv4) (bool, bool) { return hasClass(m) && control(m) && m.BootFileName != "", false }, anyFile},
+	{"BIOS that wants no option 43", 0, func(m *dhcpv4.DHCPv4) (bool, bool) {
+		return hasClass(m) && m.Options[43] == nil && m.BootFileName != "", false
+	}, anyFile},
+	{"BIOS that wants port 4011", 0, func(m *dhcpv4.DHCPv4) (bool, bool) { return hasClass(m) && m.BootFileName == "", true }, anyFile},
+	{"UEFI that wants discovery control", 7, func(m *dhcpv4.DHCPv4) (bool, bool) { return hasClass(m) && control(m) && m.BootFileName != "", false }, anyFile},
+	{"UEFI that ignores offers with option 43 (R14)", 7, func(m *dhcpv4.DHCPv4) (bool, bool) {
+		return hasClass(m) && m.Options[43] == nil, m.BootFileName == ""
+	}, anyFile},
+	{"UEFI that wants the file in the offer and no option 43", 7, func(m *dhcpv4.DHCPv4) (bool, bool) {
+		return m.Options[43] == nil && m.BootFileName != "", false
+	}, anyFile},
+	{"UEFI that snponly.efi hangs on (R20)", 7, func(m *dhcpv4.DHCPv4) (bool, bool) { return hasClass(m) && m.Options[43] == nil, m.BootFileName == "" },
+		func(file string) bool { return file == "ipxe.efi" }},
+	{"arm64 UEFI that wants discovery control", 11, func(m *dhcpv4.DHCPv4) (bool, bool) { return hasClass(m) && control(m), false }, anyFile},
+}
+
+// boot powers the firmware on: it sends DISCOVERs as edk2 does, at 0, 4, 12 and 28 s, and reports after
+// how many it got iPXE to run; 0 = never.
+func (f firmware) boot(b *bench, role dhcp.Role) int {
+	for n, wait := range []time.Duration{0, 4, 8, 16} {
+		b.pass(wait * time.Second)
+		b.say(msg(b.t, dhcpv4.MessageTypeDiscover, labMAC, pxe(f.arch)))
+		m := b.hear().m
+		ok, binl := f.takes(m)
+		if !ok {
+			continue
+		}
+		server := ours
+		if role == dhcp.RoleProxy {
+			server = raw(54, 10, 0, 0, 1)
+		}
+		b.say(msg(b.t, dhcpv4.MessageTypeRequest, labMAC, pxe(f.arch), server, wants(netip.MustParseAddr("10.0.0.150"))))
+		if role == dhcp.RoleServer {
+			m = b.hear().m
+		}
+		if binl {
+			b.s.handle(b.l, 4011, netip.MustParseAddrPort("10.0.0.150:4011"), msg(b.t, dhcpv4.MessageTypeRequest, labMAC, pxe(f.arch), ours))
+			m = b.hear().m
+		}
+		b.s.tries.loaded(labMAC)
+		if !f.runs(m.BootFileName) {
+			return 0 // it hangs; somebody presses reset
+		}
+		b.say(msg(b.t, dhcpv4.MessageTypeDiscover, labMAC, pxe(f.arch), ipxe))
+		b.hear()
+		return n + 1
+	}
+	return 0
+}
+
+func TestEveryFirmwareIsPleasedInTheEnd(t *testing.T) {
+	t.Parallel()
+	for _, role := range []dhcp.Role{dhcp.RoleServer, dhcp.RoleProxy} {
+		for _, f := range firmwares {
+			t.Run(string(role)+", "+f.name, func(t *testing.T) {
+				t.Parallel()
+				b := newBench(t, role, nil)
+				powerOns, got := 0, 0
+				for got == 0 {
+					if powerOns++; powerOns > 3 {
+						t.Fatalf("never boots; decisions: %+v", b.s.Status().Decisions)
+					}
+					b.pass(time.Minute)
+					got = f.boot(b, role)
+				}
+				b.write()
+				t.Logf("boots at power-on %d after %d DISCOVERs", powerOns, got)
+
+				again := newBench(t, role, func(c *Config) { c.Store = b.store })
+				if n := f.boot(again, role); n != 1 {
+					t.Errorf("after a restart of the appliance it takes %d DISCOVERs, want 1: what worked is remembered", n)
+				}
+				if got > 1 || powerOns > 1 {
+					lines := b.diary(b.hosts()[0].ID)
+					if !slices.ContainsFunc(lines, func(l string) bool { return strings.Contains(l, "did not take what it was offered before") }) ||
+						!slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, "dhcp.form") }) {
+						t.Errorf("the diary does not say so: %q", lines)
+					}
+				}
+			})
+		}
+	}
+}
+
+func TestTriesAreBounded(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, dhcp.RoleServer, nil)
+	for i := range 3 * maxTries {
+		b.pass(time.Second)
+		b.say(msg(t, dhcpv4.MessageTypeDiscover, inventory.MAC{2, 0, 0, byte(i >> 16), byte(i >> 8), byte(i)}, pxe(0)))
+		b.hear()
+	}
+	if n := len(b.s.tries.list); n > maxTries {
+		t.Errorf("%d machines are remembered", n)
+	}
+}
