@@ -229,8 +229,13 @@ func (w *work) doFacts(ctx context.Context) error {
 		return &Failure{Step: StepFacts, Cause: "The host's SSH key could not be made or read on the appliance.",
 			Hint: "Look at the free space and the permissions of the data directory, then retry.", Err: err}
 	}
-	file := w.hostFile()
-	commit, err := w.r.cfg.Hive.WriteHost(ctx, hive.HostFacts{Host: file, Facter: w.facter(ctx)})
+	facter := w.facter(ctx)
+	if a, ok := w.r.cfg.Hive.(ApplianceWriter); ok {
+		if _, err := a.WriteAppliance(ctx, hive.ApplianceFile{SSHKeys: w.r.cfg.Keys(), URLs: w.r.cfg.URLs()}); err != nil {
+			return w.hiveFailure(StepFacts, err)
+		}
+	}
+	commit, err := w.r.cfg.Hive.WriteHost(ctx, hive.HostFacts{Host: w.hostFile(), Facter: facter})
 	if err != nil {
 		return w.hiveFailure(StepFacts, err)
 	}
@@ -310,7 +315,11 @@ func (w *work) doBuild(ctx context.Context) error {
 
 // recordWrite makes durable, before the first write, that the disks of the plan are ours and may be written to.
 func (w *work) recordWrite() error {
+	looked := w.host
 	return w.update(func(_ *inventory.Tx, h *inventory.Host, j *inventory.Job) error {
+		if f := changedSince(&looked, h); f != nil {
+			return f
+		}
 		w.rec.OwnedBefore, w.rec.BoundBefore = maps.Clone(h.OwnedDisks), maps.Clone(h.Bound)
 		w.rec.WroteBefore, w.rec.Writing, w.rec.BootID = j.Wrote, true, h.BootID
 		w.rec.Last = w.rec.Plan
@@ -322,6 +331,20 @@ func (w *work) recordWrite() error {
 		j.Wrote = true
 		return nil
 	})
+}
+
+// changedSince refuses the first write when the machine that was looked at is not the one the store
+// knows now: it checked in anew, or a person must look at it.
+func changedSince(looked, h *inventory.Host) *Failure {
+	switch {
+	case h.Attention != "":
+		return &Failure{Step: StepInstall, Cause: "A person must look at this machine first; nothing was written. " + h.Attention,
+			Hint: "Approve it if it is the machine you mean, then retry."}
+	case h.BootID != looked.BootID || h.HostKey != looked.HostKey || h.IP != looked.IP:
+		return &Failure{Step: StepInstall, Cause: "The machine checked in anew just before the install; nothing was written.",
+			Hint: "Retry: it plans again."}
+	}
+	return nil
 }
 
 // undoWrite takes recordWrite back after a refusal that wrote nothing, so that a disk nobody

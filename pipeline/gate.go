@@ -78,9 +78,11 @@ func gate(s situation) verdict {
 	return verdict{blocked: waitPower}
 }
 
+const waitTurnPrefix = "Waits for its turn: "
+
 // waitTurn is what a job waits for when all places are taken.
 func waitTurn(running, before int) string {
-	s := fmt.Sprintf("Waits for its turn: %s", count(running, "machine is", "machines are")+" being installed")
+	s := fmt.Sprintf(waitTurnPrefix+"%s", count(running, "machine is", "machines are")+" being installed")
 	if before > 0 {
 		s += ", " + count(before, "other waits", "others wait") + " longer"
 	}

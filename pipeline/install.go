@@ -26,6 +26,9 @@ var (
 // doInstall lets nixos-anywhere write. The machine is looked at once more right before, since the build
 // may have taken hours.
 func (w *work) doInstall(ctx context.Context) error {
+	if err := w.reread(); err != nil {
+		return err
+	}
 	c, err := w.dialStage0(ctx)
 	if err != nil {
 		return lostBefore(StepInstall, err)
@@ -97,6 +100,13 @@ func (w *work) prepareInstall() (*program, error) {
 	argv := append(w.r.anywhere(), "--store-paths", w.rec.Script, w.rec.Toplevel, "-i", w.r.cfg.KeyPath,
 		"--target-host", target(w.host), "--phases", "disko,install", "--no-substitute-on-destination",
 		"--build-on", "local", "--extra-files", extra)
+	for _, remote := range w.rec.Layout.KeyFiles {
+		local, err := w.r.diskKey(w.hostID, remote)
+		if err != nil {
+			return nil, err
+		}
+		argv = append(argv, "--disk-encryption-keys", remote, local)
+	}
 	if w.r.cfg.SSHPort != 22 {
 		argv = append(argv, "--ssh-port", strconv.Itoa(int(w.r.cfg.SSHPort)))
 	}

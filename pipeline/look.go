@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/staged-hive/hatchery/inventory"
@@ -132,8 +133,8 @@ func (r *Runner) block(s *situation, on string) error {
 		if _, err := tx.PutJob(j); err != nil {
 			return err
 		}
-		if _, err := tx.PutHost(h); err != nil {
-			return err
+		if _, err := tx.PutHost(h); err != nil || strings.HasPrefix(on, waitTurnPrefix) {
+			return err // its place in the queue changes often: the page shows it, the diary need not
 		}
 		return tx.Note(inventory.Entry{Time: r.cfg.Now(), HostID: h.ID, Kind: "job.step", By: "pipeline", Text: on})
 	})

@@ -27,15 +27,16 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // fakeHive is a hive that builds names instead of systems.
 type fakeHive struct {
-	mu       sync.Mutex
-	roles    map[string]inventory.Role
-	rev      int
-	written  []hive.HostFacts
-	builds   int
-	evalErr  error
-	buildErr error
-	print    string        // of a build
-	hold     chan struct{} // a build waits for it
+	mu        sync.Mutex
+	roles     map[string]inventory.Role
+	rev       int
+	written   []hive.HostFacts
+	appliance hive.ApplianceFile
+	builds    int
+	evalErr   error
+	buildErr  error
+	print     string        // of a build
+	hold      chan struct{} // a build waits for it
 }
 
 func (f *fakeHive) Roles(context.Context) (inventory.Hive, error) {
@@ -48,6 +49,13 @@ func (f *fakeHive) Head(context.Context) (string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return fmt.Sprint(f.rev), nil
+}
+
+func (f *fakeHive) WriteAppliance(_ context.Context, a hive.ApplianceFile) (string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.appliance = a
+	return "commit-appliance", a.Check()
 }
 
 func (f *fakeHive) WriteHost(_ context.Context, h hive.HostFacts) (string, error) {
@@ -74,7 +82,8 @@ func (f *fakeHive) Build(ctx context.Context, commit, name string, log io.Writer
 		return hive.Built{}, err
 	}
 	return hive.Built{Commit: commit, Toplevel: "/nix/store/system-" + name, Script: "/nix/store/script-" + name,
-		Layout: hive.Layout{Mounts: []hive.Mount{{Path: "/", FS: "ext4", Slot: "os"}, {Path: "/data", FS: "ext4", Slot: "data"}}}}, nil
+		Layout: hive.Layout{Mounts: []hive.Mount{{Path: "/", FS: "ext4", Slot: "os"}, {Path: "/data", FS: "ext4", Slot: "data"}},
+			KeyFiles: []string{"/tmp/disk.key"}}}, nil
 }
 
 // anywhereScript is a nixos-anywhere with the published options and step lines (nix-facts section 2). Like the
@@ -91,6 +100,7 @@ while [ $# -gt 0 ]; do
 	--ssh-port) port=$2; shift 2;;
 	--build-on) [ "$2" = local ] || exit 9; shift 2;;
 	--no-substitute-on-destination) shift;;
+	--disk-encryption-keys) [ "$2" = /tmp/disk.key ] && [ -s "$3" ] || exit 9; shift 3;;
 	*) echo "unknown option $1" >&2; exit 9;;
 	esac
 done

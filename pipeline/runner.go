@@ -32,6 +32,12 @@ type Hive interface {
 	Build(ctx context.Context, commit, name string, log io.Writer) (hive.Built, error)
 }
 
+// ApplianceWriter is a [Hive] that also keeps appliance.json, which makes installed hosts let the
+// appliance in; *hive.Hive is one. Without it the role itself must authorise the key.
+type ApplianceWriter interface {
+	WriteAppliance(ctx context.Context, f hive.ApplianceFile) (commit string, err error)
+}
+
 // Config is what a [Runner] needs. Store, Hive, Key, KeyPath and Dir are required.
 type Config struct {
 	Store inventory.Store
@@ -39,6 +45,10 @@ type Config struct {
 	// Key is the appliance's SSH key, KeyPath the file it is in (nixos-anywhere reads it).
 	Key     ssh.Signer
 	KeyPath string
+	// Keys are all keys that may log in on installed hosts (authorized_keys form), the operators' among
+	// them; nil = Key's public half alone. URLs are where the appliance's pages are. Both go into the hive.
+	Keys func() []string
+	URLs func() []string
 	// Dir is the data directory: ssh/hosts, secrets, logs/jobs and run live in it.
 	Dir string
 	// NixosAnywhere is its command line; nil = "nixos-anywhere" from PATH, or else `nix run` of the hive's pinned one.
@@ -109,6 +119,13 @@ func New(cfg Config) (*Runner, error) {
 	}
 	if cfg.Tick <= 0 {
 		cfg.Tick = 5 * time.Second
+	}
+	if cfg.Keys == nil {
+		own := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(cfg.Key.PublicKey())))
+		cfg.Keys = func() []string { return []string{own} }
+	}
+	if cfg.URLs == nil {
+		cfg.URLs = func() []string { return nil }
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/google/renameio/v2"
@@ -101,6 +102,31 @@ func (v *vault) token(cluster, kind string) (secret, error) {
 		return "", fmt.Errorf("cluster %q: a letter, then letters, digits, '-' and '_': %w", inventory.Clean(cluster, 64), inventory.ErrInvalid)
 	}
 	path := filepath.Join(v.dir, "secrets", "k3s", cluster, kind)
+	s, err := v.secretFile(path)
+	if err != nil {
+		return "", fmt.Errorf("%s of cluster %s: %w", kind, cluster, err)
+	}
+	return s, nil
+}
+
+// diskKeyRE is where a layout may read a disk's key on the machine.
+var diskKeyRE = regexp.MustCompile(`^/[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*$`)
+
+// diskKey is the local file with the key of a host's encrypted disks that the layout reads at `remote`:
+// made once and kept, so that a reinstall opens the persistent disks again.
+func (r *Runner) diskKey(id inventory.HostID, remote string) (string, error) {
+	if !diskKeyRE.MatchString(remote) || len(remote) > 200 || strings.Contains(remote, "..") {
+		return "", fmt.Errorf("key file %q of the layout: not a plain path", inventory.Clean(remote, 200))
+	}
+	r.keyMu.Lock()
+	defer r.keyMu.Unlock()
+	path := filepath.Join(r.cfg.Dir, "secrets", "disks", string(id), strings.ReplaceAll(remote[1:], "/", "_"))
+	_, err := r.vault.secretFile(path)
+	return path, err
+}
+
+// secretFile reads a secret of 32 random bytes in hex, made at the first call.
+func (v *vault) secretFile(path string) (secret, error) {
 	raw, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		var b [32]byte
@@ -109,7 +135,7 @@ func (v *vault) token(cluster, kind string) (secret, error) {
 		err = writeSecret(path, raw)
 	}
 	if err != nil {
-		return "", fmt.Errorf("%s of cluster %s: %w", kind, cluster, err)
+		return "", err
 	}
 	s := secret(strings.TrimSpace(string(raw)))
 	v.masks.add(s)
@@ -118,7 +144,7 @@ func (v *vault) token(cluster, kind string) (secret, error) {
 
 // known makes every secret on disk known to the masks, for lines that are printed before a secret is used.
 func (v *vault) known() error {
-	for _, pattern := range []string{"ssh/hosts/*", "secrets/k3s/*/*"} {
+	for _, pattern := range []string{"ssh/hosts/*", "secrets/k3s/*/*", "secrets/disks/*/*"} {
 		files, err := filepath.Glob(filepath.Join(v.dir, pattern))
 		if err != nil {
 			return fmt.Errorf("secrets: %w", err)

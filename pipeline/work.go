@@ -99,7 +99,7 @@ func (w *work) run(ctx context.Context, how resumption) {
 			return
 		}
 	}
-	w.finished(nil)
+	w.finished(ctx, nil)
 }
 
 // readRole reads the job's role; after the flip it is not needed.
@@ -272,7 +272,7 @@ func (w *work) end(ctx context.Context, err error) {
 		w.endCancelled(ctx)
 		return
 	}
-	w.finished(storeErr)
+	w.finished(ctx, storeErr)
 	w.r.cfg.Log.Warn("job failed", "host", w.host.Label(), "step", f.Step, "err", f.Cause)
 }
 
@@ -292,14 +292,15 @@ func (w *work) endCancelled(ctx context.Context) {
 		return tx.Note(inventory.Entry{Time: w.r.cfg.Now(), HostID: h.ID, Kind: "job.step", By: "pipeline", Level: "warn",
 			Text: fmt.Sprintf("The job was cancelled in step %s; the host is %s.", j.Step, h.State)})
 	})
-	w.finished(err)
+	w.finished(ctx, err)
 }
 
-// finished closes the log of a job that has ended; an error of the store keeps the job open, and the
-// next look takes it up again.
-func (w *work) finished(err error) {
+// finished closes the log of a job that has ended. An error of the store (its disk is full) keeps the
+// job open: after a pause the next look takes it up again.
+func (w *work) finished(ctx context.Context, err error) {
 	if err != nil && !errors.Is(err, errStale) {
 		w.r.report("job's end", fmt.Errorf("host %s: %w", w.host.Label(), err))
+		_ = pause(ctx, w.r.cfg.Tick)
 		return
 	}
 	w.r.closeLog(w.id)
