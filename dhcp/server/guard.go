@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"time"
@@ -137,26 +136,32 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// askForServers sends one DISCOVER as this machine on every interface. It is a frame of our own
-// from port 68, which a DHCP client of this machine may have taken; answers are heard by listenServers.
+// askForServers sends one DISCOVER on every interface.
 func (s *Server) askForServers() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, l := range s.links {
-		if l.raw == nil {
-			return errors.New("no permission for raw sockets (CAP_NET_RAW)")
+		if err := s.ask(l); err != nil {
+			return err
 		}
-		m, err := dhcpv4.NewDiscovery(net.HardwareAddr(l.mac[:]), dhcpv4.WithBroadcast(true), dhcpv4.WithOption(dhcpv4.OptHostName("hatchery-looks-around")))
-		if err != nil {
-			return fmt.Errorf("DISCOVER: %w", err)
-		}
-		xid := rand.Uint32()
-		m.TransactionID = dhcpv4.TransactionID{byte(xid >> 24), byte(xid >> 16), byte(xid >> 8), byte(xid)}
-		all := inventory.MAC{255, 255, 255, 255, 255, 255}
-		f := frame(l.mac, all, netip.MustParseAddrPort("0.0.0.0:68"), netip.MustParseAddrPort("255.255.255.255:67"), m.ToBytes())
-		if _, err := l.raw.WriteTo(f, &packet.Addr{HardwareAddr: all[:]}); err != nil {
-			s.log.Debug("DISCOVER not sent", "iface", l.name, "err", err) // the link may be down
-		}
+	}
+	return nil
+}
+
+// discover sends a DISCOVER as this machine: a frame of our own from port 68, which a DHCP
+// client of this machine may have taken. Answers are heard by listenServers.
+func (s *Server) discover(l *link) error {
+	if l.raw == nil {
+		return errors.New("no permission for raw sockets (CAP_NET_RAW)")
+	}
+	m, err := dhcpv4.NewDiscovery(net.HardwareAddr(l.mac[:]), dhcpv4.WithBroadcast(true))
+	if err != nil {
+		return fmt.Errorf("DISCOVER: %w", err)
+	}
+	all := inventory.MAC{255, 255, 255, 255, 255, 255}
+	f := frame(l.mac, all, netip.MustParseAddrPort("0.0.0.0:68"), netip.MustParseAddrPort("255.255.255.255:67"), m.ToBytes())
+	if _, err := l.raw.WriteTo(f, &packet.Addr{HardwareAddr: all[:]}); err != nil {
+		s.log.Debug("DISCOVER not sent", "iface", l.name, "err", err) // the link may be down
 	}
 	return nil
 }

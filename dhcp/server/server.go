@@ -37,8 +37,9 @@ type Server struct {
 	pending sync.WaitGroup
 	sockets sync.WaitGroup // the readers
 
-	// send puts a reply on the wire; tests replace it.
+	// send puts a reply on the wire, ask a DISCOVER that looks for other servers; tests replace them.
 	send func(l *link, to dhcp.SendTo, b []byte) error
+	ask  func(l *link) error
 
 	sayBroadcast, sayCommit, sayFull rate.Sometimes
 
@@ -67,7 +68,7 @@ func New(cfg Config) (*Server, error) {
 		others: others{}, tries: newTries()}
 	s.sayBroadcast.First, s.sayCommit.Interval, s.sayFull.Interval = 1, 10*time.Second, time.Minute
 	s.notes = newNotes(cfg.Store, cfg.Log, &s.count, s.tries)
-	s.send = s.transmit
+	s.send, s.ask = s.transmit, s.discover
 	return s, nil
 }
 
