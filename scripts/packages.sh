@@ -6,8 +6,8 @@ case ${1:-} in run|demo|test) ;; *) sed -n 2,3p "$0" >&2; exit 2;; esac
 command -v apt-get >/dev/null || exit 0 # another distribution: the flake or the person provides them
 
 run=(ca-certificates git openssh-client iproute2 nix-bin)
-lab=(qemu-system-x86 qemu-utils ovmf ipxe-qemu dnsmasq-base ethtool nftables tcpdump procps cpio gzip xz-utils zstd
-  debian-archive-keyring dosfstools mtools e2fsprogs fdisk)
+lab=(qemu-system-x86 qemu-utils ovmf ipxe-qemu dnsmasq-base ethtool nftables tcpdump procps debian-archive-keyring
+  dosfstools mtools)
 test=(gcc libc6-dev make jq curl parted gdisk kmod qemu-system-arm qemu-efi-aarch64)
 want=("${run[@]}")
 [ "$1" = run ] || want+=("${lab[@]}")

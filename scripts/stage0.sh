@@ -53,7 +53,7 @@ for m in virtio_pci virtio_net virtio_blk virtio_scsi sd_mod sr_mod nvme ext4 vf
   kmod modprobe -d "$T" -S "$kv" --show-depends "$m" 2>/dev/null | sed -n 's/^insmod \([^ ]*\).*/\1/p' || true
 done | sort -u | while read -r f; do
   rel=${f#*"/modules/$kv/"}; mkdir -p "$mods/$(dirname "$rel")"
-  case $f in *.xz) xz -dc "$f" >"$mods/${rel%.xz}";; *) cp "$f" "$mods/$rel";; esac
+  case $f in *.xz) ld "$T/usr/bin/xz" -dc "$f" >"$mods/${rel%.xz}";; *) cp "$f" "$mods/$rel";; esac
 done
 cp "$src"/modules.{order,builtin,builtin.modinfo} "$mods/"
 kmod depmod -b "$R" "$kv"
@@ -114,7 +114,7 @@ while :; do sleep 3600 & wait $!; done
 S
 chmod +x "$R/init" "$R/usr/share/udhcpc/default.script"
 find "$R" -exec touch -h -d @1 {} +
-( cd "$R" && find . -print0 | LC_ALL=C sort -z | cpio --null -o -H newc -R 0:0 --reproducible --quiet ) | gzip -1n >"$new/$arch/initrd"
+( cd "$R" && find . -print0 | LC_ALL=C sort -z | ld "$T/usr/bin/cpio" --null -o -H newc -R 0:0 --reproducible --quiet ) | gzip -1n >"$new/$arch/initrd"
 cp "$T/usr/lib/modules/$kv/vmlinuz" "$new/$arch/kernel" 2>/dev/null || cp "$T/boot/vmlinuz-$kv" "$new/$arch/kernel"
 k=$(sha256sum "$new/$arch/kernel" | cut -d' ' -f1); i=$(sha256sum "$new/$arch/initrd" | cut -d' ' -f1)
 printf '{\n  "arch": "%s",\n  "version": "standin-%s",\n  "kernel": "kernel",\n  "initrd": ["initrd"],\n  "cmdline": "%s",\n  "sha256": {\n    "kernel": "%s",\n    "initrd": "%s"\n  }\n}\n' \
