@@ -19,10 +19,10 @@ const root = "../../.."
 
 func TestMain(m *testing.M) {
 	if os.Getenv("HATCHERY_E2E") == "1" {
-		cmd := exec.Command("make", "--no-print-directory", "-s", "build", "lab-images")
+		cmd := exec.Command("make", "--no-print-directory", "-s", "build", "lab-images", "build/hatchery-demo")
 		cmd.Dir = root
 		if out, err := cmd.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "make build lab-images: %v\n%s", err, out)
+			fmt.Fprintf(os.Stderr, "make build lab-images build/hatchery-demo: %v\n%s", err, out)
 			os.Exit(1)
 		}
 	}
