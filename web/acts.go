@@ -31,6 +31,9 @@ func acts() map[string]act {
 			return inventory.Cancel(tx, h.ID, now)
 		}},
 		"retry": {"Another try was asked for by %s.", func(tx *inventory.Tx, h inventory.Host, by string, now time.Time) (inventory.Host, error) {
+			if h.JobID == "" {
+				return h, fmt.Errorf("host %s never had a job: %w", h.Label(), inventory.ErrBadEvent)
+			}
 			h, _, err := inventory.Retry(tx, h.ID, by, now)
 			return h, err
 		}},

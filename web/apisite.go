@@ -90,7 +90,7 @@ type macIn struct {
 }
 
 type putReservationIn struct {
-	macIn
+	MAC  string `path:"mac"`
 	Body struct {
 		IP       string `json:"ip"`
 		Hostname string `json:"hostname,omitempty"`

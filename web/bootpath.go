@@ -2,6 +2,7 @@ package web
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,7 +21,9 @@ type milestone struct {
 // bootPath is how far the last boot and the last job came, from the diary (oldest first).
 func bootPath(h *inventory.Host, diary []inventory.Entry) []milestone {
 	path := lastBoot(diary)
-	if s := path[stationScript]; strings.Contains(s.Text, "own disk") {
+	if h.EverFlipped && !slices.ContainsFunc(path, func(m milestone) bool { return !m.At.IsZero() }) {
+		path = nil // its diary was trimmed since: nothing is waited for
+	} else if s := path[stationScript]; strings.Contains(s.Text, "own disk") {
 		path = path[:stationScript+1] // nothing of ours comes after it
 	}
 	path = append(path, lastJob(diary)...)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -20,8 +21,8 @@ const (
 
 // view renders the fragments of one open page.
 type view interface {
-	// changed renders what the changes of these hosts mean for the page.
-	changed(hosts []inventory.HostID) ([][]byte, error)
+	// changed renders what the changes of these hosts mean for the page; say is for a screen reader, "" = nothing.
+	changed(hosts []inventory.HostID) (frags [][]byte, say string, err error)
 	// polled renders what is not in the store.
 	polled() ([][]byte, error)
 	// all renders everything, for a page that missed changes.
@@ -110,7 +111,11 @@ func (p *pager) changes() (<-chan struct{}, error) {
 		}
 		p.seq = ev.seq
 	}
-	return wake, p.send(p.v.changed(hosts))
+	frags, say, err := p.v.changed(hosts)
+	if err = p.send(frags, err); err == nil && say != "" {
+		err = p.out.send("say", p.s.feed.id(p.seq), []byte(say))
+	}
+	return wake, err
 }
 
 func (p *pager) everything() error {
@@ -142,7 +147,7 @@ func (p *pager) send(frags [][]byte, err error) error {
 // viewOf is the view of the machines page, or of one machine's page.
 func (s *Server) viewOf(host string) (view, error) {
 	if host == "" {
-		return &tableView{s: s}, nil
+		return newTableView(s)
 	}
 	h, err := s.host(host)
 	return &machineView{s: s, id: h.ID, sent: map[string]string{}}, err
@@ -151,11 +156,32 @@ func (s *Server) viewOf(host string) (view, error) {
 // tableView is the machines page.
 type tableView struct {
 	s     *Server
-	dirty bool // hosts changed since the summary was drawn
+	dirty bool                        // hosts changed since the summary was drawn
+	words map[inventory.HostID]string // what was worth saying of each host
 }
 
-func (v *tableView) changed(hosts []inventory.HostID) (out [][]byte, err error) {
+func newTableView(s *Server) (*tableView, error) {
+	v := &tableView{s: s, words: map[inventory.HostID]string{}}
+	p := &machinesPage{base: base{Now: s.cfg.Now()}}
+	err := s.cfg.Store.View(p.read)
+	for _, r := range p.Rows {
+		v.words[inventory.HostID(r.ID)] = r.worth()
+	}
+	return v, err
+}
+
+// worth is what a screen reader should say of a machine: that it needs somebody, or is done; else "".
+func (r *row) worth() string {
+	switch r.Look.Class {
+	case "warn", "fail", "ok":
+		return first(r.Name, r.MAC, r.ID) + ": " + r.Look.Word
+	}
+	return ""
+}
+
+func (v *tableView) changed(hosts []inventory.HostID) (out [][]byte, say string, err error) {
 	v.dirty = true
+	var said []string
 	err = v.s.cfg.Store.View(func(tx *inventory.Tx) error {
 		hive, err := tx.Hive()
 		if err != nil {
@@ -165,26 +191,43 @@ func (v *tableView) changed(hosts []inventory.HostID) (out [][]byte, err error) 
 			if id == "" { // the appliance's own diary
 				continue
 			}
-			f, err := v.row(tx, id, hive.Roles)
+			f, word, err := v.row(tx, id, hive.Roles)
 			if err != nil {
 				return err
 			}
-			out = append(out, f)
+			out, said = append(out, f), append(said, v.news(id, word)...)
 		}
 		return nil
 	})
-	return out, err
+	if len(said) > 3 {
+		said = append(said[:3], "and more")
+	}
+	return out, strings.Join(said, "; "), err
 }
 
-func (v *tableView) row(tx *inventory.Tx, id inventory.HostID, roles map[string]inventory.Role) ([]byte, error) {
+// news is what is worth saying aloud: that a machine needs somebody, or is done.
+func (v *tableView) news(id inventory.HostID, word string) []string {
+	old := v.words[id]
+	v.words[id] = word
+	if word == old || word == "" {
+		return nil
+	}
+	return []string{word}
+}
+
+// row renders one host; say is "" where nobody needs to hear of it.
+func (v *tableView) row(tx *inventory.Tx, id inventory.HostID, roles map[string]inventory.Role) (frag []byte, say string, err error) {
 	h, err := tx.Host(id)
 	if errors.Is(err, inventory.ErrNotFound) || err == nil && h.State == inventory.StateIgnored {
-		return v.s.fragment("machines", "gone", "h-"+string(id))
+		frag, err = v.s.fragment("machines", "gone", "h-"+string(id))
+		return frag, "", err
 	}
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	return v.s.fragment("machines", "row", rowOf(&h, roles, v.s.cfg.Now()))
+	r := rowOf(&h, roles, v.s.cfg.Now())
+	frag, err = v.s.fragment("machines", "row", r)
+	return frag, r.worth(), err
 }
 
 // polled is the proof line and the warnings; also what is counted over all hosts, which is too much work for every change.

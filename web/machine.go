@@ -270,11 +270,12 @@ type machineView struct {
 	sent map[string]string
 }
 
-func (v *machineView) changed(hosts []inventory.HostID) ([][]byte, error) {
+func (v *machineView) changed(hosts []inventory.HostID) ([][]byte, string, error) {
 	if !slices.Contains(hosts, v.id) {
-		return nil, nil
+		return nil, "", nil
 	}
-	return v.all()
+	frags, err := v.all()
+	return frags, "", err
 }
 
 func (v *machineView) polled() ([][]byte, error) { return nil, nil }

@@ -15,14 +15,18 @@ func (s *Server) routes() *echo.Echo {
 	e.HideBanner, e.HidePort = true, true
 	e.IPExtractor = echo.ExtractIPDirect()
 	e.HTTPErrorHandler = s.onError
+	e.Pre(plainPath)
 	e.Use(s.guard)
 	e.GET("/healthz", func(c echo.Context) error { return c.String(http.StatusOK, "ok\n") })
+	metrics, agent := http.NotFoundHandler(), http.NotFoundHandler()
 	if s.cfg.Metrics != nil {
-		e.GET("/metrics", echo.WrapHandler(promhttp.HandlerFor(s.cfg.Metrics, promhttp.HandlerOpts{})))
+		metrics = promhttp.HandlerFor(s.cfg.Metrics, promhttp.HandlerOpts{})
 	}
 	if s.cfg.AgentHandler != nil {
-		e.Any("/agent/v1/*", echo.WrapHandler(s.cfg.AgentHandler))
+		agent = s.cfg.AgentHandler
 	}
+	e.GET("/metrics", echo.WrapHandler(metrics))
+	e.Any("/agent/v1/*", echo.WrapHandler(agent))
 	e.GET("/static/:name", s.static)
 	session := echo.WrapMiddleware(s.sessions.LoadAndSave)
 	e.GET("/login", s.showLogin, session)
@@ -31,6 +35,14 @@ func (s *Server) routes() *echo.Echo {
 	s.api(e, e.Group("/api/v1", session, s.admit))
 	s.pageRoutes(e.Group("", session, s.admit))
 	return e
+}
+
+// plainPath lets routes see what %3A and the like mean: a MAC may be written either way.
+func plainPath(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		c.Request().URL.RawPath = ""
+		return next(c)
+	}
 }
 
 func (s *Server) pageRoutes(g *echo.Group) {

@@ -80,6 +80,9 @@ func (v *planView) settle() {
 	}
 }
 
+// fateAsk is shown for a disk whose fate a person must decide.
+const fateAsk diskplan.Fate = "ask"
+
 // diskBar is a disk drawn as a bar with its partitions, and what becomes of it.
 type diskBar struct {
 	inventory.Disk
@@ -109,6 +112,9 @@ func diskBars(h *inventory.Host, plan *planView) []diskBar {
 		if plan != nil && i < len(plan.Disks) {
 			f := plan.Disks[i]
 			b.Fate, b.Slot, b.Why, b.Holds = f.Fate, f.Slot, f.Why, f.Holds
+			if f.Slot != "" && slices.ContainsFunc(plan.Asks, func(a ask) bool { return a.Persistent && a.Slot == f.Slot }) {
+				b.Fate = fateAsk
+			}
 		}
 		out = append(out, b)
 	}

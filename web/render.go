@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"compress/gzip"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
@@ -23,6 +24,7 @@ var files embed.FS
 // asset is one static file with the hash that its address carries.
 type asset struct {
 	body []byte
+	zip  []byte // the same, compressed
 	kind string
 	hash string
 }
@@ -40,8 +42,12 @@ func loadAssets() (assets, error) {
 		if err != nil {
 			return nil, fmt.Errorf("static files: %w", err)
 		}
+		z, err := zip(b, gzip.BestCompression)
+		if err != nil {
+			return nil, err
+		}
 		sum := sha256.Sum256(b)
-		out[e.Name()] = asset{body: b, kind: mime.TypeByExtension(path.Ext(e.Name())), hash: hex.EncodeToString(sum[:6])}
+		out[e.Name()] = asset{body: b, zip: z, kind: mime.TypeByExtension(path.Ext(e.Name())), hash: hex.EncodeToString(sum[:6])}
 	}
 	return out, nil
 }
@@ -67,7 +73,13 @@ func (s *Server) static(c echo.Context) error {
 	}
 	h.Set("Content-Type", f.kind)
 	h.Set("ETag", `"`+f.hash+`"`)
-	http.ServeContent(c.Response(), c.Request(), "", time.Time{}, bytes.NewReader(f.body))
+	h.Add("Vary", "Accept-Encoding")
+	body := f.body
+	if takesGzip(c.Request()) {
+		h.Set("Content-Encoding", "gzip")
+		body = f.zip
+	}
+	http.ServeContent(c.Response(), c.Request(), "", time.Time{}, bytes.NewReader(body))
 	return nil
 }
 
@@ -129,7 +141,7 @@ func (s *Server) render(c echo.Context, code int, page string, data any) error {
 		return fmt.Errorf("page %s: %w", page, err)
 	}
 	c.Response().Header().Set("Cache-Control", "no-store")
-	return c.HTMLBlob(code, b.Bytes())
+	return sendHTML(c, code, b.Bytes())
 }
 
 // fragment renders one part of a page.

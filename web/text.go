@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/staged-hive/hatchery/inventory"
+	"github.com/staged-hive/hatchery/inventory/diskplan"
 )
 
 // look is how a state is shown: a word for people, a glyph (hidden from screen readers) and a colour class.
@@ -92,9 +93,13 @@ func below(h *inventory.Host, now time.Time) string {
 	return ""
 }
 
-// sentence is an error for people: it begins with a capital and ends with a stop.
+// sentence is an error for people: it begins with a capital, ends with a stop, and leaves out the
+// fixed word at its end that only programs need.
 func sentence(err error) string {
 	t := strings.TrimSpace(err.Error())
+	for _, word := range []error{inventory.ErrInvalid, inventory.ErrBadEvent, inventory.ErrConflict, diskplan.ErrBlocked, diskplan.ErrChanged, errNotHere, errStale} {
+		t = strings.TrimSuffix(t, ": "+word.Error())
+	}
 	r, n := utf8.DecodeRuneInString(t)
 	t = string(unicode.ToUpper(r)) + t[n:]
 	if !strings.HasSuffix(t, ".") {

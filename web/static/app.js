@@ -84,6 +84,7 @@
       if (l.level) d.className = l.level;
       d.textContent = `${seen && l.id > seen + 1 ? `… ${l.id - seen - 1} lines skipped …\n` : ""}${new Date(l.time).toLocaleTimeString("en-GB")} ${l.text}`;
       seen = l.id;
+      log.querySelector(".muted")?.remove();
       log.append(d);
       if (log.childElementCount > 5000) log.firstChild.remove();
       if (end) log.scrollTop = log.scrollHeight;
