@@ -143,8 +143,8 @@ func checkInEntry(h *inventory.Host, from netip.Addr, again, unverified bool, no
 		word = "Checked in again"
 	}
 	e := inventory.Entry{Time: now, HostID: h.ID, Kind: "checkin", By: "stage-0", From: from,
-		Text: fmt.Sprintf("%s from %s: %s, %d threads, %.1f GB memory, %d disks, %d interfaces.", word, from, productOf(f), f.CPU.Threads,
-			float64(f.MemoryBytes)/1e9, len(f.Disks), len(f.NICs))}
+		Text: fmt.Sprintf("%s from %s: %s, %s, %.1f GB memory, %s, %s.", word, from, productOf(f), count(f.CPU.Threads, "CPU thread"),
+			float64(f.MemoryBytes)/1e9, count(len(f.Disks), "disk"), count(len(f.NICs), "network interface"))}
 	if unverified {
 		e.Text += " Its address could not be checked: it is not of a network of ours, or nothing knows it."
 	}
@@ -152,6 +152,13 @@ func checkInEntry(h *inventory.Host, from netip.Addr, again, unverified bool, no
 		e.Level, e.Text = "warn", e.Text+" "+h.Attention
 	}
 	return e
+}
+
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 func productOf(f *inventory.Facts) string {

@@ -111,28 +111,26 @@ func complete(h http.Header, size, sent int64) bool {
 
 func (s *Server) noteFile(r *http.Request, d download, sent int64, took time.Duration) {
 	from, _ := endpoints(r)
-	var mac inventory.MAC
-	var known bool
-	err := s.cfg.Store.View(func(tx *inventory.Tx) error { _, err := tx.HostByIP(from); return err })
-	if errors.Is(err, inventory.ErrNotFound) {
-		if mac, known = s.cfg.Neighbor(from); !known {
-			return
-		}
-	}
-	err = s.cfg.Store.Update(func(tx *inventory.Tx) error {
-		h, err := tx.HostByIP(from)
-		if errors.Is(err, inventory.ErrNotFound) && known {
-			h, err = tx.HostByMAC(mac)
-		}
+	// Looked up first, so that a stranger's download costs no commit.
+	var h inventory.Host
+	err := s.cfg.Store.View(func(tx *inventory.Tx) (err error) {
+		h, err = tx.HostByIP(from)
 		if errors.Is(err, inventory.ErrNotFound) {
-			return nil
+			if mac, ok := s.cfg.Neighbor(from); ok {
+				h, err = tx.HostByMAC(mac)
+			}
 		}
-		if err != nil {
-			return err
-		}
-		return tx.Note(inventory.Entry{Time: s.cfg.Now(), HostID: h.ID, Kind: "http.file", By: byAgent(r), From: from, Bytes: sent, Duration: took,
-			Text: fmt.Sprintf("Loaded %s by HTTP: %s in %.1f s.", d.name, mb(sent), took.Seconds())})
+		return err
 	})
+	if errors.Is(err, inventory.ErrNotFound) {
+		return
+	}
+	if err == nil {
+		err = s.cfg.Store.Update(func(tx *inventory.Tx) error {
+			return tx.Note(inventory.Entry{Time: s.cfg.Now(), HostID: h.ID, Kind: "http.file", By: byAgent(r), From: from, Bytes: sent, Duration: took,
+				Text: fmt.Sprintf("Loaded %s by HTTP: %s in %.1f s.", d.name, mb(sent), took.Seconds())})
+		})
+	}
 	if err != nil {
 		s.cfg.Log.Error("noting a download", "ip", from, "err", err)
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	pin "github.com/pin/tftp/v3"
+	"golang.org/x/net/ipv4"
 	"golang.org/x/time/rate"
 
 	"github.com/staged-hive/hatchery/dhcp/bootfile"
@@ -96,6 +97,13 @@ func (s *Server) Run(ctx context.Context) error {
 		// udp4: with an IPv4 socket the library learns the address a request came in on.
 		if conn, err = (&net.ListenConfig{}).ListenPacket(ctx, "udp4", s.cfg.Addr); err != nil {
 			return fmt.Errorf("tftp on %s: %w", s.cfg.Addr, err)
+		}
+	}
+	if udp, ok := conn.(*net.UDPConn); ok {
+		// Before Ready: the library asks for it later, and a request in between would not tell
+		// which address it came in on nor how large a block may be.
+		if err := ipv4.NewPacketConn(udp).SetControlMessage(ipv4.FlagDst|ipv4.FlagInterface, true); err != nil {
+			s.cfg.Log.Warn("tftp cannot tell which address a request came in on: autoexec.ipxe is not served", "err", err)
 		}
 	}
 	srv := pin.NewServer(s.read, nil)
@@ -244,25 +252,25 @@ func endpoints(rf io.ReaderFrom) (from, local netip.Addr) {
 
 // note writes a line into the diary of the host that has the address; a stranger has none.
 func (s *Server) note(by string, from netip.Addr, text, level string, n int64, took time.Duration) {
-	find := func(tx *inventory.Tx) (inventory.Host, error) {
-		h, err := tx.HostByIP(from)
+	var h inventory.Host
+	// Looked up first, so that a stranger's transfer costs no commit.
+	err := s.cfg.Store.View(func(tx *inventory.Tx) (err error) {
+		h, err = tx.HostByIP(from)
 		if errors.Is(err, inventory.ErrNotFound) {
 			if mac, ok := s.cfg.Neighbor(from); ok {
-				return tx.HostByMAC(mac)
+				h, err = tx.HostByMAC(mac)
 			}
 		}
-		return h, err
-	}
-	err := s.cfg.Store.Update(func(tx *inventory.Tx) error {
-		h, err := find(tx)
-		if errors.Is(err, inventory.ErrNotFound) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		return tx.Note(inventory.Entry{Time: s.cfg.Now(), HostID: h.ID, Kind: "tftp.file", By: by, From: from, Text: text, Level: level, Bytes: n, Duration: took})
+		return err
 	})
+	if errors.Is(err, inventory.ErrNotFound) {
+		return
+	}
+	if err == nil {
+		err = s.cfg.Store.Update(func(tx *inventory.Tx) error {
+			return tx.Note(inventory.Entry{Time: s.cfg.Now(), HostID: h.ID, Kind: "tftp.file", By: by, From: from, Text: text, Level: level, Bytes: n, Duration: took})
+		})
+	}
 	if err != nil {
 		s.cfg.Log.Error("noting a tftp transfer", "ip", from, "err", err)
 	}
