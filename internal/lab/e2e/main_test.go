@@ -57,6 +57,14 @@ func newLAN(t *testing.T) *lab.LAN {
 	return l
 }
 
+// full skips a test that takes too long for every change.
+func full(t *testing.T) {
+	t.Helper()
+	if os.Getenv("HATCHERY_FULL") != "1" {
+		t.Skip("part of the long run: make test-full, or set HATCHERY_FULL=1")
+	}
+}
+
 // newMachine makes a machine that is off; when the test fails, its console is shown.
 func newMachine(t *testing.T, l *lab.LAN, cfg lab.MachineConfig) *lab.Machine {
 	t.Helper()
