@@ -39,6 +39,7 @@ func (m machine) contents(ctx context.Context, d *inventory.Disk) {
 	if sigs, ok := m.wipefs(ctx, "/dev/"+devName(d.Name)); ok {
 		d.Signatures = sigs
 	}
+	slices.Sort(d.Signatures) // a set: plans compare it as text
 	if len(d.Signatures) > inventory.MaxSignatures {
 		d.Signatures = d.Signatures[:inventory.MaxSignatures]
 	}
