@@ -11,14 +11,25 @@ import (
 	"github.com/staged-hive/hatchery/inventory"
 )
 
+// arrival is how a packet came in.
+type arrival struct {
+	link *link
+	port uint16 // ours
+	src  netip.AddrPort
+	// toUs says that it was sent to an address of ours rather than broadcast: a client that
+	// renews through a router.
+	toUs bool
+}
+
 // handle is one packet's way: decode, limit, decide, store, send, write down.
-func (s *Server) handle(l *link, port uint16, src netip.AddrPort, b []byte) {
+func (s *Server) handle(a arrival, b []byte) {
+	l := a.link
 	now := s.cfg.Now()
 	s.count.received.Add(1)
 	req, err := dhcp.Parse(b)
 	if err != nil {
 		s.count.malformed.Add(1)
-		s.log.Debug("packet is no DHCP request", "iface", l.name, "ip", src.Addr(), "err", err)
+		s.log.Debug("packet is no DHCP request", "iface", l.name, "ip", a.src.Addr(), "err", err)
 		return
 	}
 	if !s.limit.allow(req.MAC, now) {
@@ -26,7 +37,7 @@ func (s *Server) handle(l *link, port uint16, src netip.AddrPort, b []byte) {
 		return
 	}
 	ignored := req.Kind.Boots() && s.ignored(req.MAC)
-	d := s.decide(l, port, src, req, ignored, now)
+	d := s.decide(a, req, ignored, now)
 	if d.Lease == nil {
 		s.finish(l, &req, &d, now)
 		return
@@ -55,14 +66,15 @@ func (s *Server) ignored(mac inventory.MAC) bool {
 
 // decide asks the core, and takes in what it says about offers, under one lock: between a
 // look at the pool and the mark in it nobody else looks.
-func (s *Server) decide(l *link, port uint16, src netip.AddrPort, req dhcp.Request, ignored bool, now time.Time) dhcp.Decision {
+func (s *Server) decide(a arrival, req dhcp.Request, ignored bool, now time.Time) dhcp.Decision {
+	l := a.link
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.role == "" {
 		return dhcp.Decision{Reason: "the role (server or ProxyDHCP) is not chosen yet"}
 	}
-	v := dhcp.View{Role: s.role, Iface: l.name, Port: port, Src: src, Ignored: ignored, Alone: s.others.alone(now), Selves: s.selves()}
-	seg := s.segmentOf(l, &req)
+	v := dhcp.View{Role: s.role, Iface: l.name, Port: a.port, Src: a.src, Ignored: ignored, Alone: s.others.alone(now), Selves: s.selves()}
+	seg := s.segmentOf(a, &req)
 	v.Self = l.self(seg, req.CIAddr)
 	cfg := dhcp.Config{HTTPPort: uint16(s.cfg.HTTPPort), LeaseTime: s.cfg.LeaseTime, Domain: s.cfg.Domain, DNS: s.cfg.DNS, NTP: s.cfg.NTP, Routes: s.cfg.Routes}
 	if cfg.DNS == nil {
@@ -93,21 +105,21 @@ func (s *Server) decide(l *link, port uint16, src netip.AddrPort, req dhcp.Reque
 	return d
 }
 
-// segmentOf is the pool of the client's segment: by the relay's address or its wish, else by the
-// interface; nil when there is none.
-func (s *Server) segmentOf(l *link, req *dhcp.Request) *segment {
+// segmentOf is the pool of the client's segment: by the relay's address or its wish, by the client's
+// own address when it renews with us directly (RFC 2131 §4.3.2), else by the interface; nil
+// when there is none.
+func (s *Server) segmentOf(a arrival, req *dhcp.Request) *segment {
+	hint := req.Subnet
+	switch {
+	case hint.IsValid():
+	case req.Relay.IsValid():
+		hint = req.Relay
+	case a.toUs && req.CIAddr.IsValid():
+		hint = req.CIAddr
+	}
 	for _, g := range s.segments {
 		p := g.Pool.Prefix()
-		switch {
-		case req.Subnet.IsValid():
-			if p.Contains(req.Subnet) {
-				return g
-			}
-		case req.Relay.IsValid():
-			if p.Contains(req.Relay) {
-				return g
-			}
-		case !g.relayed && l.has(p):
+		if hint.IsValid() && p.Contains(hint) || !hint.IsValid() && !g.relayed && a.link.has(p) {
 			return g
 		}
 	}

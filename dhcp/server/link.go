@@ -184,7 +184,7 @@ func (s *Server) read(l *link, port uint16, c *ipv4.PacketConn) {
 		if cm != nil && cm.IfIndex != 0 && cm.IfIndex != l.index {
 			continue // SO_BINDTODEVICE already sees to that
 		}
-		s.handle(l, port, addrPort(src), buf[:n])
+		s.handle(arrival{link: l, port: port, src: addrPort(src), toUs: cm != nil && !cm.Dst.Equal(net.IPv4bcast)}, buf[:n])
 	}
 }
 

@@ -193,7 +193,9 @@ func wants(ip netip.Addr) dhcpv4.Modifier { return raw(50, ip.AsSlice()...) }
 
 func ours(m *dhcpv4.DHCPv4) { raw(54, self.AsSlice()...)(m) }
 
-func (b *bench) say(m []byte) { b.s.handle(b.l, 67, netip.MustParseAddrPort("0.0.0.0:68"), m) }
+func (b *bench) say(m []byte) {
+	b.s.handle(arrival{link: b.l, port: 67, src: netip.MustParseAddrPort("0.0.0.0:68")}, m)
+}
 
 // hear waits for the next reply.
 func (b *bench) hear() sent {
@@ -460,6 +462,35 @@ func TestReservationsAreReadAgain(t *testing.T) {
 	if ip := b.dora(labMAC); ip.String() != "10.0.0.50" {
 		t.Errorf("got %v", ip)
 	}
+}
+
+func TestRelayedClientRenewsDirectly(t *testing.T) {
+	t.Parallel()
+	far := netip.MustParsePrefix("10.8.0.0/24")
+	b := newBench(t, dhcp.RoleServer, func(c *Config) {
+		c.Relayed = []Relayed{{Prefix: far, Range: lease.Range{First: netip.MustParseAddr("10.8.0.50"), Last: netip.MustParseAddr("10.8.0.60")}, Router: netip.MustParseAddr("10.8.0.1")}}
+	})
+	behind := func(m *dhcpv4.DHCPv4) { m.GatewayIPAddr = []byte{10, 8, 0, 1} }
+	ip := b.dora(labMAC, behind)
+	if !far.Contains(ip) {
+		t.Fatalf("got %v for a client behind the relay", ip)
+	}
+	renew := msg(t, dhcpv4.MessageTypeRequest, labMAC, func(m *dhcpv4.DHCPv4) { m.ClientIPAddr = ip.AsSlice() })
+	b.s.handle(arrival{link: b.l, port: 67, src: netip.AddrPortFrom(ip, 68), toUs: true}, renew)
+	if x := b.hear(); x.m.MessageType() != dhcpv4.MessageTypeAck || x.to.To.Addr() != ip || x.m.Router()[0].String() != "10.8.0.1" {
+		t.Errorf("renewal got %s to %v", x.m.Summary(), x.to)
+	}
+	// The same machine carried to our segment and broadcasting there is told that its address is of no use.
+	b.say(renew)
+	if x := b.hear(); x.m.MessageType() != dhcpv4.MessageTypeNak {
+		t.Errorf("a moved machine got %s", x.m.Summary())
+	}
+	b.say(msg(t, dhcpv4.MessageTypeDiscover, inventory.MAC{2, 9}, raw(118, 10, 8, 0, 0)))
+	if x := b.hear(); !far.Contains(yiaddr(x.m)) {
+		t.Errorf("a client that names its subnet (RFC 3011) got %v", yiaddr(x.m))
+	}
+	b.say(msg(t, dhcpv4.MessageTypeDiscover, inventory.MAC{2, 10}, func(m *dhcpv4.DHCPv4) { m.GatewayIPAddr = []byte{10, 99, 0, 1} }))
+	b.silence()
 }
 
 func TestFloodIsLimited(t *testing.T) {

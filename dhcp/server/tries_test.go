@@ -67,7 +67,7 @@ func (f firmware) boot(b *bench, role dhcp.Role) int {
 			m = b.hear().m
 		}
 		if binl {
-			b.s.handle(b.l, 4011, netip.MustParseAddrPort("10.0.0.150:4011"), msg(b.t, dhcpv4.MessageTypeRequest, labMAC, pxe(f.arch), ours))
+			b.s.handle(arrival{link: b.l, port: 4011, src: netip.MustParseAddrPort("10.0.0.150:4011"), toUs: true}, msg(b.t, dhcpv4.MessageTypeRequest, labMAC, pxe(f.arch), ours))
 			m = b.hear().m
 		}
 		b.s.tries.loaded(labMAC)
