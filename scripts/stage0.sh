@@ -30,6 +30,7 @@ put() { # PATH-IN-TREE: a program, with the libraries that it needs
 }
 cp "$T/usr/bin/busybox" "$R/usr/bin/busybox"
 for a in $("$T/usr/bin/busybox" --list); do [ "$a" = busybox ] || ln -sf busybox "$R/usr/bin/$a"; done
+ln -s ../bin/busybox "$R/usr/sbin/modprobe" # where the kernel looks for it when a mount needs a module
 for b in sfdisk mkfs.ext4 mkfs.vfat mke2fs lsblk blkid wipefs parted sgdisk partprobe blockdev findmnt losetup mount umount tar cpio gzip xz zstd \
   bash jq setsid udevadm efibootmgr mkswap tune2fs resize2fs ssh-keygen sshd; do
   rm -f "$R/usr/bin/$b" # busybox's link of that name, if any
