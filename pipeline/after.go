@@ -13,15 +13,11 @@ import (
 
 // doMounts compares what is mounted on the machine with the layout and the plan.
 func (w *work) doMounts(ctx context.Context) error {
-	if err := w.reread(); err != nil {
-		return err
-	}
-	c, err := w.dialStage0(ctx)
-	if err == nil && w.host.BootID != w.rec.BootID {
-		c.close()
-		err = errRestarted
-	}
+	c, err := w.stage0Again(ctx)
 	if err != nil {
+		if ended(ctx, err) != nil {
+			return err
+		}
 		return &Failure{Step: StepMounts, Cause: "interrupted: the machine was restarted or cut off after the install, before it was checked.",
 			Hint: "Once stage-0 has checked in again, retry: it installs again, persistent disks are kept.", Err: err}
 	}
@@ -66,12 +62,8 @@ func (w *work) doReboot(ctx context.Context) error {
 		return nil
 	}
 	defer c.close()
-	if _, err := c.run(ctx, unmountScript); err != nil {
-		w.say(StepReboot, "not everything could be unmounted, its data is written: %v", err)
-	}
-	if _, err := c.run(ctx, rebootScript); err != nil && !errors.Is(err, errSilent) {
-		return &Failure{Step: StepReboot, Cause: "The machine did not take the order to restart.",
-			Hint: "Restart it by hand: its netboot leads to its own disk. Then retry, which only verifies.", Err: err}
+	if err := w.orderReboot(ctx, c); err != nil {
+		return err
 	}
 	for pause(ctx, w.r.limit.Poll) == nil {
 		if !w.stillUp(ctx, c) {
@@ -89,6 +81,18 @@ func (w *work) doReboot(ctx context.Context) error {
 		Hint: "Restart it by hand: its netboot leads to its own disk. Then retry, which only verifies."}
 }
 
+// orderReboot unmounts and gives the order.
+func (w *work) orderReboot(ctx context.Context, c *conn) error {
+	if _, err := c.run(ctx, unmountScript); err != nil {
+		w.say(w.step.Name, "not everything could be unmounted, its data is written: %v", err)
+	}
+	if _, err := c.run(ctx, rebootScript); err != nil && !errors.Is(err, errSilent) {
+		return &Failure{Step: w.step.Name, Cause: "The machine did not take the order to restart.",
+			Hint: "Restart it by hand: its netboot leads to its own disk. Then retry, which only verifies.", Err: err}
+	}
+	return nil
+}
+
 // stillUp reports whether the boot of stage-0 that was installed in still answers on a connection.
 func (w *work) stillUp(ctx context.Context, c *conn) bool {
 	ctx, stop := context.WithTimeout(ctx, w.r.limit.Dial)
@@ -97,33 +101,32 @@ func (w *work) stillUp(ctx context.Context, c *conn) bool {
 	return err == nil && strings.TrimSpace(boot) == w.rec.BootID
 }
 
-// stage0Again connects to the boot of stage-0 that was installed in, with a second try after a pause.
+// stage0Again connects to the boot of stage-0 that was installed in; it gives up when the machine
+// shows another key or boot, or is silent for a while.
 func (w *work) stage0Again(ctx context.Context) (*conn, error) {
-	var last error
-	for try := range 2 {
-		if try > 0 {
-			if err := pause(ctx, w.r.limit.Poll); err != nil {
-				return nil, err
-			}
-		}
+	for began := time.Now(); ; {
 		if err := w.reread(); err != nil {
 			return nil, err
 		}
 		if w.host.BootID != w.rec.BootID {
-			return nil, errRestarted // another stage-0 has checked in since, a person's rescue
+			return nil, errRestarted // another stage-0 has checked in since
 		}
 		c, err := w.dialStage0(ctx)
 		if err == nil {
 			return c, nil
 		}
-		last = err
+		if errors.Is(err, errWrongKey) || time.Since(began) > min(w.r.limit.Lost, 30*time.Second) {
+			return nil, err
+		}
+		if perr := pause(ctx, w.r.limit.Poll); perr != nil {
+			return nil, errors.Join(perr, err)
+		}
 	}
-	return nil, last
 }
 
 // doVerify waits for the new system: the planted key must answer, and what runs must be what was built.
 func (w *work) doVerify(ctx context.Context) error {
-	began := w.r.cfg.Now()
+	began, ordered := w.r.cfg.Now(), false
 	var last error
 	for {
 		if err := w.reread(); err != nil {
@@ -141,7 +144,11 @@ func (w *work) doVerify(ctx context.Context) error {
 			last = cmp.Or(last, err)
 			break
 		}
-		last = err
+		if last = err; errors.Is(err, errWrongKey) && !ordered {
+			if ordered, err = w.restartAgain(ctx); err != nil {
+				return err
+			}
+		}
 		if pause(ctx, w.r.limit.Poll) != nil {
 			break
 		}
@@ -160,6 +167,20 @@ func (w *work) doVerify(ctx context.Context) error {
 		f.Hint = "The role must authorise the appliance's key (appliance.json in the hive). Retry looks again and writes nothing; a reinstall installs again."
 	}
 	return f
+}
+
+// restartAgain restarts a machine that is still in the stage-0 that was installed in: the order got lost.
+func (w *work) restartAgain(ctx context.Context) (bool, error) {
+	if w.host.BootID != w.rec.BootID {
+		return false, nil
+	}
+	c, err := w.dialStage0(ctx)
+	if err != nil {
+		return false, nil // it is something else that answers
+	}
+	defer c.close()
+	w.say(StepVerify, "the machine is still in stage-0: told to restart again")
+	return true, w.orderReboot(ctx, c)
 }
 
 // runningSystem asks the installed system, known by its planted key, which system runs.

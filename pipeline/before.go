@@ -18,45 +18,58 @@ import (
 
 // doStage0 waits until stage-0 answers with the key and in the boot that checked in.
 func (w *work) doStage0(ctx context.Context) error {
+	c, err := w.awaitStage0(ctx)
+	if err != nil {
+		return err
+	}
+	c.close()
+	w.say(StepStage0, "stage-0 answers at %s with the key that checked in", w.host.IP)
+	return nil
+}
+
+// awaitStage0 connects to stage-0, in whichever boot of the machine checked in last, and waits for it as
+// long as step stage-0 may: before the first write a machine that was restarted simply goes on.
+func (w *work) awaitStage0(ctx context.Context) (*conn, error) {
+	ctx, stop := context.WithTimeout(ctx, w.r.limit.Stage0)
+	defer stop()
 	var wrongSince time.Time
 	var last error
 	for {
 		if err := w.reread(); err != nil {
-			return err
+			return nil, err
 		}
 		if w.host.Attention != "" {
-			return &Failure{Step: StepStage0, Cause: "A person must look at this machine first: " + w.host.Attention,
+			return nil, &Failure{Step: w.step.Name, Cause: "A person must look at this machine first; nothing was written. " + w.host.Attention,
 				Hint: "Approve it if it is the machine you mean, then retry."}
 		}
 		c, err := w.dialStage0(ctx)
 		if err == nil {
-			c.close()
-			w.say(StepStage0, "stage-0 answers at %s with the key that checked in", w.host.IP)
-			return nil
+			return c, nil
 		}
 		if ctx.Err() != nil { // the attempt was cut short: what the one before it said counts
-			return w.stage0Failure(cmp.Or(last, err))
+			return nil, w.stage0Failure(cmp.Or(last, err))
 		}
 		last = err
 		w.r.cfg.Log.Debug("stage-0 does not answer", "host", w.host.Label(), "err", err)
-		switch now := w.r.cfg.Now(); {
+		switch now := time.Now(); {
 		case !errors.Is(err, errWrongKey) && !errors.Is(err, errNoEntry):
 			wrongSince = time.Time{}
 		case wrongSince.IsZero():
 			wrongSince = now
 		case now.Sub(wrongSince) > w.r.limit.Fresh: // a check-in would have told a new key by now
-			return w.stage0Failure(last)
+			return nil, w.stage0Failure(last)
 		}
 		if pause(ctx, w.r.limit.Poll) != nil {
-			return w.stage0Failure(last)
+			return nil, w.stage0Failure(last)
 		}
 	}
 }
 
 // stage0Failure says why stage-0 could not be reached.
 func (w *work) stage0Failure(last error) error {
-	f := overTime(w.step)
-	f.Err = last
+	f := overTime(Step{Name: StepStage0, Limit: w.r.limit.Stage0})
+	f.Step, f.Err = w.step.Name, last
+	f.Cause += " Nothing was written in this attempt."
 	switch {
 	case errors.Is(last, errWrongKey):
 		f.Cause = fmt.Sprintf("The machine at %s shows another SSH host key than the stage-0 that checked in.", w.host.IP)
@@ -104,9 +117,9 @@ func (w *work) readFacts(ctx context.Context, c *conn) (*inventory.Facts, error)
 
 // doPlan makes the disk plan from what the machine's disks are right now.
 func (w *work) doPlan(ctx context.Context) error {
-	c, err := w.dialStage0(ctx)
+	c, err := w.awaitStage0(ctx)
 	if err != nil {
-		return lostBefore(StepPlan, err)
+		return err
 	}
 	fresh, err := w.readFacts(ctx, c)
 	c.close()
@@ -151,9 +164,9 @@ func nonEmpty(s string) []string {
 
 // doPreflight looks at the machine before anything is written.
 func (w *work) doPreflight(ctx context.Context) error {
-	c, err := w.dialStage0(ctx)
+	c, err := w.awaitStage0(ctx)
 	if err != nil {
-		return lostBefore(StepPreflight, err)
+		return err
 	}
 	defer c.close()
 	if w.job.Wrote || w.attempt > 1 {

@@ -26,12 +26,9 @@ var (
 // doInstall lets nixos-anywhere write. The machine is looked at once more right before, since the build
 // may have taken hours.
 func (w *work) doInstall(ctx context.Context) error {
-	if err := w.reread(); err != nil {
-		return err
-	}
-	c, err := w.dialStage0(ctx)
+	c, err := w.awaitStage0(ctx)
 	if err != nil {
-		return lostBefore(StepInstall, err)
+		return err
 	}
 	l, err := w.lookAt(ctx, c)
 	c.close()

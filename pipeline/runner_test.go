@@ -79,7 +79,8 @@ func noSecretIn(t *testing.T, dir, s string) {
 func TestFailuresSayStepCauseAndHint(t *testing.T) {
 	t.Parallel()
 	long := func(l *Limits) {
-		*l = Limits{Stage0: 300 * time.Millisecond, Poll: 10 * time.Millisecond, Dial: time.Second, Fresh: time.Hour, Lost: 500 * time.Millisecond, Verify: 300 * time.Millisecond, Reboot: 5 * time.Second, Grace: time.Second}
+		*l = Limits{Stage0: 5 * time.Second, Poll: 10 * time.Millisecond, Dial: 4 * time.Second, Fresh: time.Hour, Lost: 500 * time.Millisecond,
+			Verify: 4 * time.Second, Reboot: 10 * time.Second, Grace: time.Second}
 	}
 	for _, c := range []struct {
 		name    string
@@ -209,7 +210,7 @@ func TestRetryCompletes(t *testing.T) {
 func TestRetryAfterTheFlipOnlyVerifies(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	r.cfg.Limits.Verify = 300 * time.Millisecond
+	r.cfg.Limits.Verify = 3 * time.Second
 	r.start()
 	m := r.machine(1)
 	m.powerOn()
@@ -352,7 +353,7 @@ func TestMachineLostDuringTheInstall(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t)
-			r.cfg.Limits.Lost = 500 * time.Millisecond
+			r.cfg.Limits.Lost = 2 * time.Second
 			r.start()
 			m := r.machine(1)
 			m.powerOn()

@@ -36,7 +36,7 @@ type Step struct {
 // Limits are the time limits of the steps; a zero field means the default in brackets.
 type Limits struct {
 	Stage0    time.Duration // until stage-0 answers [5 min]
-	Preflight time.Duration // looking at the machine [2 min]
+	Preflight time.Duration // planning the disks and looking at the machine, should it restart meanwhile [10 min]
 	Facts     time.Duration // the commit to the hive [2 min]
 	Build     time.Duration // nix build [3 h]
 	Install   time.Duration // nixos-anywhere [2 h]
@@ -60,7 +60,7 @@ func (l Limits) withDefaults() Limits {
 		v   *time.Duration
 		def time.Duration
 	}{
-		{&l.Stage0, 5 * time.Minute}, {&l.Preflight, 2 * time.Minute}, {&l.Facts, 2 * time.Minute},
+		{&l.Stage0, 5 * time.Minute}, {&l.Preflight, 10 * time.Minute}, {&l.Facts, 2 * time.Minute},
 		{&l.Build, 3 * time.Hour}, {&l.Install, 2 * time.Hour}, {&l.Mounts, 2 * time.Minute},
 		{&l.Reboot, 3 * time.Minute}, {&l.Verify, 15 * time.Minute}, {&l.Lost, 2 * time.Minute},
 		{&l.Fresh, time.Minute}, {&l.Grace, 10 * time.Second}, {&l.Poll, 3 * time.Second}, {&l.Dial, 15 * time.Second},
