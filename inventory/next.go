@@ -102,27 +102,8 @@ func (UnignoreAsked) EventName() string { return "UnignoreAsked" }
 // [ErrBadEvent] and leaves h as it is. It is pure; the table is in docs/states.md.
 func Next(h Host, e Event) (Host, error) {
 	switch e := e.(type) {
-	case HeardDHCP:
-		if h.State == "" {
-			h.State = StateSeen
-		}
-		return h, nil
-	case ScriptFetched:
-		switch {
-		case e.Installer && h.in(StateExpected, StateSeen, StateBooting, StateReady, "") && !h.EverFlipped:
-			h.State = StateBooting
-		case h.State == "": // its DHCP went to another server
-			h.State = StateSeen
-		}
-		return h, nil
-	case CheckedIn:
-		switch {
-		case h.in(StateExpected, StateSeen, StateBooting, ""):
-			h.State = StateReady
-		case h.State == StateIgnored:
-			return h, bad(h, e, "it is ignored")
-		}
-		return h, nil
+	case HeardDHCP, ScriptFetched, CheckedIn:
+		return nextHeard(h, e)
 	case JobMade:
 		return nextJobMade(h, e)
 	case Blocked:
@@ -183,6 +164,26 @@ func Next(h Host, e Event) (Host, error) {
 		return h, nil
 	}
 	return h, fmt.Errorf("unknown event %T: %w", e, ErrBadEvent)
+}
+
+// nextHeard moves a host that makes itself heard. None of it moves an installed host or one with a job.
+func nextHeard(h Host, e Event) (Host, error) {
+	fetched, _ := e.(ScriptFetched)
+	_, checkedIn := e.(CheckedIn)
+	switch {
+	case checkedIn && h.State == StateIgnored:
+		return h, bad(h, e, "it is ignored")
+	case !h.in(StateExpected, StateSeen, StateBooting, StateReady, ""):
+	case h.EverFlipped:
+		h.State = StateInstalled
+	case checkedIn:
+		h.State = StateReady
+	case fetched.Installer:
+		h.State = StateBooting
+	case h.State == "": // for a script: its DHCP went to another server
+		h.State = StateSeen
+	}
+	return h, nil
 }
 
 func nextJobMade(h Host, e JobMade) (Host, error) {
