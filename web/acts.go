@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/staged-hive/hatchery/inventory"
@@ -11,6 +12,9 @@ import (
 
 // errNotHere says that this appliance was not given the part that could do it.
 var errNotHere = errors.New("not possible on this appliance")
+
+// errMachine says that the machine itself did not do what it was asked over the network.
+var errMachine = errors.New("the machine did not do it")
 
 // rescueFor is how long a host may take to come back for the stage-0 that somebody asked for.
 const rescueFor = time.Hour
@@ -196,7 +200,7 @@ func (s *Server) wake(ctx context.Context, ref string) (inventory.Host, error) {
 	}
 	for _, m := range h.MACs {
 		if err := s.cfg.Wake(ctx, m); err != nil {
-			return h, err
+			return h, fmt.Errorf("%w: %w", err, errMachine)
 		}
 	}
 	return s.change(ctx, string(h.ID), func(_ *inventory.Tx, h inventory.Host, _ time.Time) (inventory.Host, string, error) {
@@ -215,6 +219,9 @@ func (s *Server) operate(ctx context.Context, ref string, op Operation) (invento
 	}
 	op.Host, op.By = h.ID, caller(ctx).By
 	if _, err := s.cfg.Operator.Operate(ctx, op); err != nil {
+		if status(err) == http.StatusInternalServerError {
+			err = fmt.Errorf("%w: %w", err, errMachine)
+		}
 		return h, err
 	}
 	say := map[string]string{ActReboot: "A reboot", ActPowerOff: "A power-off", ActDeploy: "A deploy", ActFormat: "Formatting of slot " + clip(op.Slot, 60)}[op.Act]

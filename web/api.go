@@ -85,6 +85,8 @@ func status(err error) int {
 		return http.StatusNotImplemented
 	case errors.Is(err, errStale):
 		return http.StatusPreconditionFailed
+	case errors.Is(err, errMachine):
+		return http.StatusBadGateway
 	}
 	return http.StatusInternalServerError
 }

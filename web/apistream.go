@@ -192,7 +192,7 @@ const maxLogLines = 10_000
 
 // followLog sends a host's log lines as events; the data is the line as JSON.
 func (s *Server) followLog(ctx context.Context, out *sse, id inventory.HostID, after uint64) error {
-	if err := out.ping(); err != nil {
+	if err := out.retry(); err != nil {
 		return err
 	}
 	lines := make(chan LogLine)

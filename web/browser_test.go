@@ -68,6 +68,14 @@ func (b *box) control(site *fakeSite, hosts map[string]inventory.Host) http.Hand
 			return err
 		})
 	})
+	mux.HandleFunc("POST /restart", func(http.ResponseWriter, *http.Request) { *b = *b.again() })
+	mux.HandleFunc("POST /say", func(_ http.ResponseWriter, r *http.Request) {
+		h, err := b.host(r.FormValue("host"))
+		if err != nil {
+			b.t.Error(err)
+		}
+		site.say(h.ID, "%s", r.FormValue("text"))
+	})
 	mux.HandleFunc("POST /many", func(http.ResponseWriter, *http.Request) {
 		for i := range 200 {
 			b.update(func(tx *inventory.Tx) error {

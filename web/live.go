@@ -57,7 +57,7 @@ func (s *Server) feedPage(ctx context.Context, out *sse, v view, last string) er
 	p := pager{s: s, out: out, v: v}
 	seq, ok := s.feed.parse(last)
 	p.seq = seq
-	if err := out.send("hello", "", nil); err != nil {
+	if err := errors.Join(out.retry(), out.send("hello", "", nil)); err != nil {
 		return err
 	}
 	if !ok {

@@ -254,9 +254,7 @@ func formConfirmation(form url.Values) inventory.Confirmation {
 			c.Confirm[slot] = v
 		}
 	}
-	for _, slot := range form["wipe"] {
-		c.WipePersistent = append(c.WipePersistent, slot)
-	}
+	c.WipePersistent = append(c.WipePersistent, form["wipe"]...)
 	if len(c.Confirm) > 0 || len(c.WipePersistent) > 0 {
 		c.PlanID = form.Get("plan_id") // else nothing hangs on how the disks looked
 	}

@@ -29,6 +29,9 @@ func startSSE(w http.ResponseWriter) *sse {
 	return &sse{w: w, rc: http.NewResponseController(w)}
 }
 
+// retry tells a browser to come back after a second when the connection breaks, as in a restart.
+func (s *sse) retry() error { return s.write([]byte("retry: 1000\n\n")) }
+
 // send writes one event; empty name and id are left out.
 func (s *sse) send(name, id string, data []byte) error {
 	var b bytes.Buffer

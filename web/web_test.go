@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"io"
-	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/netip"
@@ -29,8 +28,6 @@ var t0 = time.Date(2026, 11, 22, 14, 0, 0, 0, time.UTC)
 
 func mac(n byte) inventory.MAC { return inventory.MAC{0x52, 0x54, 0, 0x12, 0x34, n} }
 
-func ptr(s string) *string { return &s }
-
 // box is a running server and a client of it.
 type box struct {
 	*Server
@@ -45,19 +42,29 @@ type box struct {
 // start runs a server on loopback; tweak changes its configuration first.
 func start(t *testing.T, tweak func(*Config)) *box {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "hw")
+	dir, err := os.MkdirTemp("/tmp", "hw") // a socket's path must be short
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg := Config{Listener: ln, Dir: dir, Store: inventorytest.NewStore(t), Version: "test"}
+	cfg := Config{Addr: "127.0.0.1:0", Dir: dir, Store: inventorytest.NewStore(t), Version: "test"}
 	if tweak != nil {
 		tweak(&cfg)
 	}
+	return run(t, cfg)
+}
+
+// again stops the server and starts it anew on the same port, with the same store and folder.
+func (b *box) again() *box {
+	b.t.Helper()
+	b.stop()
+	cfg := b.cfg
+	cfg.Addr = strings.TrimPrefix(b.url, "https://")
+	return run(b.t, cfg)
+}
+
+func run(t *testing.T, cfg Config) *box {
+	t.Helper()
 	s, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -195,6 +195,36 @@ test("without script: login, assign, act", async () => {
   await page.context().close();
 });
 
+test("the server is restarted: the pill tells, rows and log go on", async () => {
+  const page = await open();
+  page.expectErrors = ["ERR_"];
+  await login(page);
+  await page.locator("#link", { hasText: "Live" }).waitFor();
+  const box = page.locator("#rows tr", { hasText: "52:54:00:12:34:01" }).locator("input[type=checkbox]");
+  await box.check();
+  await page.evaluate(() => {
+    window.words = [];
+    new MutationObserver(() => window.words.push(document.getElementById("link").textContent)).observe(document.getElementById("link"), { childList: true });
+  });
+  const tail = await page.context().newPage();
+  await tail.goto(cfg.url + pages.installing);
+  await control("/say?host=node3&text=before-restart");
+  await tail.locator("#log", { hasText: "before-restart" }).waitFor();
+  await control("/restart");
+  await control("/say?host=node3&text=meanwhile-1");
+  await control("/say?host=node3&text=meanwhile-2");
+  await control("/discover?n=50");
+  await page.locator("#rows tr", { hasText: "52:54:00:12:34:32" }).waitFor();
+  await page.locator("#link", { hasText: "Live" }).waitFor();
+  equal((await page.evaluate(() => window.words)).join(" → "), "Reconnecting… → Live", "what the pill said");
+  check(await box.isChecked(), "the tick was lost");
+  await control("/say?host=node3&text=after-restart");
+  await tail.locator("#log", { hasText: "after-restart" }).waitFor();
+  const lines = await tail.locator("#log div").evaluateAll((l) => l.map((d) => d.textContent.slice(9)).slice(-4));
+  equal(lines.join(), "before-restart,meanwhile-1,meanwhile-2,after-restart", "log lines");
+  await page.context().close();
+});
+
 test("200 machines with 10 changes a second stay usable", async () => {
   await control("/many");
   const page = await open();

@@ -46,17 +46,19 @@
     }
     for (const d of old.querySelectorAll("details[open][id]")) { const n = el.querySelector("#" + CSS.escape(d.id)); if (n) n.open = true; }
   };
-  const path = (root, el) => { const p = []; for (; el !== root; el = el.parentNode) p.unshift([...el.parentNode.children].indexOf(el)); return p; };
   const put = (el) => {
     const old = $(el.id);
     if (el.dataset.gone !== undefined) { if (old) old.remove(); return; }
     if (!old) { if (el.localName === "tr" && $("rows")) { el.classList.add("new"); $("rows").prepend(el); } return; }
-    const focus = old.contains(doc.activeElement) ? doc.activeElement : null, where = focus && path(old, focus), at = focus && focus.selectionStart;
+    const focus = old.contains(doc.activeElement) ? doc.activeElement : null, at = focus && focus.selectionStart;
+    const anchor = focus && focus.closest("[id]").id, where = []; // the way from the nearest id to the focus
+    for (let n = focus; n && n.id !== anchor; n = n.parentNode) where.unshift([...n.parentNode.children].indexOf(n));
     keep(old, el);
     old.replaceWith(el);
-    if (!where) return;
-    let n = focus.id ? $(focus.id) : where.reduce((x, i) => x && x.children[i], el);
-    if (n) { n.focus({ preventScroll: true }); if (at != null && n.setSelectionRange) try { n.setSelectionRange(at, at); } catch { /* not a text field */ } }
+    const n = anchor && where.reduce((x, i) => x && x.children[i], $(anchor));
+    if (!n) return;
+    n.focus({ preventScroll: true });
+    if (at != null && n.setSelectionRange) try { n.setSelectionRange(at, at); } catch { /* not a text field */ }
   };
   const link = $("link"), pill = (text, cls) => { if (link) { link.hidden = false; if (link.textContent !== text) link.textContent = text; link.className = "link " + cls; } };
   if (body.dataset.live) {
@@ -105,6 +107,7 @@
     if (e.key === "/" && box) { e.preventDefault(); box.focus(); box.select(); }
     else if (e.key === "j") go(rows[i + 1]);
     else if (e.key === "k") go(rows[Math.max(i - 1, 0)]);
+    else if (e.key === "?") $("keys").toggleAttribute("open");
     else if (e.key === "x" && cur) { const c = cur.querySelector("input[type=checkbox]"); if (c) c.click(); }
   });
   filter();

@@ -1,0 +1,108 @@
+package web
+
+import (
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestEventsResumeWhereTheReaderStopped(t *testing.T) {
+	t.Parallel()
+	b := start(t, nil)
+	lines, stop := b.stream("/api/v1/events", nil)
+	until(t, lines, "event: hello")
+	h := b.discover(1)
+	got := until(t, lines, `"state":"seen"`)
+	stop()
+	id := ""
+	for _, l := range got {
+		if v, ok := strings.CutPrefix(l, "id: "); ok {
+			id = v
+		}
+	}
+	b.assignNamed(h, "while-away")
+	resume := func(r *http.Request) { r.Header.Set("Last-Event-ID", id) }
+	lines, _ = b.stream("/api/v1/events", resume)
+	got = until(t, lines, "while-away")
+	if slices.ContainsFunc(got, func(l string) bool {
+		return strings.Contains(l, "hello") || strings.Contains(l, "resync") || strings.Contains(l, `"name":""`)
+	}) {
+		t.Errorf("more than what was missed: %q", got)
+	}
+	lines, _ = b.stream("/api/v1/events", func(r *http.Request) { r.Header.Set("Last-Event-ID", "otherrun-17") })
+	until(t, lines, "event: resync")
+}
+
+func TestEventsTellAReaderThatMissedTooMuch(t *testing.T) {
+	t.Parallel()
+	f := newFeed(&Server{})
+	for range feedKeep + 10 {
+		f.publish(event{name: "host"})
+	}
+	if _, missed, _ := f.since(3); !missed {
+		t.Error("a reader far behind is not told")
+	}
+	evs, missed, wake := f.since(f.now() - 2)
+	if missed || len(evs) != 2 || evs[1].seq != f.now() {
+		t.Errorf("a reader close behind: got %v %v", evs, missed)
+	}
+	f.forget()
+	if _, missed, _ := f.since(f.now() - 1); !missed {
+		t.Error("nobody is told of changes that were lost")
+	}
+	f.publish(event{})
+	select {
+	case <-wake:
+	default:
+		t.Error("readers are not woken")
+	}
+	if _, missed, _ := f.since(f.now() + 5); !missed {
+		t.Error("an id from the future is taken")
+	}
+	if _, ok := f.parse(f.id(7)); !ok {
+		t.Error("its own id is not known")
+	}
+}
+
+func TestLogIsReadAndFollowed(t *testing.T) {
+	t.Parallel()
+	site := newFakeSite()
+	b := start(t, site.config)
+	b.hive()
+	h := b.checkIn(1, facts())
+	site.say(h.ID, "first")
+	site.say(h.ID, "second")
+	path := "/api/v1/hosts/" + string(h.ID) + "/log"
+	if a := b.send("GET", path, nil, b.bearer); strings.Count(a.body, "\n") != 2 || !strings.Contains(a.body, " second\n") {
+		t.Errorf("text: got %q", a.body)
+	}
+	a := b.send("GET", path+"?after=1", nil, func(r *http.Request) { b.bearer(r); r.Header.Set("Accept", "application/x-ndjson") })
+	var line LogLine
+	if err := json.Unmarshal([]byte(a.body), &line); err != nil || line.Text != "second" || line.ID != 2 {
+		t.Errorf("ndjson: got %q %v", a.body, err)
+	}
+	lines, _ := b.stream(path, func(r *http.Request) { r.Header.Set("Accept", "text/event-stream"); r.Header.Set("Last-Event-ID", "1") })
+	until(t, lines, `"text":"second"`)
+	site.say(h.ID, "third")
+	got := until(t, lines, `"text":"third"`)
+	if !slices.Contains(got, "id: 3") {
+		t.Errorf("got %q, want id 3", got)
+	}
+	b.api("GET", "/hosts/nobody/log", nil, 404, nil)
+
+	b.assignRole(h, "node1", "worker") // its job is open now: the log is followed until it is not
+	done := make(chan string)
+	go func() { done <- b.send("GET", path, nil, b.bearer).body }()
+	for i := 0; ; i++ {
+		site.say(h.ID, "line %d", i)
+		if i == 3 {
+			b.api("POST", "/hosts/node1/cancel", nil, 200, nil)
+			break
+		}
+	}
+	if body := <-done; !strings.Contains(body, "first") {
+		t.Errorf("followed: got %q", body)
+	}
+}
