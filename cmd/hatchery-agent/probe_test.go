@@ -143,7 +143,7 @@ func TestHostilePartitionTables(t *testing.T) {
 }
 
 func FuzzDiskContents(f *testing.F) {
-	f.Add(gptDisk(f)[:64<<10])
+	f.Add(gptDisk(f)[:4<<10])
 	f.Add(make([]byte, 512))
 	f.Fuzz(func(t *testing.T, d []byte) {
 		r := strings.NewReader(string(d))

@@ -42,6 +42,9 @@ type Store struct {
 
 	mu    sync.Mutex
 	slots map[string]*slot
+
+	isoMu sync.Mutex // held while one is hashed
+	isos  map[string]*ISO
 }
 
 // slot is what is known of one architecture; guarded by Store.mu.
@@ -67,7 +70,7 @@ func Open(c Config) (*Store, error) {
 	if c.Dir == "" {
 		return nil, errors.New("stage-0 store: no directory given")
 	}
-	s := &Store{dir: c.Dir, log: c.Log, now: c.Now, slots: map[string]*slot{}}
+	s := &Store{dir: c.Dir, log: c.Log, now: c.Now, slots: map[string]*slot{}, isos: map[string]*ISO{}}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -92,6 +95,12 @@ func (s *Store) Close() {
 			}
 		}
 		sl.current, sl.old = nil, nil
+	}
+	s.isoMu.Lock()
+	defer s.isoMu.Unlock()
+	for arch, iso := range s.isos {
+		_ = iso.file.Close()
+		delete(s.isos, arch)
 	}
 }
 

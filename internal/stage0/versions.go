@@ -65,7 +65,33 @@ func (s *Store) Add(dir string) ([]Version, error) {
 		}
 		done = append(done, v)
 	}
-	return done, nil
+	return done, s.addISOs(dir)
+}
+
+// addISOs copies the USB images that lie beside the images, if any.
+func (s *Store) addISOs(dir string) error {
+	for _, arch := range Arches() {
+		name := "stage0-" + arch + ".iso"
+		src := filepath.Join(dir, name)
+		if _, err := os.Stat(src); err != nil {
+			continue
+		}
+		tmp := filepath.Join(s.dir, ".incoming-"+name)
+		if err := errors.Join(removeIfThere(tmp), copyFile(src, tmp)); err != nil {
+			return fmt.Errorf("USB image %s: %w", src, errors.Join(err, removeIfThere(tmp)))
+		}
+		if err := errors.Join(os.Rename(tmp, filepath.Join(s.dir, name)), syncDir(s.dir)); err != nil {
+			return fmt.Errorf("USB image %s: %w", src, err)
+		}
+	}
+	return nil
+}
+
+func removeIfThere(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 func archDirs(dir string) []string {
