@@ -13,7 +13,7 @@ func (d *decider) proxy() Decision {
 		if r.Type == RequestMsg && r.ServerID.IsValid() && !d.v.ours(r.ServerID) {
 			out.Other = r.ServerID
 		}
-		if r.CIAddr.IsValid() && r.Type == RequestMsg { // a known host renews: it is alive, and where
+		if r.Type == Discover || r.Type == RequestMsg { // a known host is alive, and, when it renews, where
 			out.Events = []Event{r.event("", "", r.CIAddr)}
 		}
 		return out

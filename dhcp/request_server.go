@@ -85,7 +85,9 @@ func (d *decider) ack(ip netip.Addr) Decision {
 	rep.YIAddr = ip
 	d.addLease(rep, ip, true)
 	l := &lease.Lease{IP: ip, HW: d.hw, ClientID: r.ClientID, Hostname: r.Hostname, State: lease.StateBound, Granted: d.now, Renewed: d.now,
-		Expires: d.now.Add(d.cfg.LeaseTime).Truncate(time.Second).Add(time.Second), Relay: r.Relay}
+		// RFC 2131 §4.4.1: the client counts from when it sent the REQUEST, so this is never before its own end. Not
+		// rounded: that would strip the monotonic reading, and a clock that is set would end all leases.
+		Expires: d.now.Add(d.cfg.LeaseTime + time.Second), Relay: r.Relay}
 	if old, ok := d.pool.Lease(ip); ok && old.HW == d.hw && old.Live(d.now) {
 		l.Granted = old.Granted
 	}

@@ -33,8 +33,11 @@ func (s *Server) chooseRole(ctx context.Context) error {
 	case s.cfg.Mode == ModeServer:
 		s.setRole("", "Looks for other DHCP servers before it becomes one.")
 		found, err := s.lookAround(ctx)
-		if err != nil || ctx.Err() != nil {
-			return err
+		if err != nil {
+			return fmt.Errorf("DHCP server mode: other DHCP servers cannot be looked for: %w. Grant it, or insist with --dhcp-force", err)
+		}
+		if ctx.Err() != nil {
+			return nil
 		}
 		if len(found) > 0 {
 			return fmt.Errorf("DHCP server mode: %s gives addresses on this network already. Use --dhcp proxy beside it, switch it off, or insist with --dhcp-force: %w",
@@ -164,6 +167,24 @@ func (s *Server) discover(l *link) error {
 		s.log.Debug("DISCOVER not sent", "iface", l.name, "err", err) // the link may be down
 	}
 	return nil
+}
+
+// lookAgain asks for other servers while we are one; a rival that is heard is dealt with in heardOther.
+func (s *Server) lookAgain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.role != dhcp.RoleServer {
+		return
+	}
+	for _, l := range s.links {
+		s.tryAsk(l)
+	}
+}
+
+func (s *Server) tryAsk(l *link) {
+	if err := s.ask(l); err != nil {
+		s.log.Debug("other DHCP servers not looked for", "iface", l.name, "err", err)
+	}
 }
 
 // serverFilter lets IPv4 UDP from port 67 to port 68 or 67 through: what servers say to

@@ -100,7 +100,10 @@ func (s *Server) decide(a arrival, req dhcp.Request, ignored bool, now time.Time
 	}
 	if d.Other.IsValid() {
 		s.count.other.Add(1)
-		s.others.suspect(d.Other, l.name, now)
+		if !s.others.suspect(d.Other, now) {
+			// On a switched network a rival's answers to others pass us by; its answer to us will not.
+			s.askNow.Do(func() { s.tryAsk(l) })
+		}
 	}
 	return d
 }

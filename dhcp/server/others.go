@@ -78,13 +78,15 @@ func (o others) heard(x Other, now time.Time) (fresh bool) {
 	return !ok || now.Sub(old.Last) > time.Hour
 }
 
-// suspect takes in that a client named a server: only one that is known already counts as heard, the
-// word of a client alone makes none.
-func (o others) suspect(ip netip.Addr, _ string, now time.Time) {
-	if x, ok := o[ip]; ok {
+// suspect takes in that a client named a server: one that is known already counts as heard. The word
+// of a client alone makes none; false asks for a look.
+func (o others) suspect(ip netip.Addr, now time.Time) (known bool) {
+	x, ok := o[ip]
+	if ok {
 		x.Last = now
 		o[ip] = x
 	}
+	return ok
 }
 
 // alone reports whether no other server that gives addresses was heard lately.

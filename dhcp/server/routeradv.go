@@ -14,8 +14,8 @@ import (
 const routerQuiet = 30 * time.Minute
 
 // routerAdv is an advertisement that says nothing: router lifetime 0, no prefix, no flags
-// (RFC 4861 §4.2). The body starts after type, code and checksum.
-var routerAdv = []byte{64, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+// and hop limit left open (RFC 4861 §4.2). The body starts after type, code and checksum.
+var routerAdv = []byte{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 // advertise answers router solicitations on the interface with an advertisement of nothing, sent to the
 // one that asks only. iPXE ROMs of 2019 wait 13 to 16 s after their ACK for a router that never
@@ -67,15 +67,12 @@ func (s *Server) advertiseOn(ctx context.Context, l *link, p *ipv6.PacketConn) {
 			continue
 		}
 		from, ok := src.(*net.IPAddr)
-		if !ok || from.IP.IsUnspecified() || s.ownV6(l, from.IP) {
-			continue
-		}
 		now := s.cfg.Now()
 		if ipv6.ICMPType(buf[0]) == ipv6.ICMPTypeRouterAdvertisement {
-			router = now
+			router = now // ours are never sent to ourselves: a router runs here, perhaps on this very machine
 			continue
 		}
-		if now.Sub(router) < routerQuiet {
+		if !ok || from.IP.IsUnspecified() || now.Sub(router) < routerQuiet || s.ownV6(l, from.IP) {
 			continue
 		}
 		s.sendICMP(l, p, ipv6.ICMPTypeRouterAdvertisement, routerAdv, &net.IPAddr{IP: from.IP, Zone: l.name})

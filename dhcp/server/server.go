@@ -21,8 +21,11 @@ import (
 // maxCommits is how many leases may wait for the disk at once; more requests wait in the socket.
 const maxCommits = 512
 
-// pollEvery is how often interfaces and reservations are looked at again.
-const pollEvery = 2 * time.Second
+// How often interfaces and reservations are looked at again, and, while we are a server, other servers.
+const (
+	pollEvery = 2 * time.Second
+	lookEvery = 5 * time.Minute
+)
 
 // Server answers DHCP on the interfaces. Its exported methods are safe for concurrent use.
 type Server struct {
@@ -41,7 +44,7 @@ type Server struct {
 	send func(l *link, to dhcp.SendTo, b []byte) error
 	ask  func(l *link) error
 
-	sayBroadcast, sayCommit, sayFull rate.Sometimes
+	sayBroadcast, sayCommit, askNow rate.Sometimes
 
 	mu       sync.Mutex // all below
 	role     dhcp.Role  // "" until one was chosen
@@ -66,7 +69,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, log: cfg.Log, ready: make(chan struct{}), commits: make(chan struct{}, maxCommits), links: map[string]*link{},
 		others: others{}, tries: newTries()}
-	s.sayBroadcast.First, s.sayCommit.Interval, s.sayFull.Interval = 1, 10*time.Second, time.Minute
+	s.sayBroadcast.First, s.sayCommit.Interval, s.askNow.Interval = 1, 10*time.Second, time.Minute
 	s.notes = newNotes(cfg.Store, cfg.Log, &s.count, s.tries)
 	s.send, s.ask = s.transmit, s.discover
 	return s, nil
@@ -112,12 +115,15 @@ func (s *Server) Run(ctx context.Context) error {
 }
 
 func (s *Server) poll(ctx context.Context) error {
-	t := time.NewTicker(pollEvery)
+	t, look := time.NewTicker(pollEvery), time.NewTicker(lookEvery)
 	defer t.Stop()
+	defer look.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-look.C:
+			s.lookAgain()
 		case <-t.C:
 			if err := s.pollLinks(ctx, false); err != nil {
 				s.log.Error("network interface cannot be served", "err", err)

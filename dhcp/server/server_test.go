@@ -493,6 +493,23 @@ func TestRelayedClientRenewsDirectly(t *testing.T) {
 	b.silence()
 }
 
+func TestRivalThatAClientNamesIsLookedFor(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, dhcp.RoleServer, nil)
+	asked := 0
+	b.s.ask = func(*link) error { asked++; return nil }
+	for i := range 5 {
+		b.say(msg(t, dhcpv4.MessageTypeRequest, inventory.MAC{2, byte(i)}, wants(netip.MustParseAddr("10.0.0.30")), raw(54, 10, 0, 0, 1)))
+	}
+	if asked != 1 || len(b.s.Status().Servers) != 0 {
+		t.Errorf("asked %d times, servers %v: want one look, and no server made of a client's word", asked, b.s.Status().Servers)
+	}
+	b.s.lookAgain()
+	if asked != 2 {
+		t.Error("a server does not look again from time to time")
+	}
+}
+
 func TestFloodIsLimited(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, dhcp.RoleServer, nil)
