@@ -154,20 +154,45 @@ func takeNICs(tx *Tx, h *Host, now time.Time) error {
 		if nic.MAC.IsZero() {
 			continue
 		}
-		owner, err := tx.HostByMAC(nic.MAC)
-		if errors.Is(err, ErrNotFound) || err == nil && owner.ID == h.ID {
-			h.addMAC(nic.MAC, false)
-			continue
-		}
+		owner, err := claimant(tx, h, nic.MAC)
 		if err != nil {
 			return err
 		}
+		if owner == "" {
+			h.addMAC(nic.MAC, false)
+			continue
+		}
 		if err := tx.Note(Entry{Time: now, HostID: h.ID, Kind: "checkin", Level: "warn", By: "stage-0", From: h.IP,
-			Text: fmt.Sprintf("Its interface %s has MAC %s, which belongs to host %s: left there.", nic.Name, nic.MAC, owner.Label())}); err != nil {
+			Text: fmt.Sprintf("Its interface %s has MAC %s, which belongs to %s: left there.", nic.Name, nic.MAC, owner)}); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// claimant is the other host that a MAC belongs to, "" when h may have it. A forgotten host that was
+// installed keeps its MACs: it must be known again by any of them.
+func claimant(tx *Tx, h *Host, m MAC) (string, error) {
+	owner, err := tx.HostByMAC(m)
+	if err == nil && owner.ID != h.ID {
+		return "host " + owner.Label(), nil
+	}
+	if err == nil || !errors.Is(err, ErrNotFound) || h.EverFlipped {
+		return "", ignoreNotFound(err)
+	}
+	var g grave
+	buried, err := tx.GetJSON(bucketGraves, "mac/"+m.String(), &g)
+	if buried {
+		return strings.TrimSpace("the forgotten host " + g.Name), err
+	}
+	return "", err
+}
+
+func ignoreNotFound(err error) error {
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
 }
 
 // Heard records a progress report of stage-0's agent that carries the pinned key and boot.
