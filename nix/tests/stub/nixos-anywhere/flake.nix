@@ -1,2 +1,6 @@
 # Stands for nixos-anywhere where a test only evaluates.
-{ outputs = { self, ... }: { packages = { }; }; }
+{
+  outputs = { self, ... }: {
+    packages.x86_64-linux.default = { type = "derivation"; name = "nixos-anywhere"; outPath = "/usr"; };
+  };
+}

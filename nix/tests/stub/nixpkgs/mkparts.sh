@@ -36,6 +36,7 @@ trap 'rm -rf "$initrd"' EXIT
 mkdir -p "$initrd"/{bin,mod,proc,sys,dev,root}
 cp /bin/busybox "$initrd/bin/busybox"
 n=100
+# shellcheck disable=SC2086 # a list
 for f in $(deps $storage); do
   cp "$f" "$initrd/mod/$n-$(basename "$f")"
   n=$((n + 1))

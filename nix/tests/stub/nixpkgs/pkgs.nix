@@ -40,7 +40,7 @@ let
     writeText = name: text: write name false "" text;
     writeScript = name: text: write name true "" text;
     writeShellScriptBin = name: text: write name true "/bin/${name}" "#!/usr/bin/env bash\n${text}\n";
-    writeShellApplication = { name, text, ... }: write name true "/bin/${name}" "#!/usr/bin/env bash\nset -euo pipefail\n${text}\n";
+    writeShellApplication = { name, text, ... }: write name true "/bin/${name}" "#!/usr/bin/env bash\nset -euo pipefail\n${text}\n" // { inherit text; };
     writers.makeScriptWriter = { interpreter, ... }: nameOrPath: text:
       write (baseNameOf nameOrPath) true (if lib.hasPrefix "/" nameOrPath then nameOrPath else "") "#!${toString interpreter}\n${text}";
     linkFarm = name: entries:

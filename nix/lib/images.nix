@@ -1,0 +1,60 @@
+# The installer as the appliance serves it, and as an ISO.
+{ self, nixpkgs }:
+let
+  inherit (nixpkgs) lib;
+  evalStage0 = { system, modules }: nixpkgs.lib.nixosSystem {
+    inherit system;
+    modules = [ self.nixosModules.stage0 { nixpkgs.hostPlatform = system; } ] ++ modules;
+  };
+  archOf = system: lib.removeSuffix "-linux" system;
+in
+rec {
+  # { directory, iso, netboot }: `directory` is what the appliance takes as its stage-0 folder (docs: DESIGN section 4)
+  stage0 = { system, modules ? [ ] }:
+    let
+      pkgs = nixpkgs.legacyPackages.${system};
+      arch = archOf system;
+      netboot = (evalStage0 { inherit system; modules = [ ../stage0/netboot.nix ] ++ modules; }).config;
+      iso = (evalStage0 { inherit system; modules = [ ../stage0/iso.nix ] ++ modules; }).config;
+      build = netboot.system.build;
+      cmdline = lib.concatStringsSep " " ([ "init=${build.toplevel}/init" ] ++ netboot.boot.kernelParams);
+    in
+    {
+      netboot = build;
+      iso = iso.system.build.isoImage;
+      directory = pkgs.runCommand "hatchery-stage0-${arch}" { inherit cmdline; nativeBuildInputs = [ pkgs.jq ]; } ''
+        mkdir -p $out/${arch}
+        cp ${build.kernel}/${netboot.system.boot.loader.kernelFile} $out/${arch}/kernel
+        cp ${build.netbootRamdisk}/initrd $out/${arch}/initrd
+        cp ${iso.system.build.isoImage}/iso/*.iso $out/stage0-${arch}.iso
+        cd $out/${arch}
+        jq -n --arg arch ${arch} --arg version ${lib.escapeShellArg netboot.system.nixos.label} --arg cmdline "$cmdline" \
+          --arg kernel "$(sha256sum kernel | cut -d' ' -f1)" --arg initrd "$(sha256sum initrd | cut -d' ' -f1)" \
+          '{arch: $arch, version: $version, kernel: "kernel", initrd: ["initrd"], cmdline: $cmdline, sha256: {kernel: $kernel, initrd: $initrd}}' \
+          > manifest.json
+      '';
+    };
+
+  # An installer ISO for a machine without an appliance: boots at a fixed address and waits for SSH. No password.
+  bootImage = { ip, prefixLength ? 24, gateway ? null, dns ? [ ], rootSSHKeys ? [ ], interface ? "en* eth*", system ? "x86_64-linux", modules ? [ ] }:
+    let
+      keys = if rootSSHKeys == [ ] then throw "bootImage: rootSSHKeys is empty, so nobody could log in (there is no default password)" else rootSSHKeys;
+    in
+    (evalStage0 {
+      inherit system;
+      modules = [
+        ../stage0/iso.nix
+        {
+          hatchery.stage0.agent = false;
+          users.users.root.openssh.authorizedKeys.keys = keys;
+          networking.useDHCP = lib.mkForce false;
+          systemd.network.networks."10-static" = {
+            matchConfig.Name = interface;
+            address = [ "${ip}/${toString prefixLength}" ];
+            routes = lib.optional (gateway != null) { Gateway = gateway; };
+            inherit dns;
+          };
+        }
+      ] ++ modules;
+    }).config.system.build.isoImage;
+}

@@ -1,0 +1,115 @@
+# The installer that machines netboot: small, key-only SSH, the agent, disko's tools. What makes it a netboot image or
+# an ISO is in netboot.nix and iso.nix.
+{ self }:
+{ config, lib, pkgs, modulesPath, ... }:
+let
+  inherit (lib) mkOption mkIf mkForce mkDefault types;
+  cfg = config.hatchery.stage0;
+  system = pkgs.stdenv.hostPlatform.system;
+in
+{
+  imports = [
+    (modulesPath + "/profiles/minimal.nix")
+    (modulesPath + "/installer/scan/not-detected.nix")
+  ];
+
+  options.hatchery.stage0 = {
+    agent = mkOption {
+      type = types.bool;
+      default = true;
+      description = "Whether to run hatchery-agent, which checks in at the appliance.";
+    };
+    package = mkOption {
+      type = types.package;
+      default = self.packages.${system}.hatchery;
+      defaultText = "this flake's hatchery";
+      description = "Where hatchery-agent comes from.";
+    };
+  };
+
+  config = {
+    networking.hostName = mkDefault "stage0";
+    # what nixos-anywhere looks for to know an installer
+    system.nixos.variant_id = "installer";
+    system.stateVersion = mkDefault lib.trivial.release;
+
+    # --- access: keys only, and nobody has an empty password
+    services.openssh = {
+      enable = true;
+      hostKeys = [ { type = "ed25519"; path = "/etc/ssh/ssh_host_ed25519_key"; } ];
+      settings = {
+        PasswordAuthentication = false;
+        KbdInteractiveAuthentication = false;
+        PermitRootLogin = "prohibit-password";
+      };
+    };
+    users.users.root.initialHashedPassword = mkForce "!";
+    users.mutableUsers = false;
+    users.allowNoPasswordLogin = true;
+
+    # --- network: every wired interface by DHCP
+    networking.useNetworkd = true;
+    networking.useDHCP = mkDefault true;
+    networking.firewall.enable = false;
+    systemd.network.wait-online.anyInterface = true;
+
+    # --- what an install needs on the machine
+    environment.systemPackages = with pkgs; [
+      nixos-install-tools
+      nixos-facter
+      jq
+      util-linux
+      gptfdisk
+      parted
+      dosfstools
+      e2fsprogs
+      btrfs-progs
+      xfsprogs
+      lvm2
+      mdadm
+      cryptsetup
+      efibootmgr
+      cpio
+      rsync
+    ];
+    boot.supportedFilesystems = [ "ext4" "vfat" "btrfs" "xfs" ];
+    boot.swraid.enable = true;
+    boot.swraid.mdadmConf = "PROGRAM ${pkgs.coreutils}/bin/true";
+    boot.kernel.sysctl."vm.overcommit_memory" = "1";
+    nix.settings.experimental-features = [ "nix-command" "flakes" ];
+    hardware.enableRedistributableFirmware = mkDefault true;
+
+    # both consoles: a screen and a serial line
+    boot.kernelParams = [ "console=ttyS0,115200n8" "console=tty0" "panic=30" ];
+
+    # --- small: no manuals, no channel, no compiler, no editor
+    documentation.enable = mkForce false;
+    documentation.nixos.enable = mkForce false;
+    nix.registry = mkForce { };
+    nix.channel.enable = false;
+    system.extraDependencies = mkForce [ ];
+    environment.defaultPackages = mkForce [ ];
+    programs.nano.enable = false;
+    services.udisks2.enable = false;
+    fonts.fontconfig.enable = false;
+    xdg.mime.enable = false;
+    programs.command-not-found.enable = false;
+
+    # --- the agent: never gives up, whatever the network does
+    systemd.services.hatchery-agent = mkIf cfg.agent {
+      description = "Hatchery agent: tells the appliance what this machine is";
+      wantedBy = [ "multi-user.target" ];
+      after = [ "sshd.service" "network.target" ];
+      wants = [ "sshd.service" ];
+      path = [ pkgs.util-linux ];
+      startLimitIntervalSec = 0;
+      serviceConfig = {
+        ExecStart = "${cfg.package}/bin/hatchery-agent";
+        Restart = "always";
+        RestartSec = 2;
+        StandardOutput = "journal+console";
+        StandardError = "journal+console";
+      };
+    };
+  };
+}

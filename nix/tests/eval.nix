@@ -1,0 +1,161 @@
+# { NAME = "ok" | what is wrong; }
+{ nixpkgs, disko, hatchery, ... }:
+let
+  inherit (nixpkgs) lib;
+  fs = mountpoint: { type = "filesystem"; format = "ext4"; inherit mountpoint; };
+  gpt = partitions: { type = "gpt"; inherit partitions; };
+  byId = n: "/dev/disk/by-id/${n}";
+  os = { device = byId "os"; content = gpt { root = { size = "100%"; content = fs "/"; }; }; };
+  data = { device = byId "data"; content = gpt { data = { size = "100%"; content = fs "/data"; }; }; };
+  split = { partitioning.ephemeral.disk.os = os; partitioning.persistent.disk.data = data; };
+  base = { networking.hostName = "node1"; nixpkgs.hostPlatform = "x86_64-linux"; boot.loader.grub.enable = false; system.stateVersion = "26.05"; };
+  system = modules: (nixpkgs.lib.nixosSystem { modules = [ hatchery.nixosModules.default base ] ++ modules; }).config;
+  failing = c: map (a: a.message) (lib.filter (a: !a.assertion) c.assertions);
+
+  expect = got: want: if got == want then "ok" else "got ${builtins.toJSON got}, want ${builtins.toJSON want}";
+  # exactly one failing assertion, and its message says all of `words`
+  refused = modules: words:
+    let
+      ms = failing (system modules);
+      missing = lib.filter (w: !(lib.any (lib.hasInfix w) ms)) words;
+    in
+    if ms == [ ] then "nothing was refused"
+    else if lib.length ms > 1 then "refused for more than one reason: ${builtins.toJSON ms}"
+    else if missing != [ ] then "the message ${builtins.toJSON ms} lacks ${builtins.toJSON missing}"
+    else "ok";
+  throws = v: if (builtins.tryEval (builtins.deepSeq v v)).success then "nothing was thrown" else "ok";
+
+  host = extra: {
+    hatchery.host = {
+      schema = 1;
+      name = "node1";
+      mac = "52:54:00:aa:bb:01";
+      role = "worker";
+      system = "x86_64-linux";
+      firmware = "uefi";
+    } // extra;
+  };
+  planned = disks: host { plan = { id = "p-1"; wipePersistent = [ ]; inherit disks; }; };
+  slot = class: id: { inherit class id; signatures = [ ]; partUuids = [ ]; };
+  content = d: removeAttrs d [ "device" ];
+
+  k3s = c: c.services.k3s;
+  real = lib ? modules; # the real nixpkgs.lib and the real disko
+in
+{
+  "the split is what disko gets" = expect (lib.attrNames (system [ split ]).disko.devices.disk) [ "data" "os" ];
+  "plain disko spares the persistent disk" = expect (lib.mapAttrs (_: d: d.destroy) (system [ split ]).disko.devices.disk) { data = false; os = true; };
+  "file systems come out" = expect (lib.attrNames (system [ split ]).fileSystems) [ "/" "/data" ];
+  "a good split is not refused" = expect (failing (system [ split ])) [ ];
+  "definitions of several modules are merged, mkIf holds" = expect (lib.attrNames (system [
+    split
+    { partitioning.persistent = lib.mkIf false { disk.never = data; }; }
+    { partitioning.persistent = lib.mkIf true { disk.more = { device = byId "more"; content = fs "/more"; }; }; }
+  ]).disko.devices.disk) [ "data" "more" "os" ];
+
+  "refused: a disk in both sets" = refused [ split { partitioning.persistent.disk.os = { device = lib.mkForce (byId "x"); content = lib.mkForce (fs "/x"); }; } ] [ "`os`" "both" ];
+  "refused: a device in both sets" = refused [ split { partitioning.persistent.disk.data.device = lib.mkForce (byId "os"); } ] [ "by-id/os" "both" ];
+  "refused: a device twice in one set" = refused [ split { partitioning.persistent.disk.more = { device = byId "data"; content = fs "/more"; }; } ] [ "by-id/data" ];
+  "refused: a mount point twice" = refused [ split { partitioning.persistent.disk.more = { device = byId "more"; content = fs "/data"; }; } ] [ "`/data`" ];
+  "refused: a label over 36 characters" = refused [
+    split
+    { partitioning.persistent.disk.more = { device = byId "more"; content = gpt { p = { label = "a-label-that-is-longer-than-gpt-can-hold"; size = "100%"; content = fs "/more"; }; }; }; }
+  ] [ "36" "longer-than" ];
+  "refused: a label twice" = refused [
+    split
+    { partitioning.persistent.disk.more = { device = byId "more"; content = gpt { p = { label = "disk-os-root"; size = "100%"; content = fs "/more"; }; }; }; }
+  ] [ "disk-os-root" "twice" ];
+  "refused: a kernel name" = refused [ split { partitioning.persistent.disk.more = { device = "/dev/sdb"; content = fs "/more"; }; } ] [ "/dev/sdb" "by-id" ];
+  "not refused: a kernel name that was allowed" = expect (failing (system [
+    split
+    { partitioning.allowKernelNames = true; partitioning.persistent.disk.more = { device = "/dev/sdb"; content = fs "/more"; }; }
+  ])) [ ];
+  "refused: a slot that the plan leaves empty" = refused [
+    (planned { os = slot "ephemeral" "os"; })
+    { partitioning.ephemeral.disk.os = content os; }
+    { partitioning.persistent.disk.data = data; }
+  ] [ "`data`" "plan" ];
+  "refused: a slot without a layout" = refused [
+    (planned { os = slot "ephemeral" "os"; data = slot "persistent" "data"; })
+    { partitioning.ephemeral.disk.os = content os; }
+  ] [ "`data`" "layout" ];
+  "the plan names the devices" = expect (lib.mapAttrs (_: d: d.device) (system [
+    (planned { os = slot "ephemeral" "virtio-A"; data = slot "persistent" "virtio-B"; })
+    { partitioning.ephemeral.disk.os = content os; partitioning.persistent.disk.data = content data; }
+  ]).disko.devices.disk) { os = byId "virtio-A"; data = byId "virtio-B"; };
+  "warned: / among the persistent" = expect (lib.length (system [ { partitioning.persistent.disk.os = os; } ]).warnings) 1;
+
+  "merge: two sets" = expect (lib.attrNames (hatchery.lib.mergeDiskoDevices [ { disk.a = os; } { disk.b = data; zpool.z = { }; } ]).devices.disk) [ "a" "b" ];
+  "merge: a clash is an error" = throws (hatchery.lib.mergeDiskoDevices [ { disk.a = os; } { disk.a = data; } ]);
+
+  "host: name, address, key and boot loader" =
+    let
+      c = system [
+        (host { address = { ip = "10.0.0.9"; prefix = 24; gateway = "10.0.0.1"; dns = [ "10.0.0.1" ]; static = true; }; })
+        { hatchery.appliance = { schema = 1; sshKeys = [ "ssh-ed25519 AAAA a" ]; urls = [ ]; }; }
+      ];
+    in
+    expect
+      [ c.networking.hostName c.networking.useDHCP c.systemd.network.networks."10-hatchery".address c.users.users.root.openssh.authorizedKeys.keys c.boot.loader.systemd-boot.enable ]
+      [ "node1" false [ "10.0.0.9/24" ] [ "ssh-ed25519 AAAA a" ] true ];
+  "host: BIOS gets GRUB" = expect (let c = system [ (host { firmware = "bios"; }) { boot.loader.grub.enable = lib.mkForce true; } ]; in [ c.boot.loader.grub.enable c.boot.loader.systemd-boot.enable ]) [ true false ];
+  "host: a newer schema is refused" = refused [ (host { schema = 2; }) ] [ "schema 2" ];
+  "host: a reserved address stays with DHCP" = expect (system [ (host { address = { ip = "10.0.0.9"; static = false; }; }) ]).networking.useDHCP true;
+
+  "k3s: the first server" =
+    let s = k3s (system [ (host { k3s = { role = "server"; cluster = "home"; init = true; }; }) ]); in
+    expect [ s.enable s.role s.clusterInit s.serverAddr s.tokenFile s.agentTokenFile ] [ true "server" true "" "/var/lib/hatchery/k3s-token" "/var/lib/hatchery/k3s-agent-token" ];
+  "k3s: a server that joins" =
+    let s = k3s (system [ (host { k3s = { role = "server"; cluster = "home"; init = false; serverUrl = "https://10.0.0.2:6443"; }; }) ]); in
+    expect [ s.role s.clusterInit s.serverAddr s.tokenFile ] [ "server" false "https://10.0.0.2:6443" "/var/lib/hatchery/k3s-token" ];
+  "k3s: an agent has the agent's token only" =
+    let
+      c = system [ (host { k3s = { role = "agent"; cluster = "home"; init = false; serverUrl = "https://10.0.0.2:6443"; }; }) { hatchery.k3s.labels.a = "b"; hatchery.k3s.taints = [ "x=y:NoSchedule" ]; } ];
+      s = k3s c;
+    in
+    expect [ s.role s.tokenFile s.agentTokenFile s.nodeLabel s.nodeTaint c.networking.firewall.allowedTCPPorts ] [ "agent" "/var/lib/hatchery/k3s-agent-token" null [ "a=b" ] [ "x=y:NoSchedule" ] [ 10250 ] ];
+  "k3s: refused without a server to join" = refused [ { hatchery.k3s.role = "agent"; } ] [ "serverUrl" ];
+  "k3s: refused with a token in the store" = refused [ { hatchery.k3s = { role = "server-init"; tokenFile = "/nix/store/x"; }; } ] [ "store" ];
+  "k3s: manifests on servers, none on agents" =
+    let
+      m = { hatchery.k3s.manifests = [ ./eval.nix ]; };
+      names = extra: lib.attrNames (k3s (system [ m extra ])).manifests;
+    in
+    expect [ (names { hatchery.k3s.role = "server-init"; }) (names { hatchery.k3s = { role = "agent"; serverUrl = "https://x:6443"; }; }) ] [ [ "eval.nix" ] [ ] ];
+
+  "static hosts" = expect (system [
+    { hatchery.staticHosts = { hosts = { a = "10.0.0.1"; b = "10.0.0.2"; }; customEntries."nas.home.arpa" = "10.0.0.2"; domain = "home.arpa"; }; }
+  ]).networking.hosts { "10.0.0.1" = [ "a.home.arpa" "a" ]; "10.0.0.2" = [ "b.home.arpa" "b" "nas.home.arpa" ]; };
+
+  "deploy keeps the persistent disks" =
+    let d = hatchery.lib.deploy { config = system [ split ]; ip = "10.0.0.9"; }; in
+    if lib.hasInfix "hatchery-install-node1" d.text && !(lib.hasInfix "read -rp" d.text) then "ok" else d.text;
+  "deploy asks before it wipes them" =
+    let d = hatchery.lib.deploy { config = system [ split ]; ip = "10.0.0.9"; wipePersistentStorage = true; extraArgs = [ "--ssh-option" "Port=22 22" ]; }; in
+    if lib.hasInfix "install-wipe" d.text && lib.hasInfix "read -rp" d.text && lib.hasInfix "'Port=22 22'" d.text then "ok" else d.text;
+  "deploy takes no command for an address" = throws (hatchery.lib.deploy { config = system [ split ]; ip = "$(reboot)"; }).text;
+  "formatScript asks for the machine's name" =
+    let d = hatchery.lib.formatScript { ip = "10.0.0.9"; } [ { disk = { inherit os; }; } ]; in
+    if lib.hasInfix "read -rp" d.text && lib.hasInfix (byId "os") d.text then "ok" else d.text;
+}
+// lib.optionalAttrs real (
+  let
+    lvm = vg: lv: mountpoint: { type = "lvm_vg"; lvs.${lv} = { size = "100%FREE"; content = fs mountpoint; }; };
+    pv = id: vg: { device = byId id; content = gpt { pv = { size = "100%"; content = { type = "lvm_pv"; inherit vg; }; }; }; };
+  in
+  {
+    "refused: a volume group across both sets" = refused [
+      { partitioning.ephemeral = { disk.os = os; disk.a = pv "a" "pool"; lvm_vg.pool = lvm "pool" "x" "/x"; }; }
+      { partitioning.persistent.disk.b = pv "b" "pool"; }
+    ] [ "lvm_vg.pool" "both" ];
+    "a volume group over two persistent disks" = expect (failing (system [
+      { partitioning.ephemeral.disk.os = os; }
+      { partitioning.persistent = { disk.a = pv "a" "pool"; disk.b = pv "b" "pool"; lvm_vg.pool = lvm "pool" "x" "/x"; }; }
+    ])) [ ];
+    "refused: a wipe of half a volume group" = refused [
+      (host { plan = { id = "p"; wipePersistent = [ "a" ]; disks = { os = slot "ephemeral" "os"; a = slot "persistent" "a"; b = slot "persistent" "b"; }; }; })
+      { partitioning.ephemeral.disk.os = content os; }
+      { partitioning.persistent = { disk.a = content (pv "a" "pool"); disk.b = content (pv "b" "pool"); lvm_vg.pool = lvm "pool" "x" "/x"; }; }
+    ] [ "a`, `b" "wiped" ];
+  }
+)

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Checks of nix/ that need nix but no internet: every file parses, the modules and the library evaluate to what
+# eval.nix says, the install script passes shellcheck (where that is installed).
+# With NIXPKGS_LIB and DISKO (see mkflakes.sh) the same with the real module system and the real disko.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/../.." && pwd)
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+export NIX_CONFIG="experimental-features = nix-command flakes
+sandbox = false
+substituters =
+build-users-group ="
+
+find "$root/nix" "$root/flake.nix" "$root/internal/hive/template" -name '*.nix' -print0 | while IFS= read -r -d '' f; do
+  nix-instantiate --parse "$f" >/dev/null || { echo "does not parse: $f" >&2; exit 1; }
+done
+
+mapfile -t args < <("$here/mkflakes.sh" "$tmp/flakes")
+mkdir "$tmp/tests"
+cp "$here/flake.nix" "$here/eval.nix" "$tmp/tests/"
+nix eval --json "path:$tmp/tests#results" --no-write-lock-file "${args[@]}" --show-trace >"$tmp/results" 2>"$tmp/log" || { cat "$tmp/log" >&2; exit 1; }
+# shellcheck disable=SC2016
+nix-instantiate --eval --strict --json -E '
+  let r = builtins.fromJSON (builtins.readFile '"$tmp/results"'); bad = builtins.filter (n: r.${n} != "ok") (builtins.attrNames r); in
+  { count = builtins.length (builtins.attrNames r); bad = map (n: "${n}: ${r.${n}}") bad; }' >"$tmp/summary"
+cat "$tmp/summary"
+echo
+grep -q '"bad":\[\]' "$tmp/summary"
+
+bash -n "$root/nix/modules/partitioning/install.bash" "$here/nixos-anywhere"
+if command -v shellcheck >/dev/null; then
+  # SC2015: `test && check || refuse` is meant so; SC2034/SC2154: declared and used by the generated part
+  shellcheck -s bash -e SC2015,SC2034,SC2154 "$root/nix/modules/partitioning/install.bash" "$here"/nixos-anywhere "$here"/*.sh "$here"/stub/nixpkgs/mkparts.sh
+fi
