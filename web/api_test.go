@@ -3,6 +3,7 @@ package web
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -413,5 +414,42 @@ func TestErrorsMapToStatus(t *testing.T) {
 		if got := status(fmt.Errorf("wrapped: %w", err)); got != want {
 			t.Errorf("%v: got %d, want %d", err, got, want)
 		}
+	}
+}
+
+func TestAMachineThatDoesNotDoItIsABadGateway(t *testing.T) {
+	t.Parallel()
+	site := newFakeSite()
+	site.opErr = fmt.Errorf("host node1 does not answer, so it cannot be told to restart; use its power button")
+	b := start(t, site.config)
+	b.checkIn(1, facts())
+	if a := b.api("POST", "/hosts/52:54:00:12:34:01/reboot", nil, 502, nil); !strings.Contains(a.body, "use its power button.") {
+		t.Errorf("got %s", a.body)
+	}
+	b.signIn()
+	if a := b.send("POST", "/hosts/52-54-00-12-34-01/reboot", nil, nil); a.code != 502 || !strings.Contains(a.body, "use its power button.") {
+		t.Errorf("on the page: got %d %s", a.code, a.body)
+	}
+	site.opErr = fmt.Errorf("host node1 is being installed: %w", inventory.ErrBadEvent)
+	b.api("POST", "/hosts/52:54:00:12:34:01/reboot", nil, 409, nil)
+}
+
+func TestBackupIsDownloadedAndNoted(t *testing.T) {
+	t.Parallel()
+	b := start(t, func(c *Config) {
+		c.Backup = func(w io.Writer) error { _, err := io.WriteString(w, "the database"); return err }
+	})
+	b.signIn()
+	a := b.send("GET", "/settings/backup", nil, nil)
+	if a.body != "the database" || !strings.Contains(a.header.Get("Content-Disposition"), "attachment") {
+		t.Errorf("got %q %v", a.body, a.header)
+	}
+	if p := b.page("/activity"); !strings.Contains(p, "The database was downloaded by admin.") {
+		t.Error("the activity does not tell of it")
+	}
+	none := start(t, nil)
+	none.signIn()
+	if a := none.send("GET", "/settings/backup", nil, nil); a.code != 501 {
+		t.Errorf("without a backup: got %d", a.code)
 	}
 }

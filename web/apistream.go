@@ -39,11 +39,20 @@ type eventsIn struct {
 
 func (s *Server) events(_ context.Context, in *eventsIn) (*huma.StreamResponse, error) {
 	return &huma.StreamResponse{Body: func(hc huma.Context) {
-		ctx, out := hc.Context(), startSSE(humaecho.Unwrap(hc).Response())
-		if err := s.follow(ctx, out, first(in.LastEventID, in.Since)); err != nil && ctx.Err() == nil {
-			s.log.Debug("event stream ended", "err", err)
+		ctx := hc.Context()
+		out, err := startSSE(humaecho.Unwrap(hc).Response())
+		if err == nil {
+			err = s.follow(ctx, out, first(in.LastEventID, in.Since))
 		}
+		s.ended(ctx, "event stream ended", err)
 	}}, nil
+}
+
+// ended logs why a stream ended, unless its reader went.
+func (s *Server) ended(ctx context.Context, what string, err error) {
+	if err != nil && ctx.Err() == nil {
+		s.log.Debug(what, "err", err)
+	}
 }
 
 // follow sends every event after the one with the id `last` ("" = from now on).
@@ -109,49 +118,53 @@ func (s *Server) logStream(_ context.Context, in *logIn) (*huma.StreamResponse, 
 	}
 	return &huma.StreamResponse{Body: func(hc huma.Context) {
 		w := humaecho.Unwrap(hc).Response()
-		if err := s.sendLog(hc.Context(), w, h.ID, in); err != nil && hc.Context().Err() == nil {
-			s.log.Debug("log stream ended", "host", h.ID, "err", err)
-		}
+		s.ended(hc.Context(), "log stream ended", s.sendLog(hc.Context(), w, h.ID, in))
 	}}, nil
 }
 
 func (s *Server) sendLog(ctx context.Context, w http.ResponseWriter, id inventory.HostID, in *logIn) error {
 	if strings.Contains(in.Accept, "text/event-stream") {
-		return s.followLog(ctx, startSSE(w), id, in.After)
+		out, err := startSSE(w)
+		if err != nil {
+			return err
+		}
+		return s.followLog(ctx, out, id, in.After)
 	}
-	write := func(l LogLine) error {
-		_, err := fmt.Fprintf(w, "%s %s\n", l.Time.UTC().Format(time.RFC3339), l.Text)
-		return err
+	kind, form := "text/plain; charset=utf-8", func(l LogLine) ([]byte, error) {
+		return fmt.Appendf(nil, "%s %s\n", l.Time.UTC().Format(time.RFC3339), l.Text), nil
 	}
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	if strings.Contains(in.Accept, "ndjson") {
-		w.Header().Set("Content-Type", "application/x-ndjson")
-		enc := json.NewEncoder(w)
-		write = func(l LogLine) error { return enc.Encode(l) }
+		kind, form = "application/x-ndjson", func(l LogLine) ([]byte, error) {
+			b, err := json.Marshal(l)
+			return append(b, '\n'), err
+		}
 	}
+	out, err := startStream(w)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", kind)
 	w.WriteHeader(http.StatusOK)
+	write := func(l LogLine) error {
+		b, err := form(l)
+		if err != nil {
+			return err
+		}
+		return out.write(b)
+	}
 	ctx, open := s.whileOpen(ctx, id, in.Follow)
-	if !open {
-		lines, err := s.cfg.Logs.Tail(id, maxLogLines)
-		for _, l := range lines {
-			if l.ID > in.After && err == nil {
-				err = write(l)
-			}
+	if open {
+		err := s.cfg.Logs.Follow(ctx, id, in.After, write)
+		if ctx.Err() != nil { // the job ended, or the reader went
+			return nil
 		}
 		return err
 	}
-	rc := http.NewResponseController(w)
-	err := s.cfg.Logs.Follow(ctx, id, in.After, func(l LogLine) error {
-		if err := rc.SetWriteDeadline(time.Now().Add(sseWrite)); err != nil {
-			return err
+	lines, err := s.cfg.Logs.Tail(id, maxLogLines)
+	for _, l := range lines {
+		if l.ID > in.After && err == nil {
+			err = write(l)
 		}
-		if err := write(l); err != nil {
-			return err
-		}
-		return rc.Flush()
-	})
-	if ctx.Err() != nil { // the job ended, or the reader went
-		return nil
 	}
 	return err
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"sync"
@@ -44,22 +43,22 @@ func newFeed(s *Server) *feed {
 // watch begins to listen to the store; changes from here on are not missed.
 func (f *feed) watch(ctx context.Context) { f.changes = f.s.cfg.Store.Watch(ctx) }
 
-// run publishes the store's changes until ctx ends.
-func (f *feed) run(ctx context.Context) error {
+// run publishes the store's changes until the watch ends. A change that cannot be told of is left
+// out: readers then see the next one, and machines boot on meanwhile.
+func (f *feed) run() {
 	for c := range f.changes {
 		if c.Lost > 0 {
 			f.forget()
 		}
 		ev, err := f.event(c)
-		if errors.Is(err, inventory.ErrNotFound) {
-			continue // forgotten meanwhile: its own change says so
+		switch {
+		case errors.Is(err, inventory.ErrNotFound): // forgotten meanwhile: its own change says so
+		case err != nil:
+			f.s.log.Error("a change could not be told to the open pages", "host", c.Host, "err", err)
+		default:
+			f.publish(ev)
 		}
-		if err != nil {
-			return fmt.Errorf("event stream: %w", err)
-		}
-		f.publish(ev)
 	}
-	return nil
 }
 
 func (f *feed) event(c inventory.Change) (ev event, err error) {

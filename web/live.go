@@ -36,11 +36,12 @@ func (s *Server) live(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	out := startSSE(c.Response())
-	last := first(r.Header.Get("Last-Event-ID"), c.QueryParam("since"))
-	if err := s.feedPage(r.Context(), out, v, last); err != nil && r.Context().Err() == nil {
-		s.log.Debug("page stream ended", "err", err)
+	out, err := startSSE(c.Response())
+	if err != nil {
+		return err
 	}
+	last := first(r.Header.Get("Last-Event-ID"), c.QueryParam("since"))
+	s.ended(r.Context(), "page stream ended", s.feedPage(r.Context(), out, v, last))
 	return nil
 }
 
@@ -183,7 +184,7 @@ func (v *tableView) changed(hosts []inventory.HostID) (out [][]byte, say string,
 	v.dirty = true
 	var said []string
 	err = v.s.cfg.Store.View(func(tx *inventory.Tx) error {
-		hive, err := tx.Hive()
+		l, err := newLookup(tx)
 		if err != nil {
 			return err
 		}
@@ -191,7 +192,7 @@ func (v *tableView) changed(hosts []inventory.HostID) (out [][]byte, say string,
 			if id == "" { // the appliance's own diary
 				continue
 			}
-			f, word, err := v.row(tx, id, hive.Roles)
+			f, word, err := v.row(tx, id, l)
 			if err != nil {
 				return err
 			}
@@ -216,7 +217,7 @@ func (v *tableView) news(id inventory.HostID, word string) []string {
 }
 
 // row renders one host; say is "" where nobody needs to hear of it.
-func (v *tableView) row(tx *inventory.Tx, id inventory.HostID, roles map[string]inventory.Role) (frag []byte, say string, err error) {
+func (v *tableView) row(tx *inventory.Tx, id inventory.HostID, l *lookup) (frag []byte, say string, err error) {
 	h, err := tx.Host(id)
 	if errors.Is(err, inventory.ErrNotFound) || err == nil && h.State == inventory.StateIgnored {
 		frag, err = v.s.fragment("machines", "gone", "h-"+string(id))
@@ -225,7 +226,7 @@ func (v *tableView) row(tx *inventory.Tx, id inventory.HostID, roles map[string]
 	if err != nil {
 		return nil, "", err
 	}
-	r := rowOf(&h, roles, v.s.cfg.Now())
+	r := rowOf(&h, l, v.s.cfg.Now())
 	frag, err = v.s.fragment("machines", "row", r)
 	return frag, r.worth(), err
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -126,13 +127,17 @@ func (s *Server) fillMachine(p *machinePage, ref string) error {
 		if err != nil {
 			return err
 		}
-		p.Row, p.Host, p.Label = rowOf(&h, hive.Roles, p.Now), hostJSON(&h, p.Now), h.Label()
+		p.Row, p.Host, p.Label = rowOf(&h, &lookup{roles: hive.Roles, job: tx.Job}, p.Now), hostJSON(&h, p.Now), h.Label()
 		p.Path = "/hosts/" + p.Row.Ref
 		p.Acts, p.Roles, p.Held = buttons(&h), sortedRoles(hive), h.Fetches >= inventory.HoldAfter
 		_, known := hive.Roles[h.Role]
 		p.NoRole = h.Role != "" && !known
 		if known && h.State != inventory.StateIgnored {
-			p.Plan = makePlanView(&h, hive.Roles[h.Role])
+			j, err := tx.Job(h.JobID)
+			if err != nil && !errors.Is(err, inventory.ErrNotFound) {
+				return err
+			}
+			p.Plan = makePlanView(&h, hive.Roles[h.Role], &j)
 		}
 		p.Disks = diskBars(&h, p.Plan)
 		p.Boot = bootPath(&h, diary)
@@ -309,14 +314,15 @@ func (s *Server) logStreamPage(c echo.Context) error {
 	if s.cfg.Logs == nil {
 		return c.NoContent(http.StatusNoContent)
 	}
-	in := &logIn{}
-	after := first(c.Request().Header.Get("Last-Event-ID"), c.QueryParam("after"))
-	if _, err := fmt.Sscan(after, &in.After); err != nil {
-		in.After = 0
+	after, err := strconv.ParseUint(first(c.Request().Header.Get("Last-Event-ID"), c.QueryParam("after"), "0"), 10, 64)
+	if err != nil {
+		after = 0
+	}
+	out, err := startSSE(c.Response())
+	if err != nil {
+		return err
 	}
 	ctx := c.Request().Context()
-	if err := s.followLog(ctx, startSSE(c.Response()), h.ID, in.After); err != nil && ctx.Err() == nil {
-		s.log.Debug("log stream ended", "host", h.ID, "err", err)
-	}
+	s.ended(ctx, "log stream ended", s.followLog(ctx, out, h.ID, after))
 	return nil
 }

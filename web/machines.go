@@ -42,13 +42,13 @@ func refOf(h *inventory.Host) string {
 	return h.MAC.Hyphens()
 }
 
-// rowOf is a host as a row; roles tell whether a queued one waits for a person.
-func rowOf(h *inventory.Host, roles map[string]inventory.Role, now time.Time) row {
-	r := row{ID: string(h.ID), Ref: refOf(h), Name: h.Name, MAC: h.MAC.String(), Role: h.Role, State: h.State, Look: looks()[h.State],
+// rowOf is a host as a row.
+func rowOf(h *inventory.Host, l *lookup, now time.Time) row {
+	r := row{ID: string(h.ID), Ref: refOf(h), Name: h.Name, MAC: h.MAC.String(), Role: h.Role, State: h.State, Look: lookOf(h.State),
 		Below: below(h, now), Last: when{h.LastSeen, now}, Online: h.Online(now), urgency: urgency(h)}
 	if h.Attention != "" {
 		r.Look = look{Word: "Needs approval", Glyph: "!", Class: "warn"}
-	} else if needsPerson(h, roles) {
+	} else if l.needsPerson(h) {
 		r.Look, r.urgency = look{Word: "Needs you", Glyph: "!", Class: "warn"}, 0
 	}
 	if h.State == inventory.StateInstalling {
@@ -62,14 +62,34 @@ func rowOf(h *inventory.Host, roles map[string]inventory.Role, now time.Time) ro
 	return r
 }
 
+// lookup is what a row needs beside its host; nil = nothing is known.
+type lookup struct {
+	roles map[string]inventory.Role
+	job   func(inventory.JobID) (inventory.Job, error)
+}
+
+func newLookup(tx *inventory.Tx) (*lookup, error) {
+	hive, err := tx.Hive()
+	return &lookup{roles: hive.Roles, job: tx.Job}, err
+}
+
 // needsPerson reports whether the job of a queued host waits for somebody to look at its disks.
-func needsPerson(h *inventory.Host, roles map[string]inventory.Role) bool {
-	role, ok := roles[h.Role]
-	if !ok || h.State != inventory.StateQueued || h.BlockedOn == "" || h.Facts == nil {
+func (l *lookup) needsPerson(h *inventory.Host) bool {
+	if l == nil || h.State != inventory.StateQueued || h.BlockedOn == "" || h.Facts == nil {
 		return false
 	}
-	p := diskplan.Make(diskplan.Input{Host: *h, Role: role})
-	return len(p.Blockers) > 0
+	role, known := l.roles[h.Role]
+	j, err := l.job(h.JobID)
+	if !known || err != nil {
+		return false
+	}
+	p := diskplan.Make(diskplan.Input{Host: *h, Role: role, WipePersistent: j.WipePersistent, Auto: j.Auto})
+	return p.Confirmed(confirmed(&j)) != nil
+}
+
+// confirmed is what a person agreed to for a job.
+func confirmed(j *inventory.Job) inventory.Confirmation {
+	return inventory.Confirmation{PlanID: j.PlanID, Confirm: j.Confirm, WipePersistent: j.WipePersistent}
 }
 
 // hardware says in two short lines what a machine is.
@@ -168,6 +188,7 @@ func (p *machinesPage) read(tx *inventory.Tx) error {
 		return err
 	}
 	p.Roles, p.HiveErr = sortedRoles(hive), hive.Error
+	l := &lookup{roles: hive.Roles, job: tx.Job}
 	counts := map[inventory.State]int{}
 	labels := map[inventory.HostID]row{}
 	for after := inventory.HostID(""); ; {
@@ -177,7 +198,7 @@ func (p *machinesPage) read(tx *inventory.Tx) error {
 		}
 		for _, h := range hosts {
 			counts[h.State]++
-			r := rowOf(&h, hive.Roles, p.Now)
+			r := rowOf(&h, l, p.Now)
 			labels[h.ID] = r
 			if h.State == inventory.StateIgnored {
 				p.Ignored = append(p.Ignored, r)
@@ -216,7 +237,7 @@ func chips(counts map[inventory.State]int) []chip {
 	for _, st := range []inventory.State{inventory.StateFailed, inventory.StateReady, inventory.StateBooting, inventory.StateQueued,
 		inventory.StateInstalling, inventory.StateInstalled, inventory.StateSeen, inventory.StateExpected} {
 		if n := counts[st]; n > 0 {
-			out = append(out, chip{State: st, Look: looks()[st], Count: n})
+			out = append(out, chip{State: st, Look: lookOf(st), Count: n})
 		}
 	}
 	return out

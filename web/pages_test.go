@@ -84,7 +84,7 @@ func TestMachineFragmentsOfEveryState(t *testing.T) {
 		h := hostOf(st)
 		p := &machinePage{base: base{Now: t0}, Row: rowOf(&h, nil, t0), Host: hostJSON(&h, t0), Label: h.Label(), Path: "/hosts/x", Acts: buttons(&h)}
 		if h.Role != "" && h.Facts != nil {
-			p.Plan = makePlanView(&h, testHive().Roles["worker"])
+			p.Plan = makePlanView(&h, testHive().Roles["worker"], &inventory.Job{})
 			p.Plan.ID = "PLAN"
 		}
 		p.Disks = diskBars(&h, p.Plan)
@@ -381,7 +381,7 @@ func TestPlanViewOfAnInstalledHostTellsThatDataIsKept(t *testing.T) {
 	h := hostOf(inventory.StateInstalled)
 	h.OwnedDisks = map[string]string{"virtio-OS1": "ephemeral", "virtio-DATA1": "persistent"}
 	h.Bound = map[string]string{"os": "virtio-OS1", "data": "virtio-DATA1"}
-	v := makePlanView(&h, testHive().Roles["worker"]) // its disks were blank when they were last looked at
+	v := makePlanView(&h, testHive().Roles["worker"], &inventory.Job{}) // its disks were blank when they were last looked at
 	bars := diskBars(&h, v)
 	if bars[0].Fate != diskplan.FateWipe || bars[1].Fate != diskplan.FateKeep || !v.Keeps || len(v.Wipes) != 1 || v.Act != "reinstall" {
 		t.Errorf("got %+v, keeps %v, wipes %v", bars, v.Keeps, v.Wipes)

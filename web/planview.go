@@ -10,13 +10,13 @@ import (
 // planView is the plan with what a person may do about it.
 type planView struct {
 	diskplan.Plan
-	Act      string // "install" or "reinstall", "" = nothing to confirm
-	Asks     []ask  // disks that must be typed out
-	Stuck    []diskplan.Blocker
-	Wipes    []diskplan.Binding // persistent slots whose data is kept unless asked otherwise
-	Keeps    bool
-	Old      bool // the disks were last seen before the last install
-	WaitsFor string
+	Act   string // "install" or "reinstall", "" = nothing to confirm
+	Asks  []ask  // disks that must be typed out
+	Stuck []diskplan.Blocker
+	Wipes []diskplan.Binding // persistent slots whose data is kept unless asked otherwise
+	Keeps bool
+	Old   bool   // the disks were last seen before the last install
+	By    string // who confirmed it for the open job, "" = nobody
 }
 
 // ask is one disk whose erasure a person must type out.
@@ -26,8 +26,16 @@ type ask struct {
 	Persistent bool
 }
 
-func makePlanView(h *inventory.Host, role inventory.Role) *planView {
-	v := &planView{Plan: diskplan.Make(diskplan.Input{Host: *h, Role: role}), Old: h.Facts != nil && stale(h), WaitsFor: h.BlockedOn}
+// makePlanView plans for a person who looks; j is the host's last job, zero when there was none.
+func makePlanView(h *inventory.Host, role inventory.Role, j *inventory.Job) *planView {
+	in := diskplan.Input{Host: *h, Role: role}
+	if j.Open() {
+		in.WipePersistent = j.WipePersistent
+	}
+	v := &planView{Plan: diskplan.Make(in), Old: h.Facts != nil && stale(h)}
+	if c := confirmed(j); j.Open() && c.PlanID != "" && v.Confirmed(c) == nil {
+		v.By = j.By
+	}
 	if v.Old {
 		v.settle()
 	}

@@ -37,6 +37,7 @@ type Server struct {
 	echo     *echo.Echo
 	origin   *http.CrossOriginProtection
 
+	limit time.Duration // of one request; streams lift it
 	ready chan struct{}
 	mu    sync.Mutex
 	addr  net.Addr // once listening
@@ -47,7 +48,7 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, log: cfg.Log, names: ownNames(cfg.Names), ready: make(chan struct{}),
+	s := &Server{cfg: cfg, log: cfg.Log, names: ownNames(cfg.Names), ready: make(chan struct{}), limit: time.Minute,
 		attempts: newAttempts(), origin: http.NewCrossOriginProtection()}
 	var err error
 	if s.token, err = adminToken(cfg.Dir); err != nil {
@@ -103,12 +104,12 @@ func (s *Server) Run(ctx context.Context) error {
 	s.mu.Unlock()
 	if s.cert != nil {
 		ln = tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{*s.cert}, MinVersion: tls.VersionTLS12,
-			NextProtos: []string{"http/1.1"}})
+			NextProtos: []string{"h2", "http/1.1"}}) // HTTP/1.1 alone lets a browser hold six streams in all its tabs
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	s.feed.watch(ctx)
-	g.Go(func() error { return s.feed.run(ctx) })
-	g.Go(func() error { return s.store.sweep(ctx) })
+	g.Go(func() error { s.feed.run(); return nil })
+	g.Go(func() error { s.sweep(ctx); return nil })
 	g.Go(func() error { return serve(ctx, s.httpServer(ctx, s.echo), ln) })
 	g.Go(func() error { return serve(ctx, s.httpServer(ctx, s.local()), sock) })
 	close(s.ready)
@@ -132,7 +133,7 @@ func (s *Server) listen(ctx context.Context) (net.Listener, error) {
 
 func (s *Server) httpServer(ctx context.Context, h http.Handler) *http.Server {
 	return &http.Server{
-		Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, WriteTimeout: time.Minute,
+		Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: s.limit, WriteTimeout: s.limit,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog:    slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // TLS handshakes of strangers
 		BaseContext: func(net.Listener) context.Context { return ctx },   // ends the streams before Shutdown waits for them

@@ -221,11 +221,15 @@ func (s *Server) backup(c echo.Context) error {
 	if err := s.noteSite(c.Request().Context(), "The database was downloaded by admin."); err != nil {
 		return err
 	}
+	out, err := startStream(c.Response())
+	if err != nil {
+		return err
+	}
 	h := c.Response().Header()
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Content-Disposition", `attachment; filename="hatchery-`+s.cfg.Now().UTC().Format("2006-01-02-150405")+`.db"`)
 	c.Response().WriteHeader(http.StatusOK)
-	return s.cfg.Backup(c.Response())
+	return s.cfg.Backup(out)
 }
 
 // announceForm makes a host known before it exists.

@@ -3,9 +3,13 @@ package web
 import (
 	"encoding/json"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/staged-hive/hatchery/inventory/inventorytest"
 )
 
 func TestEventsResumeWhereTheReaderStopped(t *testing.T) {
@@ -104,5 +108,33 @@ func TestLogIsReadAndFollowed(t *testing.T) {
 	}
 	if body := <-done; !strings.Contains(body, "first") {
 		t.Errorf("followed: got %q", body)
+	}
+}
+
+func TestStreamsOutliveTheLimitOfARequest(t *testing.T) {
+	t.Parallel()
+	for _, tls := range []string{"auto", "off"} { // HTTP/2 and HTTP/1.1
+		t.Run(tls, func(t *testing.T) {
+			t.Parallel()
+			dir, err := os.MkdirTemp("/tmp", "hw")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { os.RemoveAll(dir) })
+			const limit = 200 * time.Millisecond
+			b := run(t, Config{Addr: "127.0.0.1:0", Dir: dir, TLS: tls, Store: inventorytest.NewStore(t)}, limit)
+			lines, _ := b.stream("/api/v1/events", nil)
+			until(t, lines, "hello")
+			select { // nothing comes while the limit passes, and the stream does not end
+			case l, ok := <-lines:
+				if l != "" && !strings.HasPrefix(l, "data:") || !ok {
+					t.Fatalf("got %q %v", l, ok)
+				}
+			case <-time.After(3 * limit):
+			}
+			<-time.After(3 * limit)
+			b.discover(1)
+			until(t, lines, `"state":"seen"`)
+		})
 	}
 }

@@ -17,19 +17,27 @@ type look struct {
 	Word, Glyph, Class string
 }
 
-// looks are the states in the order of the filter chips: what needs a person first.
-func looks() map[inventory.State]look {
-	return map[inventory.State]look{
-		inventory.StateExpected:   {"Expected", "○", "idle"},
-		inventory.StateSeen:       {"Seen", "○", "idle"},
-		inventory.StateBooting:    {"Booting", "◐", "busy"},
-		inventory.StateReady:      {"Needs a role", "!", "warn"},
-		inventory.StateQueued:     {"Queued", "○", "idle"},
-		inventory.StateInstalling: {"Installing", "◐", "busy"},
-		inventory.StateInstalled:  {"Installed", "✓", "ok"},
-		inventory.StateFailed:     {"Failed", "✕", "fail"},
-		inventory.StateIgnored:    {"Ignored", "–", "idle"},
+// lookOf is how a state is shown.
+func lookOf(s inventory.State) look {
+	switch s {
+	case inventory.StateExpected:
+		return look{"Expected", "○", "idle"}
+	case inventory.StateSeen:
+		return look{"Seen", "○", "idle"}
+	case inventory.StateBooting:
+		return look{"Booting", "◐", "busy"}
+	case inventory.StateReady:
+		return look{"Needs a role", "!", "warn"}
+	case inventory.StateQueued:
+		return look{"Queued", "○", "idle"}
+	case inventory.StateInstalling:
+		return look{"Installing", "◐", "busy"}
+	case inventory.StateInstalled:
+		return look{"Installed", "✓", "ok"}
+	case inventory.StateFailed:
+		return look{"Failed", "✕", "fail"}
 	}
+	return look{"Ignored", "–", "idle"}
 }
 
 // urgency orders hosts: what needs a person, then newcomers, then busy, then the rest.

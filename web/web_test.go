@@ -31,7 +31,7 @@ func mac(n byte) inventory.MAC { return inventory.MAC{0x52, 0x54, 0, 0x12, 0x34,
 // box is a running server and a client of it.
 type box struct {
 	*Server
-	t     *testing.T
+	t     testing.TB
 	store inventory.Store
 	url   string
 	http  *http.Client
@@ -40,7 +40,7 @@ type box struct {
 }
 
 // start runs a server on loopback; tweak changes its configuration first.
-func start(t *testing.T, tweak func(*Config)) *box {
+func start(t testing.TB, tweak func(*Config)) *box {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "hw") // a socket's path must be short
 	if err != nil {
@@ -51,7 +51,7 @@ func start(t *testing.T, tweak func(*Config)) *box {
 	if tweak != nil {
 		tweak(&cfg)
 	}
-	return run(t, cfg)
+	return run(t, cfg, time.Minute)
 }
 
 // again stops the server and starts it anew on the same port, with the same store and folder.
@@ -60,15 +60,17 @@ func (b *box) again() *box {
 	b.stop()
 	cfg := b.cfg
 	cfg.Addr = strings.TrimPrefix(b.url, "https://")
-	return run(b.t, cfg)
+	return run(b.t, cfg, time.Minute)
 }
 
-func run(t *testing.T, cfg Config) *box {
+// run serves cfg; limit is that of one request.
+func run(t testing.TB, cfg Config, limit time.Duration) *box {
 	t.Helper()
 	s, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.limit = limit
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
@@ -81,7 +83,7 @@ func run(t *testing.T, cfg Config) *box {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+	tr := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true}
 	b := &box{Server: s, t: t, store: cfg.Store, url: s.URL(), token: string(s.token), http: &http.Client{Transport: tr, Jar: jar,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 	stopped := false
