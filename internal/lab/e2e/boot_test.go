@@ -40,42 +40,67 @@ func powerOn(t *testing.T, a *appliance, m *lab.Machine) *journey {
 // ready within 2 s of that, and logs the boot's milestones.
 func (j *journey) ready(t *testing.T, limit time.Duration) host {
 	t.Helper()
-	var h *host
+	return readyAll(t, limit, j)[0]
+}
+
+// readyAll is ready for machines that boot at the same time.
+func readyAll(t *testing.T, limit time.Duration, all ...*journey) []host {
+	t.Helper()
+	hosts := make([]host, len(all))
+	seen := make([]time.Time, len(all))
 	eventually(t, limit, func() string {
-		for _, e := range j.m.Events() {
-			if e.Name == lab.EventPanic || e.Name == lab.EventNoBoot || e.Name == lab.EventExit {
-				t.Fatalf("%s: %s after %.1fs: %s", j.m.MAC(), e.Name, e.Since.Seconds(), e.Line)
+		complaint := ""
+		for i, j := range all {
+			if !seen[i].IsZero() {
+				continue
+			}
+			h, why := j.look(t)
+			if why != "" {
+				complaint = j.m.MAC() + ": " + why
+				continue
+			}
+			hosts[i], seen[i] = *h, time.Now()
+		}
+		return complaint
+	})
+	for i, j := range all {
+		have := j.timeline(t)
+		for _, want := range []string{"http.script", "http.file", "checkin"} {
+			if !have[want] {
+				t.Errorf("%s: no entry of kind %s in the boot diary", j.m.MAC(), want)
 			}
 		}
-		var err error
-		if h, err = j.a.host(j.m.MAC()); err != nil {
-			return err.Error()
+		if !have["dhcp.offer"] && !have["dhcp.proxy-offer"] {
+			t.Errorf("%s: no offer in the boot diary", j.m.MAC())
 		}
-		if h == nil {
-			return "the machine is not in GET /api/v1/hosts"
-		}
-		if h.State != "ready" {
-			return "its state is " + h.State + " " + h.Error
-		}
-		if j.checkin = j.checkedIn(); j.checkin.IsZero() {
-			return "ready, but it has not checked in since power-on"
-		}
-		return ""
-	})
-	seen := time.Now()
-	have := j.timeline(t)
-	for _, want := range []string{"http.script", "http.file", "checkin"} {
-		if !have[want] {
-			t.Errorf("no entry of kind %s in the boot diary", want)
+		if late := seen[i].Sub(j.checkin); late > 2*time.Second {
+			t.Errorf("%s: listed as ready %.1fs after its check-in, want at most 2s", j.m.MAC(), late.Seconds())
 		}
 	}
-	if !have["dhcp.offer"] && !have["dhcp.proxy-offer"] {
-		t.Error("no offer in the boot diary")
+	return hosts
+}
+
+// look asks the API once whether the machine is ready since it was powered on.
+func (j *journey) look(t *testing.T) (h *host, complaint string) {
+	t.Helper()
+	for _, e := range j.m.Events() {
+		if e.Name == lab.EventPanic || e.Name == lab.EventNoBoot || e.Name == lab.EventExit {
+			t.Fatalf("%s: %s after %.1fs: %s", j.m.MAC(), e.Name, e.Since.Seconds(), e.Line)
+		}
 	}
-	if late := seen.Sub(j.checkin); late > 2*time.Second {
-		t.Errorf("listed as ready %.1fs after its check-in, want at most 2s", late.Seconds())
+	h, err := j.a.host(j.m.MAC())
+	switch {
+	case err != nil:
+		return nil, err.Error()
+	case h == nil:
+		return nil, "the machine is not in GET /api/v1/hosts"
+	case h.State != "ready":
+		return nil, "its state is " + h.State + " " + h.Error
 	}
-	return *h
+	if j.checkin = j.checkedIn(); j.checkin.IsZero() {
+		return nil, "ready, but it has not checked in since power-on"
+	}
+	return h, ""
 }
 
 func (j *journey) checkedIn() time.Time {
@@ -212,11 +237,10 @@ func TestProxyMode(t *testing.T) {
 		m := newMachine(t, l, lab.MachineConfig{Name: string(fw), Firmware: fw, Port: i, Disks: []lab.Disk{{}}})
 		all = append(all, powerOn(t, a, m)) // both at once: there are two processors
 	}
-	for _, j := range all {
-		h := j.ready(t, 120*time.Second)
-		noLoop(t, j.m)
+	for i, h := range readyAll(t, 120*time.Second, all...) {
+		noLoop(t, all[i].m)
 		if h.IP == "" {
-			t.Errorf("%s: no address is known", j.m.MAC())
+			t.Errorf("%s: no address is known", h.MAC)
 		}
 	}
 	var leases struct{ Items []any }

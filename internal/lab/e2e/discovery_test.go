@@ -22,11 +22,9 @@ func TestDiscovery(t *testing.T) {
 	before := hashes(t, machines[0]) + hashes(t, machines[1])
 
 	t.Run("once: a machine with a system is inventoried the first time", func(t *testing.T) {
-		all := []*journey{powerOn(t, a, machines[0]), powerOn(t, a, machines[1])}
-		for _, j := range all {
-			h := j.ready(t, 120*time.Second)
+		for _, h := range readyAll(t, 120*time.Second, powerOn(t, a, machines[0]), powerOn(t, a, machines[1])) {
 			if len(h.Disks) != 1 || len(h.Disks[0].Signatures) == 0 {
-				t.Errorf("%s: disks %+v, want one with signatures", j.m.MAC(), h.Disks)
+				t.Errorf("%s: disks %+v, want one with signatures", h.MAC, h.Disks)
 			}
 		}
 	})
