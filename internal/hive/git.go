@@ -238,10 +238,10 @@ func (h *Hive) writeJSON(name string, v any) error {
 	return renameio.WriteFile(filepath.Join(h.cfg.Dir, name), append(raw, '\n'), 0o644)
 }
 
-// ensureLock pins the inputs once, unless every run overrides them anyway.
+// ensureLock pins the inputs once, unless every run brings its own nixpkgs anyway.
 func (h *Hive) ensureLock(ctx context.Context) error {
 	_, err := os.Stat(filepath.Join(h.cfg.Dir, "flake.lock"))
-	if err == nil || slices.Contains(h.cfg.NixArgs, "--override-input") {
+	if err == nil || h.overrides("nixpkgs") {
 		return nil
 	}
 	if _, err := h.nixLock(ctx); err != nil {
@@ -252,6 +252,16 @@ func (h *Hive) ensureLock(ctx context.Context) error {
 	}
 	_, err = h.git(ctx, "pinning the hive's inputs", "commit", "--quiet", "--only", "-m", "flake: pin the inputs", "--", "flake.lock")
 	return err
+}
+
+// overrides reports whether the nix arguments put something else in an input's place.
+func (h *Hive) overrides(input string) bool {
+	for i, a := range h.cfg.NixArgs {
+		if a == "--override-input" && i+1 < len(h.cfg.NixArgs) && h.cfg.NixArgs[i+1] == input {
+			return true
+		}
+	}
+	return false
 }
 
 func (h *Hive) nixLock(ctx context.Context) ([]byte, error) {

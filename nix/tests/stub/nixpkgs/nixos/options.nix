@@ -66,6 +66,7 @@ in
       kernelModules = o (t.listOf t.str) [ ];
       supportedFilesystems = o (t.either (t.listOf t.str) (t.attrsOf t.bool)) [ ];
       initrd.availableKernelModules = o (t.listOf t.str) [ ];
+      initrd.kernelModules = o (t.listOf t.str) [ ];
       initrd.luks.devices = o (t.attrsOf t.anything) { };
       initrd.services.lvm.enable = o t.bool false;
       swraid.enable = o t.bool false;
