@@ -176,7 +176,7 @@ test("a wrong serial is refused in words, the right one goes on", async () => {
   await page.locator("[name=wipe]").first().check();
   await page.click("text=Erase and install");
   await page.getByText("Confirmed.").waitFor();
-  await page.getByText("Confirmed by admin").waitFor();
+  await page.locator("#m-plan").getByText("Confirmed by admin").waitFor();
   await page.context().close();
 });
 
