@@ -36,8 +36,11 @@ func (s *Server) handle(a arrival, b []byte) {
 		s.count.limited.Add(1)
 		return
 	}
-	ignored := req.Kind.Boots() && s.ignored(req.MAC)
-	d := s.decide(a, req, ignored, now)
+	var k known
+	if req.Kind.Boots() {
+		k = s.lookUp(req.MAC)
+	}
+	d := s.decide(a, req, k, now)
 	if d.Lease == nil {
 		s.finish(l, &req, &d, now)
 		return
@@ -51,29 +54,41 @@ func (s *Server) handle(a arrival, b []byte) {
 	})
 }
 
-// ignored reports whether a person chose to ignore the host.
-func (s *Server) ignored(mac inventory.MAC) bool {
-	var h inventory.Host
-	err := s.cfg.Store.View(func(tx *inventory.Tx) (err error) {
-		h, err = tx.HostByMAC(mac)
+// known is what the inventory says of a machine that netboots.
+type known struct {
+	ignored bool      // a person's choice
+	form    savedForm // of boot offer that it took
+}
+
+func (s *Server) lookUp(mac inventory.MAC) known {
+	var k known
+	err := s.cfg.Store.View(func(tx *inventory.Tx) error {
+		if _, err := tx.GetJSON(bucketForms, mac.String(), &k.form); err != nil {
+			return err
+		}
+		h, err := tx.HostByMAC(mac)
+		if errors.Is(err, inventory.ErrNotFound) {
+			return nil
+		}
+		k.ignored = h.State == inventory.StateIgnored
 		return err
 	})
-	if err != nil && !errors.Is(err, inventory.ErrNotFound) {
+	if err != nil {
 		s.log.Error("host cannot be read for DHCP", "mac", mac, "err", err)
 	}
-	return err == nil && h.State == inventory.StateIgnored
+	return k
 }
 
 // decide asks the core, and takes in what it says about offers, under one lock: between a
 // look at the pool and the mark in it nobody else looks.
-func (s *Server) decide(a arrival, req dhcp.Request, ignored bool, now time.Time) dhcp.Decision {
+func (s *Server) decide(a arrival, req dhcp.Request, k known, now time.Time) dhcp.Decision {
 	l := a.link
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.role == "" {
 		return dhcp.Decision{Reason: "the role (server or ProxyDHCP) is not chosen yet"}
 	}
-	v := dhcp.View{Role: s.role, Iface: l.name, Port: a.port, Src: a.src, Ignored: ignored, Alone: s.others.alone(now), Selves: s.selves()}
+	v := dhcp.View{Role: s.role, Iface: l.name, Port: a.port, Src: a.src, Ignored: k.ignored, Alone: s.others.alone(now), Selves: s.selves()}
 	seg := s.segmentOf(a, &req)
 	v.Self = l.self(seg, req.CIAddr)
 	cfg := dhcp.Config{HTTPPort: uint16(s.cfg.HTTPPort), LeaseTime: s.cfg.LeaseTime, Domain: s.cfg.Domain, DNS: s.cfg.DNS, NTP: s.cfg.NTP, Routes: s.cfg.Routes}
@@ -83,9 +98,9 @@ func (s *Server) decide(a arrival, req dhcp.Request, ignored bool, now time.Time
 	if seg != nil {
 		v.Segment = &seg.Segment
 	}
-	v.Try = s.tries.next(&req, s.role, now)
+	v.Try = s.tries.next(&req, s.role, k.form, now)
 	d := dhcp.Decide(cfg, v, req, now)
-	s.tries.offered(&req, s.role, &d, now)
+	s.tries.offered(&req, &d, now)
 	if seg != nil {
 		hw := lease.HW(req.MAC)
 		if d.Hold.IsValid() {

@@ -142,9 +142,6 @@ func (s *Server) load() error {
 	if err := s.others.load(s.cfg.Store); err != nil {
 		return fmt.Errorf("DHCP servers seen earlier: %w", err)
 	}
-	if err := s.tries.load(s.cfg.Store); err != nil {
-		return fmt.Errorf("boot forms that worked earlier: %w", err)
-	}
 	for _, r := range s.cfg.Relayed {
 		if err := s.addSegment(lease.Config{Prefix: r.Prefix.Masked(), Range: r.Range, Exclude: append(slices.Clone(r.DNS), r.Router)}, r.Router, r.DNS, true); err != nil {
 			return err

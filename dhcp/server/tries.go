@@ -1,10 +1,9 @@
 package server
 
 import (
+	"container/list"
 	"context"
-	"encoding/json"
 	"errors"
-	"strings"
 	"sync"
 	"time"
 
@@ -33,11 +32,11 @@ type try struct {
 	No      int       // which form; see dhcp.View.Try
 	Role    dhcp.Role // in which role: the forms differ
 	Since   time.Time // when that form was first offered in this round
-	Last    time.Time
-	Took    bool // it took an address since
-	Loaded  bool // it fetched a boot file since
-	Chained bool // iPXE asked since: the form works
+	Took    bool      // it took an address since
+	Loaded  bool      // it fetched a boot file since
+	Chained bool      // iPXE ran since: the form works
 	saved   savedForm
+	place   *list.Element // in tries.order
 }
 
 // savedForm is what is on disk of a try.
@@ -48,27 +47,46 @@ type savedForm struct {
 
 // tries remembers the form of boot offer that each machine takes. A machine that asks again
 // without ever having loaded anything gets the next form; one that loaded iPXE but never got it to
-// ask gets the second choice of boot file (R14, R20). Safe for concurrent use.
+// run gets the second choice of boot file (R14, R20). It keeps the maxTries machines heard last; what
+// worked is on disk as well. Safe for concurrent use.
 type tries struct {
-	mu   sync.Mutex
-	list map[inventory.MAC]*try
+	mu    sync.Mutex
+	list  map[inventory.MAC]*try
+	order *list.List // of inventory.MAC, heard longest ago first
 }
 
-func newTries() *tries { return &tries{list: map[inventory.MAC]*try{}} }
+func newTries() *tries { return &tries{list: map[inventory.MAC]*try{}, order: list.New()} }
 
-// next is the try that a DISCOVER of the machine's firmware is answered with.
-func (t *tries) next(req *dhcp.Request, role dhcp.Role, now time.Time) int {
+// of is the machine's try, made when new, from what is on disk (the zero value: nothing).
+func (t *tries) of(mac inventory.MAC, role dhcp.Role, stored savedForm) *try {
+	if x := t.list[mac]; x != nil {
+		t.order.MoveToBack(x.place)
+		return x
+	}
+	if len(t.list) >= maxTries {
+		oldest := t.order.Front()
+		delete(t.list, oldest.Value.(inventory.MAC))
+		t.order.Remove(oldest)
+	}
+	x := &try{Role: role, saved: stored, place: t.order.PushBack(mac)}
+	if stored.Role == role {
+		x.No = stored.No
+	}
+	t.list[mac] = x
+	return x
+}
+
+// next is the try that a message of the machine's firmware is answered with; stored is what is on
+// disk of it.
+func (t *tries) next(req *dhcp.Request, role dhcp.Role, stored savedForm, now time.Time) int {
 	if req.Kind.Stage() != bootfile.StageFirmware {
 		return 0
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	x := t.list[req.MAC]
-	if x == nil {
-		return 0
-	}
+	x := t.of(req.MAC, role, stored)
 	if x.Role != role {
-		*x = try{Role: role, Last: x.Last, saved: x.saved}
+		*x = try{Role: role, saved: x.saved, place: x.place}
 	}
 	if req.Type == dhcp.RequestMsg && !x.Since.IsZero() {
 		x.Took = true
@@ -108,66 +126,29 @@ func fallbackTry(role dhcp.Role, a bootfile.Arch, no int) int {
 }
 
 // offered takes in what a decision did with the machine.
-func (t *tries) offered(req *dhcp.Request, role dhcp.Role, d *dhcp.Decision, now time.Time) {
+func (t *tries) offered(req *dhcp.Request, d *dhcp.Decision, now time.Time) {
 	if d.Reply == nil || d.Offered == "" {
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	x := t.list[req.MAC]
-	if req.Kind == dhcp.KindIPXE {
-		if x != nil && !x.Since.IsZero() && !x.Chained {
-			x.Chained = true
-		}
-		return
-	}
-	if req.Kind.Stage() != bootfile.StageFirmware {
-		return
-	}
-	if x == nil {
-		t.makeRoom(now)
-		x = &try{Role: role}
-		t.list[req.MAC] = x
-	}
-	x.Last = now
-	if req.Type == dhcp.Discover && x.Since.IsZero() {
+	switch {
+	case x == nil:
+	case req.Kind == dhcp.KindIPXE:
+		x.Chained = x.Chained || !x.Since.IsZero()
+	case req.Kind.Stage() == bootfile.StageFirmware && req.Type == dhcp.Discover && x.Since.IsZero():
 		x.Since = now
 	}
 }
 
-// makeRoom keeps the list bounded: machines not heard for an hour go, else any one.
-func (t *tries) makeRoom(now time.Time) {
-	if len(t.list) < maxTries {
-		return
-	}
-	for mac, x := range t.list {
-		if now.Sub(x.Last) > time.Hour {
-			delete(t.list, mac)
-		}
-	}
-	for mac := range t.list {
-		if len(t.list) < maxTries {
-			return
-		}
-		delete(t.list, mac)
-	}
-}
-
-// loaded records that the machine fetched a boot file.
-func (t *tries) loaded(mac inventory.MAC) {
+// fetched records that the machine fetched something: a boot file, or, when ipxe, a thing only a
+// running iPXE asks for.
+func (t *tries) fetched(mac inventory.MAC, ipxe bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if x := t.list[mac]; x != nil && !x.Since.IsZero() {
-		x.Loaded = true
-	}
-}
-
-// chained records that iPXE runs on the machine: the form of offer works.
-func (t *tries) chained(mac inventory.MAC) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if x := t.list[mac]; x != nil && !x.Since.IsZero() {
-		x.Chained = true
+		x.Loaded, x.Chained = true, x.Chained || ipxe
 	}
 }
 
@@ -204,42 +185,25 @@ func saveForms(tx *inventory.Tx, forms map[inventory.MAC]savedForm) error {
 	return nil
 }
 
-// load reads the forms that worked in earlier runs.
-func (t *tries) load(store inventory.Store) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return store.View(func(tx *inventory.Tx) error {
-		return tx.Scan(bucketForms, "", "", func(key string, v []byte) (bool, error) {
-			mac, err := inventory.ParseMAC(key)
-			var f savedForm
-			if err == nil && json.Unmarshal(v, &f) == nil && f.No >= 0 {
-				t.list[mac] = &try{Role: f.Role, No: f.No, saved: f}
-			}
-			return len(t.list) < maxTries, nil
-		})
-	})
-}
+// watchFiles learns from the boot diary that a machine fetched its boot file, or that its iPXE runs:
+// autoexec.ipxe takes it to its script without another DHCP round.
+func (s *Server) watchFiles(ctx context.Context) error { return s.learn(s.cfg.Store.Watch(ctx)) }
 
-// watchFiles learns from the boot diary that a machine fetched its boot file.
-func (s *Server) watchFiles(ctx context.Context) error {
-	for c := range s.cfg.Store.Watch(ctx) {
+func (s *Server) learn(changes <-chan inventory.Change) error {
+	for c := range changes {
 		if c.Kind != inventory.DiaryGrew || c.Entry == nil || c.Host == "" {
 			continue
 		}
-		k := c.Entry.Kind
-		if !strings.HasPrefix(k, "tftp.") && k != "http.file" && k != "http.script" {
+		kind, ipxe := c.Entry.Kind, c.Entry.By == "ipxe"
+		if kind != "tftp.file" && !(kind == "http.file" && ipxe) && kind != "http.script" {
 			continue
 		}
 		err := s.cfg.Store.View(func(tx *inventory.Tx) error {
 			h, err := tx.Host(c.Host)
-			if err != nil {
-				return err
+			if err == nil {
+				s.tries.fetched(h.MAC, ipxe || kind == "http.script")
 			}
-			s.tries.loaded(h.MAC)
-			if k == "http.script" { // autoexec.ipxe takes iPXE there without another DHCP round
-				s.tries.chained(h.MAC)
-			}
-			return nil
+			return err
 		})
 		if err != nil && !errors.Is(err, inventory.ErrNotFound) {
 			s.log.Error("host cannot be read", "err", err)

@@ -70,7 +70,7 @@ func (f firmware) boot(b *bench, role dhcp.Role) int {
 			b.s.handle(arrival{link: b.l, port: 4011, src: netip.MustParseAddrPort("10.0.0.150:4011"), toUs: true}, msg(b.t, dhcpv4.MessageTypeRequest, labMAC, pxe(f.arch), ours))
 			m = b.hear().m
 		}
-		b.s.tries.loaded(labMAC)
+		b.s.tries.fetched(labMAC, false)
 		if !f.runs(m.BootFileName) {
 			return 0 // it hangs; somebody presses reset
 		}
@@ -125,5 +125,39 @@ func TestTriesAreBounded(t *testing.T) {
 	}
 	if n := len(b.s.tries.list); n > maxTries {
 		t.Errorf("%d machines are remembered", n)
+	}
+}
+
+// TestDiaryTellsThatABootFileRan: autoexec.ipxe takes iPXE to its script without asking DHCP again, so only
+// the diary of tftp and httpboot tells that the boot file works.
+func TestDiaryTellsThatABootFileRan(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		e    inventory.Entry
+		want string // the boot file at the next power-on
+	}{
+		{"the script was fetched", inventory.Entry{Kind: "http.script", By: "ipxe"}, "snponly.efi"},
+		{"autoexec.ipxe was fetched", inventory.Entry{Kind: "tftp.file", By: "ipxe"}, "snponly.efi"},
+		{"only the boot file was fetched", inventory.Entry{Kind: "tftp.file", By: "firmware"}, "ipxe.efi"},
+		{"nothing was fetched", inventory.Entry{Kind: "state"}, "snponly.efi"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, dhcp.RoleServer, nil)
+			b.dora(labMAC, pxe(7))
+			b.write()
+			changes := make(chan inventory.Change, 1)
+			changes <- inventory.Change{Kind: inventory.DiaryGrew, Host: b.hosts()[0].ID, Entry: &tt.e}
+			close(changes)
+			if err := b.s.learn(changes); err != nil {
+				t.Fatal(err)
+			}
+			b.pass(time.Minute)
+			b.say(msg(t, dhcpv4.MessageTypeDiscover, labMAC, pxe(7)))
+			if m := b.hear().m; m.BootFileName != tt.want {
+				t.Errorf("offers %q, want %q", m.BootFileName, tt.want)
+			}
+		})
 	}
 }
