@@ -86,7 +86,7 @@ func (s *Server) takeCheckIn(msg agentapi.CheckIn, from netip.Addr, now time.Tim
 	if err != nil {
 		return inventory.Host{}, err
 	}
-	unverified, err := judgeSource(from, s.evidence(from, nonce, macs))
+	unverified, err := s.judge(from, nonce, macs)
 	if err != nil {
 		s.noteSource(nonce.HostID, from, err, now)
 		return inventory.Host{}, fmt.Errorf("%w%w", err, errSource)
@@ -195,7 +195,7 @@ func (s *Server) progress(c echo.Context) error {
 			s.warnf("report refused", "ip", from, "err", err)
 			return refuse(c, http.StatusForbidden, err.Error(), "")
 		}
-		if _, err := judgeSource(from, s.evidence(from, nonce, macs)); err != nil {
+		if _, err := s.judge(from, nonce, macs); err != nil {
 			s.warnf("report refused", "ip", from, "err", err)
 			return refuse(c, http.StatusForbidden, err.Error(), "")
 		}

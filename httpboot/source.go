@@ -55,6 +55,15 @@ func judgeSource(from netip.Addr, e evidence) (unverified bool, err error) {
 	return false, fmt.Errorf("this report came from %s, which belongs to another machine (%s): only the machine that netbooted may check in", from, e.Neighbor)
 }
 
+// judge holds a report's source against the network's evidence. A USB image's boot is vouched for by
+// its token: what counts is that the report comes from where the token came from.
+func (s *Server) judge(from netip.Addr, n inventory.Nonce, macs []inventory.MAC) (unverified bool, err error) {
+	if n.Join && from == n.To {
+		return false, nil
+	}
+	return judgeSource(from, s.evidence(from, n, macs))
+}
+
 func (s *Server) evidence(from netip.Addr, n inventory.Nonce, macs []inventory.MAC) evidence {
 	e := evidence{Known: append([]inventory.MAC{n.MAC}, macs...)}
 	for _, p := range s.cfg.Segments() {

@@ -35,6 +35,9 @@ type agent struct {
 	out     io.Writer
 	client  client
 	bootID  string
+	// personal is what a USB image carries; nil when netbooted.
+	personal   *agentapi.Personal
+	addressSet bool
 
 	said  string   // the last sentence on the console
 	log   []string // lines for the next report
@@ -45,11 +48,11 @@ type agent struct {
 
 func newAgent(m machine, b bootWords, keyFile string, out io.Writer) *agent {
 	a := &agent{m: m, boot: b, keyFile: keyFile, out: out}
-	a.client = client{url: b.URL, http: newHTTPClient(a.bootAddr)}
+	a.client = client{url: b.URL, http: newHTTPClient(a.bootAddr, nil)}
 	return a
 }
 
-// run checks in and reports until ctx ends; with once it returns after the first check-in.
+// run joins where a USB image was started, checks in and reports until ctx ends; with once it returns after the first check-in.
 func (a *agent) run(ctx context.Context, once bool) error {
 	a.bootID = a.m.text("proc/sys/kernel/random/boot_id")
 	if err := agentapi.CheckBootID(a.bootID); err != nil {
@@ -63,7 +66,15 @@ func (a *agent) run(ctx context.Context, once bool) error {
 	// Counting on from the clock keeps the numbers rising over a restart of the agent itself.
 	a.seq = uint64(time.Now().UnixMilli())
 	for {
+		if a.personal != nil {
+			if err := a.untilJoined(ctx); err != nil {
+				return err
+			}
+		}
 		st, err := a.untilCheckedIn(ctx)
+		if errors.Is(err, errRejoin) {
+			continue
+		}
 		if err != nil || once {
 			return err
 		}
@@ -109,6 +120,9 @@ func (a *agent) untilCheckedIn(ctx context.Context) (agentapi.Status, error) {
 		if err := sleep(ctx, jitter(wait)); err != nil {
 			return st, err
 		}
+		if a.personal != nil { // a new nonce, perhaps at another of its addresses
+			return st, errRejoin
+		}
 	}
 }
 
@@ -134,7 +148,7 @@ func (a *agent) checkIn(ctx context.Context) (agentapi.Status, error) {
 // untilUnknown reports until the appliance does not know this boot any more or the disks
 // changed: then it is time to check in again.
 func (a *agent) untilUnknown(ctx context.Context, st agentapi.Status) error {
-	for st.Action != agentapi.ActionCheckIn {
+	for failed := 0; st.Action != agentapi.ActionCheckIn; {
 		if err := sleep(ctx, jitter(st.Interval())); err != nil {
 			return err
 		}
@@ -147,7 +161,7 @@ func (a *agent) untilUnknown(ctx context.Context, st agentapi.Status) error {
 		next, err := a.report(ctx)
 		switch {
 		case err == nil:
-			st = next
+			st, failed = next, 0
 			a.show(st)
 		case action(err) == agentapi.ActionCheckIn:
 			return nil
@@ -159,6 +173,9 @@ func (a *agent) untilUnknown(ctx context.Context, st agentapi.Status) error {
 			}
 			a.say("lost contact with %s: %s. It tries again.", a.boot.URL, oneLine(err))
 			st.ReportSeconds = 3
+			if failed++; failed >= maxLost && a.personal != nil {
+				return nil // the appliance may have moved to another of its addresses
+			}
 		}
 	}
 	return nil

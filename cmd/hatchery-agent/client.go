@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -40,9 +41,9 @@ func (r *refusal) Error() string {
 }
 
 // newHTTPClient dials from the address that from returns, when it is one: the appliance
-// holds the source against the interface that netbooted.
-func newHTTPClient(from func() netip.Addr) *http.Client {
-	t := &http.Transport{DisableKeepAlives: true, Proxy: nil, TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: 20 * time.Second,
+// holds the source against the interface that netbooted. pinned is for HTTPS, nil otherwise.
+func newHTTPClient(from func() netip.Addr, pinned *tls.Config) *http.Client {
+	t := &http.Transport{TLSClientConfig: pinned, DisableKeepAlives: true, Proxy: nil, TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: 20 * time.Second,
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			d := net.Dialer{Timeout: 10 * time.Second}
 			if a := from(); a.IsValid() {

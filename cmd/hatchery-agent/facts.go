@@ -118,19 +118,24 @@ func (m machine) list(dir string) []string {
 // facts reads everything that a check-in reports.
 func (m machine) facts(ctx context.Context, b bootWords) (inventory.Facts, error) {
 	f := inventory.Facts{
-		Arch: kernelArch(runtime.GOARCH), Firmware: "bios",
+		Arch: kernelArch(runtime.GOARCH), Firmware: m.firmware(),
 		Kernel: m.text("proc/sys/kernel/osrelease"), Stage0: b.Stage0,
 		MemoryBytes: memTotal(m.text("proc/meminfo")),
 		NICs:        m.nics(), Disks: m.disks(ctx),
-	}
-	if m.exists("sys/firmware/efi") {
-		f.Firmware = "uefi"
 	}
 	m.system(&f)
 	if err := f.Check(); err != nil {
 		return f, fmt.Errorf("this machine's facts: %w", err)
 	}
 	return f, nil
+}
+
+// firmware is "uefi" where the kernel was started by it, else "bios".
+func (m machine) firmware() string {
+	if m.exists("sys/firmware/efi") {
+		return "uefi"
+	}
+	return "bios"
 }
 
 // system reads processor and SMBIOS (or device tree) through ghw.

@@ -28,6 +28,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	cmdline := fs.String("cmdline", "/proc/cmdline", "read the kernel command line from `FILE`")
 	root := fs.String("root", "/", "read /sys, /proc, /dev and /etc below `DIR`, and write authorized_keys there")
 	key := fs.String("host-key", "etc/ssh/ssh_host_ed25519_key", "the SSH host key's `FILE`, below --root")
+	personal := fs.String("personal", "iso/hatchery/personal.json", "a USB image's personalisation `FILE`, below --root")
 	once := fs.Bool("once", false, "check in once and exit")
 	print := fs.Bool("facts", false, "print the machine's facts as JSON and exit")
 	version := fs.Bool("version", false, "print the version and exit")
@@ -53,10 +54,15 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return fmt.Errorf("kernel command line: %w", err)
 	}
 	b, err := parseCmdline(string(raw))
+	a := newAgent(m, b, *key, out)
+	if errors.Is(err, errNotBooted) {
+		if a.personal, err = readPersonal(m, *personal); err == nil {
+			a.client.http = newHTTPClient(a.bootAddr, pinnedTLS(a.personal.Fingerprint))
+		}
+	}
 	if err != nil {
 		return err
 	}
-	a := newAgent(m, b, *key, out)
 	return a.run(ctx, *once)
 }
 

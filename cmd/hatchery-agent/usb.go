@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/staged-hive/hatchery/internal/agentapi"
+	"github.com/staged-hive/hatchery/inventory"
+)
+
+// A boot from a USB image has no nonce on its command line: it carries the words of the
+// appliance it was downloaded from, and asks that appliance for a nonce.
+
+const (
+	ownDiskPause = time.Minute // between questions whether an installed host is wanted after all
+	joinPause    = 5 * time.Second
+	maxLost      = 6 // reports in a row without an answer until all URLs are tried again
+)
+
+// errRejoin says that this boot's nonce is of no use any more.
+var errRejoin = errors.New("join again")
+
+// readPersonal reads the personalisation of the USB image; errNotBooted when there is none.
+func readPersonal(m machine, file string) (*agentapi.Personal, error) {
+	raw, err := fs.ReadFile(m.fsys, strings.TrimPrefix(filepath.Clean(file), "/"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, errNotBooted
+	}
+	if err != nil {
+		return nil, fmt.Errorf("personalisation of the USB image: %w", err)
+	}
+	p, err := agentapi.ParsePersonal(raw)
+	if err != nil {
+		return nil, err
+	}
+	return &p, nil
+}
+
+// pinnedTLS accepts one certificate, by its SHA-256, whatever name or date is on it: the image
+// was downloaded from the page that showed that certificate.
+func pinnedTLS(fingerprint string) *tls.Config {
+	return &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		InsecureSkipVerify: true, // VerifyConnection below decides instead
+		VerifyConnection: func(cs tls.ConnectionState) error {
+			if len(cs.PeerCertificates) == 0 {
+				return errors.New("the appliance showed no certificate")
+			}
+			sum := sha256.Sum256(cs.PeerCertificates[0].Raw)
+			if got := hex.EncodeToString(sum[:]); got != fingerprint {
+				return fmt.Errorf("whoever answers there is not the appliance this USB image is from (certificate %s)", got[:16])
+			}
+			return nil
+		},
+	}
+}
+
+// untilJoined asks the image's appliance for a nonce of this boot, at every URL in turn, until
+// it gives one. For an installed host it only offers its disk, and asks again now and then.
+func (a *agent) untilJoined(ctx context.Context) error {
+	if a.personal.Static != nil {
+		if err := a.setAddress(ctx); err != nil {
+			a.say("cannot set the address of the USB image: %s", oneLine(err))
+		}
+	}
+	if err := addKeys(filepath.Join(a.m.root, "root/.ssh/authorized_keys"), a.personal.AuthorizedKeys); err != nil {
+		return err
+	}
+	for {
+		var problems []string
+		for _, u := range a.personal.URLs {
+			reply, err := a.join(ctx, u)
+			switch {
+			case err == nil && reply.OwnDisk:
+				a.say("%s", inventory.Clean(reply.Words, 500))
+			case err == nil:
+				a.client.url, a.boot.URL, a.boot.Nonce = u, u, reply.Nonce
+				return nil
+			default:
+				problems = append(problems, oneLine(err))
+			}
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if err == nil {
+				break
+			}
+		}
+		pause := ownDiskPause
+		if len(problems) == len(a.personal.URLs) {
+			pause = joinPause
+			a.say("this machine (%s) cannot join: %s. It tries again.", a.address(), strings.Join(problems, "; "))
+		}
+		if err := sleep(ctx, jitter(pause)); err != nil {
+			return err
+		}
+	}
+}
+
+func (a *agent) join(ctx context.Context, url string) (agentapi.JoinReply, error) {
+	f := inventory.Facts{}
+	a.m.system(&f)
+	j := agentapi.Join{Token: a.personal.Token, UUID: f.UUID, Serial: f.Serial, Arch: kernelArch(runtime.GOARCH), Firmware: a.m.firmware()}
+	var idle []inventory.MAC
+	for _, n := range a.m.nics() { // those with an address first: one of them is the one in use
+		if len(n.Addrs) > 0 {
+			j.MACs = append(j.MACs, n.MAC)
+		} else {
+			idle = append(idle, n.MAC)
+		}
+	}
+	if j.MACs = append(j.MACs, idle...); len(j.MACs) > 0 {
+		a.boot.BootIF = j.MACs[0]
+	}
+	var reply agentapi.JoinReply
+	c := a.client
+	c.url = url
+	err := c.post(ctx, agentapi.PathJoin, j, &reply)
+	if err == nil && !reply.OwnDisk {
+		err = agentapi.CheckNonce(reply.Nonce)
+	}
+	return reply, err
+}
+
+// setAddress gives the interface the image's fixed address, with the system's own ip program.
+func (a *agent) setAddress(ctx context.Context) error {
+	if a.m.exec == nil || a.addressSet {
+		return nil
+	}
+	name := ""
+	for _, n := range a.m.nics() {
+		if n.MAC == a.personal.Static.MAC || a.personal.Static.MAC.IsZero() && (name == "" || n.Up) {
+			name = n.Name
+			if n.Up || !a.personal.Static.MAC.IsZero() {
+				break
+			}
+		}
+	}
+	if name == "" {
+		return errors.New("no such network interface")
+	}
+	for _, args := range staticCommands(name, a.personal.Static) {
+		if out, err := a.m.exec(ctx, "ip", args...); err != nil {
+			return fmt.Errorf("ip %s: %w %s", strings.Join(args, " "), err, out)
+		}
+	}
+	a.addressSet = true
+	return writeResolvers(filepath.Join(a.m.root, "etc/resolv.conf"), a.personal.Static.DNS)
+}
+
+// staticCommands are the ip commands of a fixed address; replace makes a repeat harmless.
+func staticCommands(ifname string, s *agentapi.Static) [][]string {
+	out := [][]string{{"link", "set", "dev", ifname, "up"}, {"address", "replace", s.Address.String(), "dev", ifname}}
+	if s.Gateway.IsValid() {
+		out = append(out, []string{"route", "replace", "default", "via", s.Gateway.String(), "dev", ifname})
+	}
+	return out
+}
+
+func writeResolvers(file string, servers []netip.Addr) error {
+	if len(servers) == 0 {
+		return nil
+	}
+	var b strings.Builder
+	for _, s := range servers {
+		fmt.Fprintf(&b, "nameserver %s\n", s)
+	}
+	if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
+		return fmt.Errorf("resolvers: %w", err)
+	}
+	return nil
+}
