@@ -258,7 +258,7 @@ func (a *anywhere) guard(ctx context.Context, host inventory.Host) {
 		}
 	}()
 	heard := time.Now()
-	for pause(ctx, l.Poll) == nil {
+	for pause(ctx, 2*l.Poll) == nil {
 		err := a.ask(ctx, &c, host)
 		switch {
 		case ctx.Err() != nil:

@@ -52,14 +52,16 @@ sync
 `
 
 // rebootScript restarts the machine a moment after the session has ended, so that the order is answered;
-// by force when init does not carry it out.
+// by force when init does not carry it out. A small busybox has no nohup; without a terminal nothing hangs up.
 const rebootScript = `# hatchery: reboot
-nohup setsid sh -c 'sleep 1; systemctl reboot || reboot; sleep 30; reboot -f' >/dev/null 2>&1 </dev/null &
+s=; command -v setsid >/dev/null 2>&1 && s=setsid
+$s sh -c 'sleep 1; systemctl reboot || reboot; sleep 30; reboot -f' >/dev/null 2>&1 </dev/null &
 `
 
 // powerOffScript turns the machine off in the same way.
 const powerOffScript = `# hatchery: poweroff
-nohup setsid sh -c 'sleep 1; systemctl poweroff || poweroff; sleep 30; poweroff -f' >/dev/null 2>&1 </dev/null &
+s=; command -v setsid >/dev/null 2>&1 && s=setsid
+$s sh -c 'sleep 1; systemctl poweroff || poweroff; sleep 30; poweroff -f' >/dev/null 2>&1 </dev/null &
 `
 
 // bootScript tells which boot of the machine this is.
