@@ -37,16 +37,15 @@ rec {
 
   # An installer ISO for a machine without an appliance: boots at a fixed address and waits for SSH. No password.
   bootImage = { ip, prefixLength ? 24, gateway ? null, dns ? [ ], rootSSHKeys ? [ ], interface ? "en* eth*", system ? "x86_64-linux", modules ? [ ] }:
-    let
-      keys = if rootSSHKeys == [ ] then throw "bootImage: rootSSHKeys is empty, so nobody could log in (there is no default password)" else rootSSHKeys;
-    in
+    if rootSSHKeys == [ ] then throw "bootImage: rootSSHKeys is empty, so nobody could log in (there is no default password)"
+    else
     (evalStage0 {
       inherit system;
       modules = [
         ../stage0/iso.nix
         {
           hatchery.stage0.agent = false;
-          users.users.root.openssh.authorizedKeys.keys = keys;
+          users.users.root.openssh.authorizedKeys.keys = rootSSHKeys;
           networking.useDHCP = lib.mkForce false;
           systemd.network.networks."10-static" = {
             matchConfig.Name = interface;

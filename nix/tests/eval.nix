@@ -127,6 +127,29 @@ in
     { hatchery.staticHosts = { hosts = { a = "10.0.0.1"; b = "10.0.0.2"; }; customEntries."nas.home.arpa" = "10.0.0.2"; domain = "home.arpa"; }; }
   ]).networking.hosts { "10.0.0.1" = [ "a.home.arpa" "a" ]; "10.0.0.2" = [ "b.home.arpa" "b" "nas.home.arpa" ]; };
 
+  "stage-0: an installer without passwords" =
+    let c = (nixpkgs.lib.nixosSystem { modules = [ hatchery.nixosModules.stage0 { nixpkgs.hostPlatform = "x86_64-linux"; } ]; }).config; in
+    expect
+      [ c.system.nixos.variant_id c.users.users.root.initialHashedPassword c.services.openssh.settings.PasswordAuthentication c.systemd.services.hatchery-agent.serviceConfig.Restart c.systemd.services.hatchery-agent.startLimitIntervalSec ]
+      [ "installer" "!" false "always" 0 ];
+  "stage-0: the directory and the ISO for both architectures" =
+    let s = system: hatchery.packages.${system}.stage0.drvPath + hatchery.packages.${system}.stage0-iso.drvPath; in
+    builtins.seq (s "x86_64-linux") (builtins.seq (s "aarch64-linux") "ok");
+  "bootImage wants a key" = throws (hatchery.lib.bootImage { ip = "10.0.0.9"; }).drvPath;
+  "bootImage evaluates" = builtins.seq (hatchery.lib.bootImage { ip = "10.0.0.9"; gateway = "10.0.0.1"; rootSSHKeys = [ "ssh-ed25519 AAAA a" ]; }).drvPath "ok";
+  "appliance: unit, firewall and settings" =
+    let
+      c = (nixpkgs.lib.nixosSystem {
+        modules = [
+          hatchery.nixosModules.appliance
+          { nixpkgs.hostPlatform = "x86_64-linux"; boot.loader.grub.enable = false; services.hatchery = { enable = true; settings.interfaces = [ "eth0" ]; settings.log_level = "debug"; }; }
+        ];
+      }).config;
+      u = c.systemd.services.hatchery.serviceConfig;
+    in
+    builtins.seq u.ExecStart (expect
+      [ c.networking.firewall.allowedUDPPorts c.networking.firewall.allowedTCPPorts u.CapabilityBoundingSet c.services.hatchery.settings.log_level c.services.hatchery.settings.dhcp ]
+      [ [ 67 69 4011 ] [ 8080 8443 ] [ "CAP_NET_BIND_SERVICE" "CAP_NET_RAW" ] "debug" "auto" ]);
   "deploy keeps the persistent disks" =
     let d = hatchery.lib.deploy { config = system [ split ]; ip = "10.0.0.9"; }; in
     if lib.hasInfix "hatchery-install-node1" d.text && !(lib.hasInfix "read -rp" d.text) then "ok" else d.text;

@@ -11,7 +11,7 @@
         nixosSystem = { system ? null, modules, specialArgs ? { }, ... }:
           let
             eval = lib0.evalModules {
-              specialArgs = { modulesPath = "/modules-of-the-stub"; } // specialArgs;
+              specialArgs = { modulesPath = toString ./nixos/modules; } // specialArgs;
               modules = modules ++ [
                 ./nixos/options.nix
                 ./nixos/k3s.nix

@@ -24,7 +24,8 @@ let
     '';
   tools = lib.genAttrs [
     "bash" "bcachefs-tools" "btrfs-progs" "coreutils" "coreutils-full" "cryptsetup" "dosfstools" "e2fsprogs" "f2fs-tools" "findutils"
-    "gawk" "git" "gnugrep" "gnused" "gptfdisk" "jq" "lvm2" "mdadm" "nix" "openssh" "parted" "systemd" "systemdMinimal" "util-linux" "xfsprogs" "zfs"
+    "cpio" "efibootmgr" "gawk" "git" "gnugrep" "gnused" "gnutar" "gptfdisk" "gzip" "ipxe" "jq" "lvm2" "makeWrapper" "mdadm" "nix"
+    "nixfmt" "nixos-facter" "nixos-install-tools" "openssh" "parted" "rsync" "systemd" "systemdMinimal" "util-linux" "xfsprogs" "zfs"
   ] (name: { type = "derivation"; inherit name; outPath = "/usr"; });
   pkgs = tools // {
     inherit lib system run busybox;
@@ -50,7 +51,15 @@ let
           if builtins.isList entries then entries else lib.mapAttrsToList (name: path: { inherit name path; }) entries
         )
       );
-    runCommand = name: env: script: run name env script;
+    runCommand = name: env: script: run name (removeAttrs env [ "nativeBuildInputs" ]) script;
+    symlinkJoin = { name, paths }: run name { paths = toString paths; } "mkdir $out; for p in $paths; do cp -rs $p/. $out/; done";
+    buildGoModule = a: run a.pname { } "mkdir -p $out/bin";
+    formats.toml = _: {
+      type = lib.types.attrsOf lib.types.anything;
+      # JSON is what the tests look at
+      generate = name: value: write name false "" (builtins.toJSON value);
+    };
+    pkgsCross.aarch64-multiplatform = pkgs;
     callPackage = f: args:
       let fn = if builtins.isFunction f then f else import f; in
       fn (builtins.intersectAttrs (builtins.functionArgs fn) pkgs // args);

@@ -70,6 +70,8 @@ in
       initrd.luks.devices = o (t.attrsOf t.anything) { };
       initrd.services.lvm.enable = o t.bool false;
       swraid.enable = o t.bool false;
+      swraid.mdadmConf = o t.lines "";
+      kernel.sysctl = o (t.attrsOf t.anything) { };
       zfs = o (t.attrsOf t.anything) { };
       loader = {
         timeout = o (t.nullOr t.int) 5;
@@ -97,6 +99,25 @@ in
       hostKeys = o (t.listOf t.attrs) [ ];
       settings = o (t.attrsOf t.anything) { };
     };
+    systemd.network.wait-online.anyInterface = o t.bool false;
+    systemd.network.enable = o t.bool false;
+    users.mutableUsers = o t.bool true;
+    users.allowNoPasswordLogin = o t.bool false;
+    documentation.enable = o t.bool true;
+    documentation.nixos.enable = o t.bool true;
+    nix.package = o t.package { type = "derivation"; name = "nix"; outPath = "/usr"; };
+    nix.registry = o (t.attrsOf t.attrs) { };
+    nix.channel.enable = o t.bool true;
+    system.extraDependencies = o (t.listOf t.path) [ ];
+    system.nixos.label = o t.str "26.05.stub";
+    system.boot.loader.kernelFile = o t.str "bzImage";
+    environment.defaultPackages = o (t.listOf t.package) [ ];
+    programs.nano.enable = o t.bool true;
+    programs.command-not-found.enable = o t.bool true;
+    services.udisks2.enable = o t.bool false;
+    fonts.fontconfig.enable = o t.bool true;
+    xdg.mime.enable = o t.bool true;
+    hardware.enableRedistributableFirmware = o t.bool false;
     users.users = o (t.attrsOf (t.submodule user)) { };
     users.groups = o (t.attrsOf t.attrs) { };
   };

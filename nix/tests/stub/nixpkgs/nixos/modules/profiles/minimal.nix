@@ -1,0 +1,2 @@
+# Stands for nixpkgs' profile of that name.
+{ }
