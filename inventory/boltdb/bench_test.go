@@ -1,0 +1,179 @@
+package boltdb
+
+import (
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/staged-hive/hatchery/dhcp/lease"
+	"github.com/staged-hive/hatchery/inventory"
+)
+
+// benchHosts is the size of a large site.
+const benchHosts = 10000
+
+// site fills a database with hosts as they are after an install, each with a diary of so many lines.
+func site(tb testing.TB, path string, lines int) *DB {
+	tb.Helper()
+	d := open(tb, path)
+	d.bolt.NoSync = true // only while it is filled
+	defer func() { d.bolt.NoSync = false }()
+	for from := 0; from < benchHosts; from += 500 {
+		if err := d.Update(func(tx *inventory.Tx) error {
+			for i := from; i < from+500; i++ {
+				if err := putSiteHost(tx, i, lines); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	return d
+}
+
+func siteMAC(i int) inventory.MAC {
+	return inventory.MAC{0x52, 0x54, 0, byte(i >> 16), byte(i >> 8), byte(i)}
+}
+
+func putSiteHost(tx *inventory.Tx, i, lines int) error {
+	id := inventory.HostID(fmt.Sprintf("%016x", i))
+	f := &inventory.Facts{Arch: "x86_64", Firmware: "uefi", Vendor: "Example", Product: "Server 1", MemoryBytes: 64 << 30,
+		NICs: []inventory.NIC{{Name: "eno1", MAC: siteMAC(i), Addrs: []string{"10.0.0.1/16"}}, {Name: "eno2"}}}
+	for k := range 4 {
+		f.Disks = append(f.Disks, inventory.Disk{ID: fmt.Sprintf("ata-DISK_%d_%d", i, k), ByID: []string{fmt.Sprintf("wwn-0x%016x", i*4+k)},
+			Name: "sda", Serial: fmt.Sprintf("S%d-%d", i, k), Model: "Disk", SizeBytes: 1 << 40, Type: "ssd", Transport: "sata",
+			Signatures: []string{"gpt"}, Partitions: []inventory.Partition{{Number: 1, FS: "vfat"}, {Number: 2, FS: "ext4"}}})
+	}
+	if _, err := tx.PutHost(inventory.Host{ID: id, MAC: siteMAC(i), MACs: []inventory.MAC{siteMAC(i)}, Name: fmt.Sprintf("node-%d", i), Role: "worker",
+		UUID: fmt.Sprintf("11111111-2222-3333-4444-%012x", i), Serial: fmt.Sprint("SN", i), State: inventory.StateInstalled, EverFlipped: true, Facts: f,
+		IP: netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), LastSeen: time.Now()}); err != nil {
+		return err
+	}
+	for range lines {
+		if err := tx.Note(inventory.Entry{HostID: id, Kind: "job.step", By: "pipeline", Text: "copying the system: 412 of 900 MB"}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func BenchmarkSite(b *testing.B) {
+	path := filepath.Join(b.TempDir(), "hatchery.db")
+	d := site(b, path, 20)
+	b.Run("page of 50", func(b *testing.B) {
+		for b.Loop() {
+			if err := d.View(func(tx *inventory.Tx) error {
+				page, _, err := tx.Hosts(inventory.HostID(fmt.Sprintf("%016x", benchHosts/2)), 50)
+				if len(page) != 50 {
+					b.Errorf("page of %d", len(page))
+				}
+				return err
+			}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("host by MAC", func(b *testing.B) {
+		for b.Loop() {
+			if err := d.View(func(tx *inventory.Tx) error { _, err := tx.HostByMAC(siteMAC(77)); return err }); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("update of one host with a diary line", func(b *testing.B) {
+		for b.Loop() {
+			if err := d.Update(oneUpdate); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("the same without fsync", func(b *testing.B) {
+		d.bolt.NoSync = true
+		defer func() { d.bolt.NoSync = false }()
+		for b.Loop() {
+			if err := d.Update(oneUpdate); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("256 leases at once", func(b *testing.B) {
+		for b.Loop() {
+			var wg sync.WaitGroup
+			for i := range 256 {
+				wg.Go(func() {
+					if err := d.CommitLease(b.Context(), lease.Lease{IP: netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), HW: lease.HW{2, 0, 0, 0, 0, byte(i)}}); err != nil {
+						b.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+		}
+		b.ReportMetric(float64(256*b.N)/b.Elapsed().Seconds(), "leases/s")
+	})
+	closed(b, d)
+	b.Run("open and check", func(b *testing.B) {
+		for b.Loop() {
+			d, err := Open(Config{Path: path})
+			if err != nil {
+				b.Fatal(err)
+			}
+			closed(b, d)
+		}
+	})
+}
+
+func oneUpdate(tx *inventory.Tx) error {
+	h, err := tx.HostByMAC(siteMAC(77))
+	if err != nil {
+		return err
+	}
+	h.LastSeen = time.Now()
+	if _, err = tx.PutHost(h); err != nil {
+		return err
+	}
+	return tx.Note(inventory.Entry{HostID: h.ID, Kind: "progress", Text: "still here"})
+}
+
+// TestSizeCostsNothing: what a packet, page or check-in reads does not grow with the number of hosts,
+// and holding a large site open takes no memory of its own.
+func TestSizeCostsNothing(t *testing.T) { // not parallel: it counts allocations
+	if testing.Short() {
+		t.Skip("fills a database with 10,000 hosts; left out by -short")
+	}
+	d := site(t, filepath.Join(t.TempDir(), "hatchery.db"), 2)
+	d.bolt.NoSync = true // the disk is not what is measured
+	for _, c := range []struct {
+		name  string
+		most  float64 // allocations: they do not depend on the machine's load
+		cause func() error
+	}{
+		{"a page of 50", 50 * 200, func() error {
+			return d.View(func(tx *inventory.Tx) error { _, _, err := tx.Hosts("", 50); return err })
+		}},
+		{"a host by its MAC", 250, func() error {
+			return d.View(func(tx *inventory.Tx) error { _, err := tx.HostByMAC(siteMAC(77)); return err })
+		}},
+		{"an update of one host", 2000, func() error { return d.Update(oneUpdate) }},
+	} {
+		got := testing.AllocsPerRun(20, func() {
+			if err := c.cause(); err != nil {
+				t.Error(err)
+			}
+		})
+		if got > c.most {
+			t.Errorf("%s: got %.0f allocations, want at most %.0f", c.name, got, c.most)
+		}
+	}
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	if m.HeapInuse > 64<<20 {
+		t.Errorf("heap with %d hosts: got %d MB, want at most 64", benchHosts, m.HeapInuse>>20)
+	}
+}
