@@ -39,6 +39,13 @@ func newFakeSite() *fakeSite {
 
 func (f *fakeSite) config(c *Config) {
 	c.Network, c.Leases, c.Media, c.Logs, c.Operator, c.Hive = f, f, f, f, f, f
+	c.SelfCheck = func() []Warning {
+		if len(f.Media().Stage0) > 0 {
+			return nil
+		}
+		return []Warning{{Text: "There is no stage-0 image yet, so machines get as far as iPXE and no further.",
+			Hint: "Build it with nix build .#stage0 and put it in with hatchery stage0 add ./result."}}
+	}
 	c.Wake = func(_ context.Context, m inventory.MAC) error {
 		f.mu.Lock()
 		defer f.mu.Unlock()

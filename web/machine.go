@@ -50,6 +50,21 @@ func (p *machinePage) Val(name, otherwise string) string {
 	return otherwise
 }
 
+// RoleHelp says what choosing a role does now.
+func (p *machinePage) RoleHelp() string {
+	switch h := p.Host; {
+	case h.State == inventory.StateInstalling:
+		return "It cannot change while the install runs."
+	case h.State == inventory.StateFailed:
+		return "A new role is used by the next try."
+	case h.State == inventory.StateQueued:
+		return "The waiting job takes a new role."
+	case h.EverFlipped:
+		return "It is installed: a new role is used by the next reinstall."
+	}
+	return "Giving a role starts its installation. Disks with data on them are never erased without your word."
+}
+
 // button is an act that the page offers.
 type button struct {
 	Act, Text, Class, Title string

@@ -172,13 +172,11 @@ func TestEmptyPageTeachesAndWarns(t *testing.T) {
 	t.Parallel()
 	site := newFakeSite()
 	site.media.Stage0, site.net.Requests = nil, 0
-	b := start(t, func(c *Config) {
-		site.config(c)
-		c.SelfCheck = func() []Warning { return []Warning{{Text: "Port 67 is taken by dnsmasq.", Hint: "Stop it."}} }
-	})
+	b := start(t, site.config)
+	b.update(func(tx *inventory.Tx) error { return tx.PutHive(inventory.Hive{Error: "no flake.nix\nat line 3"}) })
 	b.signIn()
 	p := b.page("/")
-	for _, want := range []string{"Power on a machine", "no stage-0 image yet", "nix build .#stage0", "Listening on eth0 · 0 requests so far", "Port 67 is taken by dnsmasq.", "ipxe-arm64.efi"} {
+	for _, want := range []string{"Power on a machine", "no stage-0 image yet", "nix build .#stage0", "Listening on eth0 · 0 requests so far", "could not be read: no flake.nix", "Without roles"} {
 		if !strings.Contains(p, want) {
 			t.Errorf("the page does not say %q", want)
 		}

@@ -40,49 +40,21 @@ func (s *Server) media() MediaStatus {
 	return m
 }
 
-// warnings are what keeps machines from booting: what the appliance found itself and what the media and the hive tell.
+// warnings are what keeps machines from booting or installing: what the appliance found itself, and the hive.
 func (s *Server) warnings() []Warning {
 	var out []Warning
 	if s.cfg.SelfCheck != nil {
 		out = append(out, s.cfg.SelfCheck()...)
 	}
-	if s.cfg.Media != nil {
-		out = append(out, mediaWarnings(s.cfg.Media.Media())...)
+	h, err := s.hive()
+	if err != nil || h.Error == "" {
+		return out
 	}
-	if h, err := s.hive(); err == nil && h.Error != "" {
-		out = append(out, Warning{Text: "The hive's newest roles could not be read: " + firstLine(h.Error),
-			Hint: "The last good ones are still used. See Roles for the whole message."})
+	hint := "The last good ones are still used. See Roles for the whole message."
+	if len(h.Roles) == 0 {
+		hint = "Without roles machines are shown but not installed. See Roles for the whole message; the hive is read again by itself."
 	}
-	return out
-}
-
-func mediaWarnings(m MediaStatus) []Warning {
-	good := func(i Image) bool { return i.Error == "" }
-	var out []Warning
-	if !slices.ContainsFunc(m.Stage0, good) {
-		where := "the stage-0 folder"
-		if m.Stage0Dir != "" {
-			where = m.Stage0Dir
-		}
-		out = append(out, Warning{Text: "There is no stage-0 image yet, so machines get as far as iPXE and no further.",
-			Hint: "Build it with nix build .#stage0 and copy the result to " + where + ", or start the appliance with --stage0 DIR. It is found without a restart."})
-	}
-	for _, i := range m.Stage0 {
-		if i.Error != "" {
-			out = append(out, Warning{Text: "The stage-0 image for " + i.Arch + " cannot be used: " + i.Error, Hint: "Copy it again, or build it anew."})
-		}
-	}
-	missing := []string{}
-	for _, f := range m.IPXE {
-		if f.Error != "" {
-			missing = append(missing, f.Name+" ("+f.For+")")
-		}
-	}
-	if len(missing) > 0 {
-		out = append(out, Warning{Text: "iPXE boot files are missing: " + strings.Join(missing, ", ") + ".",
-			Hint: "They come with Debian 13's package ipxe (folder /usr/lib/ipxe); name their folder with --ipxe."})
-	}
-	return out
+	return append(out, Warning{Text: "The hive's roles could not be read: " + firstLine(h.Error), Hint: hint})
 }
 
 func (s *Server) leases() ([]Lease, error) {

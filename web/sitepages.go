@@ -70,13 +70,11 @@ func (s *Server) refreshForm(c echo.Context) error {
 
 type mediaPage struct {
 	base
-	Media    MediaStatus
-	Warnings []Warning
+	Media MediaStatus
 }
 
 func (s *Server) mediaPage(c echo.Context) error {
-	m := s.media()
-	return s.render(c, http.StatusOK, "media", mediaPage{base: s.page(c, "Boot media", "media"), Media: m, Warnings: mediaWarnings(m)})
+	return s.render(c, http.StatusOK, "media", mediaPage{base: s.page(c, "Boot media", "media"), Media: s.media()})
 }
 
 type networkPage struct {
@@ -192,12 +190,13 @@ type settingsPage struct {
 	URL         string
 	Fingerprint string
 	TokenFile   string
+	Dir         string
 	CanBackup   bool
 }
 
 func (s *Server) settingsPage(c echo.Context) error {
 	return s.render(c, http.StatusOK, "settings", settingsPage{base: s.page(c, "Settings", "settings"), URL: s.URL(), Fingerprint: s.Fingerprint(),
-		TokenFile: filepath.Join(s.cfg.Dir, "admin-token"), CanBackup: s.cfg.Backup != nil})
+		TokenFile: filepath.Join(s.cfg.Dir, "admin-token"), Dir: s.cfg.Dir, CanBackup: s.cfg.Backup != nil})
 }
 
 // signOutAll ends every session, the caller's too.
@@ -216,7 +215,7 @@ func (s *Server) signOutAll(c echo.Context) error {
 
 func (s *Server) backup(c echo.Context) error {
 	if s.cfg.Backup == nil {
-		return echo.NewHTTPError(http.StatusNotImplemented, "This appliance offers no backup here. On the appliance itself: hatchery backup.")
+		return echo.NewHTTPError(http.StatusNotImplemented, "This appliance offers no backup here. Stop it and copy its data directory.")
 	}
 	if err := s.noteSite(c.Request().Context(), "The database was downloaded by admin."); err != nil {
 		return err
