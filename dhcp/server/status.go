@@ -113,7 +113,8 @@ const keepDecisions = 100
 // ring keeps the last decisions; one that repeats itself is counted, not listed again.
 type ring struct {
 	mu   sync.Mutex
-	list []Logged // oldest first
+	list [keepDecisions]Logged
+	n    int // how many were ever added; the newest is at (n-1) % keepDecisions
 }
 
 func (g *ring) add(req *dhcp.Request, d *dhcp.Decision, iface string, now time.Time) {
@@ -126,27 +127,27 @@ func (g *ring) add(req *dhcp.Request, d *dhcp.Decision, iface string, now time.T
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if n := len(g.list); n > 0 {
-		last := g.list[n-1]
-		times := max(last.Times, 1)
-		last.Times, last.Time = 0, e.Time
-		if last == e {
-			g.list[n-1].Times, g.list[n-1].Time = times+1, now
+	if g.n > 0 {
+		last := &g.list[(g.n-1)%keepDecisions]
+		same := *last
+		same.Times, same.Time = 0, e.Time
+		if same == e {
+			last.Times, last.Time = max(last.Times, 1)+1, now
 			return
 		}
 	}
-	if len(g.list) >= keepDecisions {
-		copy(g.list, g.list[1:])
-		g.list = g.list[:keepDecisions-1]
-	}
-	g.list = append(g.list, e)
+	g.list[g.n%keepDecisions] = e
+	g.n++
 }
 
+// snapshot is what it holds, newest first.
 func (g *ring) snapshot() []Logged {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	out := slices.Clone(g.list)
-	slices.Reverse(out)
+	out := make([]Logged, 0, min(g.n, keepDecisions))
+	for i := range min(g.n, keepDecisions) {
+		out = append(out, g.list[(g.n-1-i)%keepDecisions])
+	}
 	return out
 }
 
