@@ -17,40 +17,40 @@ type Event interface {
 }
 
 type (
-	// HeardDHCP: the firmware or iPXE asked DHCP for a boot file.
+	// HeardDHCP says that the firmware or iPXE asked DHCP for a boot file.
 	HeardDHCP struct{}
-	// ScriptFetched: iPXE fetched its script; Installer says that the script boots stage-0.
+	// ScriptFetched says that iPXE fetched its script; Installer says that the script boots stage-0.
 	ScriptFetched struct{ Installer bool }
-	// CheckedIn: stage-0's agent reported, its nonce and signature were good.
+	// CheckedIn says that stage-0's agent reported; its nonce and signature were good.
 	CheckedIn struct{}
-	// JobMade: a job exists for the host (a role was given, or a reinstall asked for).
+	// JobMade says that a job exists for the host (a role was given, or a reinstall asked for).
 	JobMade struct {
 		Job  JobID
 		Kind JobKind
 	}
-	// Blocked: the queued job waits for what On says ("" = for its turn).
+	// Blocked says that the queued job waits for what On says ("" = for its turn).
 	Blocked struct{ On string }
-	// StepStarted: step No of Of runs.
+	// StepStarted says that step No of Of runs.
 	StepStarted struct {
 		Step   string
 		No, Of int
 	}
-	// WriteStarted: from now on the disks may have been written to.
+	// WriteStarted says that from now on the disks may have been written to.
 	WriteStarted struct{}
-	// NetbootFlipped: the netboot answer is the host's own disk from now on.
+	// NetbootFlipped says that the netboot answer is the host's own disk from now on.
 	NetbootFlipped struct{}
-	// Verified: the new system answered with the planted key and is the one that was built.
+	// Verified says that the new system answered with the planted key and is the one that was built.
 	Verified struct {
 		System string // store path
 		At     time.Time
 	}
-	// StepFailed: the job ended in a failure.
+	// StepFailed says that the job ended in a failure.
 	StepFailed struct{ Step, Cause, Hint string }
-	// RetryAsked: a person asked for another try.
+	// RetryAsked says that a person asked for another try.
 	RetryAsked struct{}
-	// Cancelled: a person gave the job up.
+	// Cancelled says that a person gave the job up.
 	Cancelled struct{}
-	// IgnoreAsked and UnignoreAsked: a person's choice about the host's netboot.
+	// IgnoreAsked says that a person wants the host's netboot met with silence.
 	IgnoreAsked struct{}
 	// UnignoreAsked takes IgnoreAsked back.
 	UnignoreAsked struct{}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/staged-hive/hatchery/inventory"
 )
@@ -144,7 +145,7 @@ func (d *DB) Update(fn func(*inventory.Tx) error) error {
 // explain turns bbolt's and the system's errors into sentences a person can act on.
 func (d *DB) explain(act string, err error) error {
 	switch {
-	case errors.Is(err, bbolt.ErrDatabaseNotOpen):
+	case errors.Is(err, bolterrors.ErrDatabaseNotOpen):
 		return fmt.Errorf("%s %s: %w", act, d.cfg.Path, ErrClosed)
 	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
 		return fmt.Errorf("%s %s: nothing was saved, the disk is full: free some space in %s: %w",
