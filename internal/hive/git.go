@@ -238,20 +238,43 @@ func (h *Hive) writeJSON(name string, v any) error {
 	return renameio.WriteFile(filepath.Join(h.cfg.Dir, name), append(raw, '\n'), 0o644)
 }
 
-// ensureLock pins the inputs once, unless every run brings its own nixpkgs anyway.
+// ensureLock pins the inputs that are not pinned yet, once, unless every run brings its own nixpkgs anyway.
 func (h *Hive) ensureLock(ctx context.Context) error {
-	_, err := os.Stat(filepath.Join(h.cfg.Dir, "flake.lock"))
-	if err == nil || h.overrides("nixpkgs") {
+	if h.overrides("nixpkgs") || h.locked() {
 		return nil
 	}
+	const what = "pinning the hive's inputs"
 	if _, err := h.nixLock(ctx); err != nil {
 		return err
 	}
-	if _, err := h.git(ctx, "pinning the hive's inputs", "add", "--", "flake.lock"); err != nil {
+	if err := h.stage(ctx, []string{"flake.lock"}); err != nil {
 		return err
 	}
-	_, err = h.git(ctx, "pinning the hive's inputs", "commit", "--quiet", "--only", "-m", "flake: pin the inputs", "--", "flake.lock")
+	changed, err := h.git(ctx, what, "diff", "--cached", "--name-only", "HEAD", "--", "flake.lock")
+	if err != nil || changed == "" {
+		return err
+	}
+	_, err = h.git(ctx, what, "commit", "--quiet", "--only", "-m", "flake: pin the inputs", "--", "flake.lock")
 	return err
+}
+
+// locked reports whether flake.lock pins the hatchery input (the template's pins only the others), or
+// that is overridden.
+func (h *Hive) locked() bool {
+	raw, err := os.ReadFile(filepath.Join(h.cfg.Dir, "flake.lock"))
+	if err != nil {
+		return false
+	}
+	var lock struct {
+		Nodes map[string]struct {
+			Inputs map[string]any `json:"inputs"`
+		} `json:"nodes"`
+	}
+	if json.Unmarshal(raw, &lock) != nil {
+		return true // nix says better what is wrong with it
+	}
+	_, has := lock.Nodes["root"].Inputs["hatchery"]
+	return has || h.overrides("hatchery")
 }
 
 // overrides reports whether the nix arguments put something else in an input's place.

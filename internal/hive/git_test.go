@@ -244,3 +244,36 @@ func TestParseRoles(t *testing.T) {
 		})
 	}
 }
+
+func TestRolesPinsTheInputsOnce(t *testing.T) {
+	t.Parallel()
+	fake := filepath.Join(t.TempDir(), "nix")
+	text := `#!/bin/sh
+case "$*" in
+*"flake lock"*) for dir; do :; done; echo '{"nodes":{"root":{"inputs":{"hatchery":"hatchery"}}}}' >"$dir/flake.lock"; echo lock >>"$0.log" ;;
+*) echo '{}' ;;
+esac
+`
+	if err := os.WriteFile(fake, []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	h := open(t, hive.Config{Nix: []string{fake}})
+	var revisions []string
+	for range 2 {
+		r, err := h.Roles(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		revisions = append(revisions, r.Revision)
+	}
+	if revisions[0] != revisions[1] {
+		t.Errorf("pinned twice: %v", revisions)
+	}
+	if s := git(t, h.Dir(), "log", "-1", "--format=%s"); s != "flake: pin the inputs" {
+		t.Errorf("the last commit is %q", s)
+	}
+	raw, err := os.ReadFile(fake + ".log")
+	if err != nil || string(raw) != "lock\n" {
+		t.Errorf("nix flake lock ran %q, %v", raw, err)
+	}
+}

@@ -1,10 +1,12 @@
 {
   description = "Machines that Hatchery installs";
 
+  # flake.lock pins nixpkgs and disko to what nixos-anywhere's own lock file had at its commit 91fc9b70fc29
+  # (July 2026; inputs nixos-stable and disko). `nix flake update` moves on.
   inputs = {
     nixpkgs.url = "github:NixOS/nixpkgs/nixos-26.05";
     disko = {
-      url = "github:nix-community/disko/v1.13.0";
+      url = "github:nix-community/disko/master";
       inputs.nixpkgs.follows = "nixpkgs";
     };
     hatchery = {
