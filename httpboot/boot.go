@@ -82,9 +82,9 @@ func (s *Server) decide(p Params, from netip.Addr, boot netip.AddrPort, now time
 		if err != nil {
 			return err
 		}
-		in.Kind, in.Label, in.Why = kindOf(target), h.Label(), why
+		in.Kind, in.Label, in.Why, in.Wanted = kindOf(target), h.Label(), why, wanted(&h, now)
 		if im == nil && (in.Kind == KindStage0 || in.Kind == KindHold) {
-			in.Kind, in.Why, in.Wanted = KindNoImage, imErr.Error(), wanted(&h, now)
+			in.Kind, in.Why = KindNoImage, imErr.Error()
 		}
 		if in.Kind == KindStage0 {
 			in.Arch, in.Version, in.Digest = im.Arch, im.Version, im.Digest

@@ -43,7 +43,8 @@ type Input struct {
 	// DiskAgain says, of KindDisk, that the machine came back soon after the last such
 	// script, so that the other way to the disk is tried.
 	DiskAgain bool
-	// Wanted says, of KindNoImage, that the host has nothing better to boot: keep asking.
+	// Wanted says, of KindNoImage and KindHold, that the host has nothing better to boot: keep
+	// asking. Another machine goes on to its own disk, so that nobody's PC is held hostage.
 	Wanted bool
 }
 
@@ -161,8 +162,12 @@ func (s *scriptWriter) hold() {
 	s.line("item retry   Try stage-0 again")
 	s.line("item disk    Boot its own disk")
 	s.line("item shell   iPXE shell (exit comes back)")
-	s.line("item again   Ask the appliance again (happens by itself every two minutes)")
-	s.line("choose --default again --timeout 120000 what && goto ${what} || goto again")
+	s.line("item again   Ask the appliance again")
+	choice := "disk"
+	if s.in.Wanted {
+		choice = "again"
+	}
+	s.linef("choose --default %s --timeout 60000 what && goto ${what} || goto again", choice)
 	s.line(":retry")
 	s.linef("chain --replace %s&retry=1 || goto menu", s.scriptURL())
 	s.line(":shell")

@@ -46,6 +46,7 @@ func TestScriptGolden(t *testing.T) {
 		{"disk-bios", Input{Kind: KindDisk, Label: "web-1", Why: "the host is installed", Params: bios, Boot: boot}},
 		{"disk-bios-came-back", Input{Kind: KindDisk, Label: "web-1", Why: "the host is installed", Params: bios, Boot: boot, DiskAgain: true}},
 		{"hold", Input{Kind: KindHold, Label: "web-1", Why: "fetched its script five times without checking in", Params: uefi, Boot: boot}},
+		{"hold-wanted", Input{Kind: KindHold, Label: "web-1", Why: "fetched its script five times without checking in", Params: uefi, Boot: boot, Wanted: true}},
 		{"no-image", Input{Kind: KindNoImage, Label: "web-1", Why: "no stage-0 image for x86_64", Params: uefi, Boot: boot}},
 		{"no-image-wanted", Input{Kind: KindNoImage, Label: "web-1", Why: "no stage-0 image for x86_64", Params: uefi, Boot: boot, Wanted: true}},
 		{"trouble", Input{Kind: KindTrouble, Label: "web-1", Why: "its database does not answer.", Params: uefi, Boot: boot}},
