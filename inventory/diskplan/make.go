@@ -132,6 +132,9 @@ func identify(p *Plan, role inventory.Role) string {
 	}
 	var slots []slot
 	for _, b := range p.Slots {
+		if b.Owned == b.Class {
+			b.Contents = nil // ours already: what exactly is on it decides nothing, and an installed host's facts are old
+		}
 		slots = append(slots, slot{Slot: b.Slot, Class: b.Class, Disk: b.Disk, Serial: b.Serial, WWN: b.WWN, Owned: b.Owned,
 			Optional: b.Optional, Size: b.SizeBytes, Contents: b.Contents})
 	}

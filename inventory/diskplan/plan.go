@@ -34,8 +34,9 @@ type Input struct {
 
 // Plan binds slots to disks and says what happens to every disk.
 type Plan struct {
-	// ID names what a person looked at: it changes when a slot, its disk, what is on that disk, whose it
-	// is, or the role's layout changes; not by what is confirmed about it, nor by disks that no slot has.
+	// ID names what a person looked at: it changes when a slot, its disk, whose that is, what is on it (unless
+	// this appliance put it there for a slot of that class), or the role's layout changes; not by what is
+	// confirmed about it, nor by disks that no slot has.
 	ID     string           `json:"id"`
 	HostID inventory.HostID `json:"host_id"`
 	Role   string           `json:"role"`

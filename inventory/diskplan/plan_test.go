@@ -366,6 +366,33 @@ func TestPlanID(t *testing.T) {
 	}
 }
 
+// TestReinstallIsConfirmedWhileTheHostRuns: its facts are from before the install, the plan a person looks at
+// is that of the machine as stage-0 will find it.
+func TestReinstallIsConfirmedWhileTheHostRuns(t *testing.T) {
+	t.Parallel()
+	before := input(both, disk("a", gb), disk("b", 2*gb))
+	p := Make(before)
+	before.Host = p.Own(before.Host)
+	after := before
+	after.Host.Facts = &inventory.Facts{Disks: []inventory.Disk{disk("a", gb, windows), disk("b", 2*gb, ext4)}}
+	shown, found := Make(before), Make(after)
+	if shown.ID != found.ID {
+		t.Errorf("plan ids: got %s and %s, want the same", shown.ID, found.ID)
+	}
+	if err := found.Confirmed(inventory.Confirmation{PlanID: shown.ID}); err != nil || found.Slots[0].Fate != FateKeep {
+		t.Errorf("confirmed: got %v, data %s, want nothing in the way and the data kept", err, found.Slots[0].Fate)
+	}
+	c := inventory.Confirmation{PlanID: shown.ID, WipePersistent: []string{"data"}, Confirm: names{"data": "S-b"}}
+	after.WipePersistent = c.WipePersistent
+	if found = Make(after); found.Confirmed(c) != nil || found.Slots[0].Fate != FateWipe {
+		t.Errorf("with a typed wipe: got %v, data %s", found.Confirmed(c), found.Slots[0].Fate)
+	}
+	c.Confirm = nil
+	if err := found.Confirmed(c); !errors.Is(err, ErrBlocked) {
+		t.Errorf("with a wipe that nobody typed: got %v, want ErrBlocked", err)
+	}
+}
+
 func TestPlanSurvivesJSON(t *testing.T) {
 	t.Parallel()
 	p := Make(input(both, disk("a", gb), disk("b", 2*gb, windows)))
