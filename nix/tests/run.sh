@@ -28,6 +28,19 @@ cat "$tmp/summary"
 echo
 grep -q '"bad":\[\]' "$tmp/summary"
 
+# every example, each by itself: its systems and its packages evaluate
+for e in "$root"/nix/examples/*/; do
+  name=$(basename "$e")
+  cp -r "$e" "$tmp/example-$name"
+  for what in nixosConfigurations packages.x86_64-linux; do
+    grep -q "${what%%.*}" "$e/flake.nix" || continue
+    nix eval --json "path:$tmp/example-$name#$what" --no-write-lock-file "${args[@]}" --show-trace --apply \
+      'builtins.mapAttrs (_: v: builtins.seq (v.config.system.build.toplevel or v).drvPath "evaluates")' >"$tmp/out" 2>"$tmp/log" ||
+      { echo "example $name:" >&2; cat "$tmp/log" >&2; exit 1; }
+    echo "example $name, $what: $(cat "$tmp/out")"
+  done
+done
+
 bash -n "$root/nix/modules/partitioning/install.bash" "$here/nixos-anywhere"
 if command -v shellcheck >/dev/null; then
   # SC2015: `test && check || refuse` is meant so; SC2034/SC2154: declared and used by the generated part
