@@ -73,7 +73,7 @@ type Config struct {
 	HTTPPort int
 	// RouterAdv answers router solicitations with an advertisement of nothing where no router advertises.
 	RouterAdv bool
-	// ProbeFor is how long other servers are looked for at start; 0 = 10 s.
+	// ProbeFor is how long other servers are looked for at start; 0 = 10 s, in server mode 5 s.
 	ProbeFor time.Duration
 
 	Store  inventory.Store
@@ -88,7 +88,12 @@ func (c *Config) check() error {
 	}
 	c.Mode = Mode(cmp.Or(string(c.Mode), string(ModeAuto)))
 	c.LeaseTime = cmp.Or(c.LeaseTime, time.Hour)
-	c.ProbeFor = cmp.Or(c.ProbeFor, 10*time.Second)
+	if c.ProbeFor == 0 {
+		c.ProbeFor = 10 * time.Second
+		if c.Mode == ModeServer { // nobody is served meanwhile; 3 s is how long a router's own ping check takes
+			c.ProbeFor = 5 * time.Second
+		}
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}

@@ -2,7 +2,9 @@ package server
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
+	"log/slog"
 	"net/netip"
 	"time"
 
@@ -197,7 +199,9 @@ func (s *Server) finish(l *link, req *dhcp.Request, d *dhcp.Decision, now time.T
 	}
 	s.count.decided(req, d)
 	s.ring.add(req, d, l.name, now)
-	s.log.Debug("DHCP", "iface", l.name, "mac", req.MAC, "xid", req.XID, "stage", req.Kind, "type", req.Type, "reason", d.Reason)
+	if s.log.Enabled(context.Background(), slog.LevelDebug) {
+		s.log.Debug("DHCP", "iface", l.name, "mac", req.MAC, "xid", hex.EncodeToString(req.XID[:]), "stage", req.Kind, "step", req.Type, "reason", d.Reason)
+	}
 	if len(d.Events) > 0 {
 		s.notes.add(note{at: now, events: d.Events})
 	}

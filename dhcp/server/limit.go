@@ -11,8 +11,8 @@ import (
 
 // Limits of what is answered, so that a flood costs bounded work: more than any honest client sends.
 const (
-	perMAC   = 50    // messages a second from one hardware address
-	inAll    = 40000 // messages a second
+	perMAC   = 50     // messages a second from one hardware address
+	inAll    = 100000 // messages a second
 	limSlots = 8192
 )
 

@@ -17,6 +17,10 @@ const (
 	maxNotes    = 1024
 	notesATime  = 64
 	repeatAfter = 5 * time.Second // the same line for the same machine sooner is a retransmission
+	// Machines never heard of that become hosts: a rack powered on at once, and then so many a second. A
+	// flood of invented ones would keep the disk from the leases.
+	strangersAtOnce  = 200
+	strangersASecond = 10
 )
 
 // note is what one decision leaves for the inventory.
@@ -35,6 +39,7 @@ type notes struct {
 	queue chan note
 	seen  map[lineKey]time.Time
 	say   rate.Sometimes
+	fresh *rate.Limiter // for strangers
 }
 
 type lineKey struct {
@@ -43,7 +48,8 @@ type lineKey struct {
 }
 
 func newNotes(store inventory.Store, log *slog.Logger, c *counters, t *tries) *notes {
-	return &notes{store: store, log: log, count: c, tries: t, queue: make(chan note, maxNotes), seen: map[lineKey]time.Time{}, say: rate.Sometimes{Interval: time.Minute}}
+	return &notes{store: store, log: log, count: c, tries: t, queue: make(chan note, maxNotes), seen: map[lineKey]time.Time{}, say: rate.Sometimes{Interval: time.Minute},
+		fresh: rate.NewLimiter(strangersASecond, strangersAtOnce)}
 }
 
 // add never waits.
@@ -113,18 +119,19 @@ func (n *notes) worthwhile(batch []note) []note {
 				if n.repeated(e, x.at) {
 					continue
 				}
-				if !e.Boots {
-					if _, err := tx.HostByMAC(e.Contact.MAC); errors.Is(err, inventory.ErrNotFound) {
-						continue
-					} else if err != nil {
-						return err
-					}
-				}
 				keep = append(keep, e)
 			}
-			if len(keep) > 0 {
-				out = append(out, note{at: x.at, events: keep})
+			if len(keep) == 0 {
+				continue
 			}
+			_, err := tx.HostByMAC(keep[0].Contact.MAC)
+			if err != nil && !errors.Is(err, inventory.ErrNotFound) {
+				return err
+			}
+			if err != nil && (!keep[0].Boots || !n.mayMeet(x.at)) {
+				continue
+			}
+			out = append(out, note{at: x.at, events: keep})
 		}
 		return nil
 	})
@@ -132,6 +139,18 @@ func (n *notes) worthwhile(batch []note) []note {
 		n.log.Error("hosts cannot be read for the boot diary", "err", err)
 	}
 	return out
+}
+
+// mayMeet reports whether one more stranger may become a host now.
+func (n *notes) mayMeet(at time.Time) bool {
+	if n.fresh.AllowN(at, 1) {
+		return true
+	}
+	n.count.notesDropped.Add(1)
+	n.say.Do(func() {
+		n.log.Warn("very many unknown machines ask for a boot file at once: not all of them are shown")
+	})
+	return false
 }
 
 func (n *notes) repeated(e dhcp.Event, at time.Time) bool {

@@ -534,6 +534,28 @@ func TestFloodIsLimited(t *testing.T) {
 	}
 }
 
+func TestFloodOfStrangersMakesFewHosts(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, dhcp.RoleServer, nil)
+	b.dora(labMAC, pxe(0))
+	b.write()
+	for i := range 900 {
+		b.say(msg(t, dhcpv4.MessageTypeDiscover, inventory.MAC{2, 0, 0, 0, byte(i >> 8), byte(i)}, pxe(0)))
+		b.hear()
+	}
+	b.pass(10 * time.Second)
+	b.dora(labMAC, pxe(0), ipxe)
+	b.write()
+	if n := len(b.hosts()); n < 100 || n > strangersAtOnce+1 {
+		t.Errorf("%d hosts, want at most %d", n, strangersAtOnce+1)
+	}
+	for _, h := range b.hosts() {
+		if h.MAC == labMAC && !h.LastSeen.Equal(b.now) {
+			t.Error("a known host was drowned in strangers")
+		}
+	}
+}
+
 func TestDecisionsAreKeptWithReasons(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, dhcp.RoleProxy, nil)

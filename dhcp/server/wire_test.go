@@ -39,7 +39,7 @@ func TestWire(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := bytes.Count(out, []byte("\n--- PASS: TestOnVeth")); n < 7 {
+	if n := bytes.Count(out, []byte("\n--- PASS: TestOnVeth")); n < 8 {
 		t.Fatalf("%d of the tests on the wire ran", n)
 	}
 }
@@ -327,6 +327,42 @@ func TestOnVethAddressesInUseAreKeptOut(t *testing.T) {
 		t.Errorf("records %+v", l)
 	}
 	_ = cli
+}
+
+func TestOnVethFollowsTheInterface(t *testing.T) {
+	_, cli := veth(t)
+	s := serve(t, wireConfig(t, ModeProxy))
+	l := listenOn(t, cli, 0x0800)
+	mac, all := inventory.MAC(cli.HardwareAddr), inventory.MAC{255, 255, 255, 255, 255, 255}
+	ask := func(server string) {
+		t.Helper()
+		l.send(frame(mac, all, netip.MustParseAddrPort("0.0.0.0:68"), netip.MustParseAddrPort("255.255.255.255:67"), msg(t, dhcpv4.MessageTypeDiscover, mac, pxe(7))), all[:])
+		l.hear("an offer of "+server, func(f []byte) bool {
+			m, _, ok := reply(f)
+			return ok && m.ServerIPAddr.String() == server && m.ServerIdentifier().String() == server
+		})
+	}
+	ask("10.0.0.2")
+	for _, args := range [][]string{{"addr", "add", "10.0.0.9/24", "dev", "srv"}, {"addr", "del", "10.0.0.2/24", "dev", "srv"}, {"addr", "replace", "10.0.0.9/24", "dev", "srv"}} {
+		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+			t.Fatalf("ip %v: %v: %s", args, err, out)
+		}
+	}
+	until(t, "the new address is seen", func() bool {
+		a := s.Status().Interfaces
+		return len(a) == 1 && len(a[0].Addrs) == 1 && a[0].Addrs[0].Addr().String() == "10.0.0.9"
+	})
+	ask("10.0.0.9")
+	for _, args := range [][]string{{"link", "del", "srv"}} {
+		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+			t.Fatalf("ip %v: %v: %s", args, err, out)
+		}
+	}
+	until(t, "the interface is gone", func() bool { return len(s.Status().Interfaces) == 0 })
+	if out, err := exec.Command("ip", "link", "add", "srv", "type", "veth", "peer", "name", "cli").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	until(t, "the interface is back", func() bool { return len(s.Status().Interfaces) == 1 })
 }
 
 func TestOnVethRouterSolicitationIsAnsweredWithNothing(t *testing.T) {
