@@ -10,8 +10,8 @@ import (
 	"github.com/staged-hive/hatchery/inventory"
 )
 
-// errNotHere says that this appliance was not given the part that could do it.
-var errNotHere = errors.New("not possible on this appliance")
+// ErrNotHere says that this appliance cannot do it at all; an [Operator] may return it too.
+var ErrNotHere = errors.New("not possible on this appliance")
 
 // errMachine says that the machine itself did not do what it was asked over the network.
 var errMachine = errors.New("the machine did not do it")
@@ -214,8 +214,8 @@ func (s *Server) operate(ctx context.Context, ref string, op Operation) (invento
 	if err != nil {
 		return h, err
 	}
-	if s.cfg.Operator == nil {
-		return h, fmt.Errorf("%s: this appliance has nothing that reaches into running machines: %w", op.Act, errNotHere)
+	if !s.cfg.can(op.Act) {
+		return h, fmt.Errorf("%s: this appliance has nothing that does it on running machines: %w", op.Act, ErrNotHere)
 	}
 	op.Host, op.By = h.ID, caller(ctx).By
 	if _, err := s.cfg.Operator.Operate(ctx, op); err != nil {

@@ -81,7 +81,7 @@ func status(err error) int {
 		return http.StatusConflict
 	case errors.Is(err, inventory.ErrInvalid):
 		return http.StatusUnprocessableEntity
-	case errors.Is(err, errNotHere):
+	case errors.Is(err, ErrNotHere):
 		return http.StatusNotImplemented
 	case errors.Is(err, errStale):
 		return http.StatusPreconditionFailed

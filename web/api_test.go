@@ -282,7 +282,7 @@ func TestOperationsWithoutAnOperatorSayThatTheyAreNotThere(t *testing.T) {
 	b := start(t, nil)
 	b.checkIn(1, facts())
 	for _, path := range []string{"reboot", "poweroff", "deploy"} {
-		if a := b.api("POST", "/hosts/52:54:00:12:34:01/"+path, nil, 501, nil); !strings.Contains(a.body, "reaches into running machines") {
+		if a := b.api("POST", "/hosts/52:54:00:12:34:01/"+path, nil, 501, nil); !strings.Contains(a.body, "does it on running machines") {
 			t.Errorf("%s: got %s", path, a.body)
 		}
 	}
@@ -410,7 +410,7 @@ func TestOpenAPIDocument(t *testing.T) {
 func TestErrorsMapToStatus(t *testing.T) {
 	t.Parallel()
 	for err, want := range map[error]int{inventory.ErrNotFound: 404, inventory.ErrConflict: 409, inventory.ErrBadEvent: 409, inventory.ErrInvalid: 422,
-		diskplan.ErrBlocked: 409, diskplan.ErrChanged: 409, errNotHere: 501, errStale: 412, http.ErrAbortHandler: 500} {
+		diskplan.ErrBlocked: 409, diskplan.ErrChanged: 409, ErrNotHere: 501, errStale: 412, http.ErrAbortHandler: 500} {
 		if got := status(fmt.Errorf("wrapped: %w", err)); got != want {
 			t.Errorf("%v: got %d, want %d", err, got, want)
 		}

@@ -25,7 +25,7 @@ func (s *Server) streamAPI(a huma.API) {
 		return map[string]*huma.Response{"200": r}
 	}
 	huma.Register(a, huma.Operation{OperationID: "events", Method: http.MethodGet, Path: "/events", Summary: "Follow all changes as server-sent events",
-		Description: "Events: host (a host), forgotten ({id}), job (a job), diary (an entry). Last-Event-ID resumes; the event resync says that too much was missed: read everything again.",
+		Description: "Events: host (a host), forgotten ({id}), job (a job), diary (an entry), log (a line of an installer's log: host_id, id, time, step, text). Last-Event-ID resumes; the event resync says that too much was missed: read everything again.",
 		Responses:   text("text/event-stream")}, s.events)
 	huma.Register(a, huma.Operation{OperationID: "host-log", Method: http.MethodGet, Path: "/hosts/{id}/log", Summary: "Read or follow the log of a host's last job",
 		Description: "text/plain by default; application/x-ndjson and text/event-stream (follows) by Accept. It follows as long as the host's job is open.",
@@ -111,7 +111,7 @@ func (s *Server) logStream(_ context.Context, in *logIn) (*huma.StreamResponse, 
 		return nil, problem(err)
 	}
 	if s.cfg.Logs == nil {
-		return nil, problem(fmt.Errorf("log of host %s: this appliance installs nothing: %w", h.Label(), errNotHere))
+		return nil, problem(fmt.Errorf("log of host %s: this appliance installs nothing: %w", h.Label(), ErrNotHere))
 	}
 	if n, err := strconv.ParseUint(in.LastEventID, 10, 64); err == nil {
 		in.After = n

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,7 +40,9 @@ type Config struct {
 	Media    Media    // boot files and stage-0 images
 	Logs     Logs     // installer logs
 	Operator Operator // acts that reach into a running machine
-	Hive     Hive     // the flake with the roles
+	// OperatorActs are what Operator can do; none = ActReboot and ActPowerOff. The page offers no others.
+	OperatorActs []string
+	Hive         Hive // the flake with the roles
 	// Wake sends a magic packet; nil = broadcast on every interface.
 	Wake func(ctx context.Context, mac inventory.MAC) error
 	// Backup writes a consistent copy of the database; nil = no download.
@@ -199,6 +202,14 @@ const (
 	ActDeploy   = "deploy"
 	ActFormat   = "format"
 )
+
+// can reports whether there is an operator for the act.
+func (c *Config) can(act string) bool {
+	if len(c.OperatorActs) == 0 {
+		return c.Operator != nil && (act == ActReboot || act == ActPowerOff)
+	}
+	return c.Operator != nil && slices.Contains(c.OperatorActs, act)
+}
 
 // Operation is one act on a running machine.
 type Operation struct {

@@ -39,6 +39,7 @@ func newFakeSite() *fakeSite {
 
 func (f *fakeSite) config(c *Config) {
 	c.Network, c.Leases, c.Media, c.Logs, c.Operator, c.Hive = f, f, f, f, f, f
+	c.OperatorActs = []string{ActReboot, ActPowerOff, ActDeploy, ActFormat}
 	c.SelfCheck = func() []Warning {
 		if len(f.Media().Stage0) > 0 {
 			return nil

@@ -13,12 +13,12 @@ import (
 )
 
 // feedKeep is how many events a reader may be behind before it must read everything again.
-const feedKeep = 2048
+const feedKeep = 4096
 
 // event is one change, as the event stream of programs sends it; pages read which host it is about.
 type event struct {
 	seq  uint64
-	name string // "host", "forgotten", "job", "diary"
+	name string // "host", "forgotten", "job", "diary", "log"
 	host inventory.HostID
 	data []byte // JSON
 }
@@ -45,12 +45,20 @@ func (f *feed) watch(ctx context.Context) { f.changes = f.s.cfg.Store.Watch(ctx)
 
 // run publishes the store's changes until the watch ends. A change that cannot be told of is left
 // out: readers then see the next one, and machines boot on meanwhile.
-func (f *feed) run() {
+func (f *feed) run(ctx context.Context) {
+	tails := newLogTails(f)
+	defer tails.end()
+	for _, j := range f.s.openJobs() {
+		tails.see(ctx, j.HostID, true)
+	}
 	for c := range f.changes {
 		if c.Lost > 0 {
 			f.forget()
 		}
-		ev, err := f.event(c)
+		ev, open, err := f.event(c)
+		if c.Kind == inventory.HostChanged || c.Kind == inventory.HostForgotten {
+			tails.see(ctx, c.Host, open)
+		}
 		switch {
 		case errors.Is(err, inventory.ErrNotFound): // forgotten meanwhile: its own change says so
 		case err != nil:
@@ -61,7 +69,8 @@ func (f *feed) run() {
 	}
 }
 
-func (f *feed) event(c inventory.Change) (ev event, err error) {
+// event reads what changed; open says that the host has an open job.
+func (f *feed) event(c inventory.Change) (ev event, open bool, err error) {
 	ev = event{host: c.Host}
 	var v any
 	err = f.s.cfg.Store.View(func(tx *inventory.Tx) error {
@@ -69,6 +78,7 @@ func (f *feed) event(c inventory.Change) (ev event, err error) {
 		case inventory.HostChanged:
 			h, err := tx.Host(c.Host)
 			ev.name, v = "host", hostJSON(&h, f.s.cfg.Now())
+			open = h.State == inventory.StateQueued || h.State == inventory.StateInstalling
 			return err
 		case inventory.JobChanged:
 			j, err := tx.Job(c.Job)
@@ -82,10 +92,10 @@ func (f *feed) event(c inventory.Change) (ev event, err error) {
 		return nil
 	})
 	if err != nil {
-		return ev, err
+		return ev, open, err
 	}
 	ev.data, err = json.Marshal(v)
-	return ev, err
+	return ev, open, err
 }
 
 func (f *feed) publish(ev event) {

@@ -106,11 +106,14 @@ func (p *pager) changes() (<-chan struct{}, error) {
 	var hosts []inventory.HostID
 	seen := map[inventory.HostID]bool{}
 	for _, ev := range evs {
-		if !seen[ev.host] {
+		if !seen[ev.host] && ev.name != "log" { // pages have a stream of its own for the log
 			seen[ev.host] = true
 			hosts = append(hosts, ev.host)
 		}
 		p.seq = ev.seq
+	}
+	if len(hosts) == 0 {
+		return wake, nil
 	}
 	frags, say, err := p.v.changed(hosts)
 	if err = p.send(frags, err); err == nil && say != "" {

@@ -71,7 +71,7 @@ type button struct {
 }
 
 // buttons are the acts that make sense for the host now, the likeliest first.
-func buttons(h *inventory.Host) []button {
+func (s *Server) buttons(h *inventory.Host) []button {
 	var out []button
 	add := func(act, text, class, title string) { out = append(out, button{act, text, class, title}) }
 	if h.Attention != "" {
@@ -89,7 +89,9 @@ func buttons(h *inventory.Host) []button {
 	case inventory.StateInstalling:
 		add("cancel", "Stop", "danger", "Ask the installer to stop")
 	case inventory.StateInstalled:
-		add(ActDeploy, "Deploy", "", "Build and switch to what the hive says now")
+		if s.cfg.can(ActDeploy) {
+			add(ActDeploy, "Deploy", "", "Build and switch to what the hive says now")
+		}
 	case inventory.StateIgnored:
 		add("unignore", "Un-ignore", "main", "Answer its netboot again")
 		return out
@@ -97,7 +99,7 @@ func buttons(h *inventory.Host) []button {
 	if len(h.MACs) > 0 {
 		add("wake", "Wake", "", "Send a wake-up packet")
 	}
-	if h.IP.IsValid() {
+	if h.IP.IsValid() && s.cfg.can(ActReboot) && h.State != inventory.StateInstalling {
 		add(ActReboot, "Reboot", "", "Over SSH")
 		add(ActPowerOff, "Power off", "", "Over SSH")
 	}
@@ -144,7 +146,7 @@ func (s *Server) fillMachine(p *machinePage, ref string) error {
 		}
 		p.Row, p.Host, p.Label = rowOf(&h, &lookup{roles: hive.Roles, job: tx.Job}, p.Now), hostJSON(&h, p.Now), h.Label()
 		p.Path = "/hosts/" + p.Row.Ref
-		p.Acts, p.Roles, p.Held = buttons(&h), sortedRoles(hive), h.Fetches >= inventory.HoldAfter
+		p.Acts, p.Roles, p.Held = s.buttons(&h), sortedRoles(hive), h.Fetches >= inventory.HoldAfter
 		_, known := hive.Roles[h.Role]
 		p.NoRole = h.Role != "" && !known
 		if known && h.State != inventory.StateIgnored {

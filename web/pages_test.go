@@ -78,11 +78,11 @@ func TestRowOfEveryState(t *testing.T) {
 
 func TestMachineFragmentsOfEveryState(t *testing.T) {
 	t.Parallel()
-	b := start(t, nil)
+	b := start(t, newFakeSite().config)
 	var out bytes.Buffer
 	for _, st := range inventory.States() {
 		h := hostOf(st)
-		p := &machinePage{base: base{Now: t0}, Row: rowOf(&h, nil, t0), Host: hostJSON(&h, t0), Label: h.Label(), Path: "/hosts/x", Acts: buttons(&h)}
+		p := &machinePage{base: base{Now: t0}, Row: rowOf(&h, nil, t0), Host: hostJSON(&h, t0), Label: h.Label(), Path: "/hosts/x", Acts: b.buttons(&h)}
 		if h.Role != "" && h.Facts != nil {
 			p.Plan = makePlanView(&h, testHive().Roles["worker"], &inventory.Job{})
 			p.Plan.ID = "PLAN"

@@ -77,7 +77,7 @@ func (s *Server) reservations() ([]Reservation, error) {
 // reserve stores a reservation, or removes it when it has no address.
 func (s *Server) reserve(ctx context.Context, r Reservation) error {
 	if s.cfg.Leases == nil {
-		return fmt.Errorf("reservation of %s: this appliance hands out no addresses: %w", r.MAC, errNotHere)
+		return fmt.Errorf("reservation of %s: this appliance hands out no addresses: %w", r.MAC, ErrNotHere)
 	}
 	rs, err := s.cfg.Leases.Reservations()
 	if err != nil {
@@ -120,7 +120,7 @@ func (s *Server) hive() (h inventory.Hive, err error) {
 
 func (s *Server) refreshRoles(ctx context.Context) error {
 	if s.cfg.Hive == nil {
-		return fmt.Errorf("roles: this appliance has no hive: %w", errNotHere)
+		return fmt.Errorf("roles: this appliance has no hive: %w", ErrNotHere)
 	}
 	return s.cfg.Hive.Refresh(ctx)
 }
@@ -196,6 +196,15 @@ func ruleHit(h *inventory.Host, hive inventory.Hive) (RuleHit, bool) {
 		hit.Would, hit.Why = "assign", "Its disks decide whether the install starts by itself: only blank ones and our own do."
 	}
 	return hit, true
+}
+
+// openJobs are the open jobs; none when they cannot be read.
+func (s *Server) openJobs() []inventory.Job {
+	jobs, err := s.jobs(true)
+	if err != nil {
+		s.log.Error("open jobs could not be read", "err", err)
+	}
+	return jobs
 }
 
 // jobs are the open jobs, or all, newest first.

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/staged-hive/hatchery/inventory"
 	"github.com/staged-hive/hatchery/inventory/inventorytest"
 )
 
@@ -137,4 +138,24 @@ func TestStreamsOutliveTheLimitOfARequest(t *testing.T) {
 			until(t, lines, `"state":"seen"`)
 		})
 	}
+}
+
+func TestEventsCarryTheLinesOfOpenJobs(t *testing.T) {
+	t.Parallel()
+	site := newFakeSite()
+	b := start(t, site.config)
+	b.hive()
+	h := b.checkIn(1, facts())
+	site.say(h.ID, "of an earlier job")
+	lines, _ := b.stream("/api/v1/events", nil)
+	until(t, lines, "event: hello")
+	b.assignRole(h, "node1", "worker")
+	until(t, lines, `"state":"queued"`)
+	site.say(h.ID, "copying path")
+	got := until(t, lines, `"text":"copying path"`)
+	if !strings.Contains(got[len(got)-1], `"host_id":"`+string(h.ID)+`"`) || slices.ContainsFunc(got, func(l string) bool { return strings.Contains(l, "earlier job") }) {
+		t.Errorf("got %q", got)
+	}
+	b.api("POST", "/hosts/node1/cancel", nil, 200, nil)
+	until(t, lines, `"state":"ready"`)
 }

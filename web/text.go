@@ -105,7 +105,7 @@ func below(h *inventory.Host, now time.Time) string {
 // fixed word at its end that only programs need.
 func sentence(err error) string {
 	t := strings.TrimSpace(err.Error())
-	for _, word := range []error{inventory.ErrInvalid, inventory.ErrBadEvent, inventory.ErrConflict, diskplan.ErrBlocked, diskplan.ErrChanged, errNotHere, errStale, errMachine} {
+	for _, word := range []error{inventory.ErrInvalid, inventory.ErrBadEvent, inventory.ErrConflict, diskplan.ErrBlocked, diskplan.ErrChanged, ErrNotHere, errStale, errMachine} {
 		t = strings.TrimSuffix(t, ": "+word.Error())
 	}
 	r, n := utf8.DecodeRuneInString(t)
