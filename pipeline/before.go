@@ -127,12 +127,18 @@ func (w *work) doPlan(ctx context.Context) error {
 		return &Failure{Step: StepPlan, Cause: "The machine's disks could not be read; nothing was written.",
 			Hint: "Restart the machine so that it netboots, then retry.", Err: err}
 	}
-	return w.update(func(_ *inventory.Tx, h *inventory.Host, j *inventory.Job) error {
+	// Stored by itself: a plan that is blocked now must be shown, and confirmed, as the disks are now.
+	if err := w.update(func(_ *inventory.Tx, h *inventory.Host, _ *inventory.Job) error {
 		if fresh != nil && h.Facts != nil {
 			facts := *h.Facts
 			facts.Disks = fresh.Disks
 			h.Facts = &facts
 		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	return w.update(func(_ *inventory.Tx, h *inventory.Host, j *inventory.Job) error {
 		if h.Facts == nil {
 			return &Failure{Step: StepPlan, Cause: "The machine has not reported its disks.", Hint: "Restart it so that it netboots, then retry."}
 		}
@@ -243,12 +249,7 @@ func (w *work) doFacts(ctx context.Context) error {
 			Hint: "Look at the free space and the permissions of the data directory, then retry.", Err: err}
 	}
 	facter := w.facter(ctx)
-	if a, ok := w.r.cfg.Hive.(ApplianceWriter); ok {
-		if _, err := a.WriteAppliance(ctx, hive.ApplianceFile{SSHKeys: w.r.cfg.Keys(), URLs: w.r.cfg.URLs()}); err != nil {
-			return w.hiveFailure(StepFacts, err)
-		}
-	}
-	commit, err := w.r.cfg.Hive.WriteHost(ctx, hive.HostFacts{Host: w.hostFile(), Facter: facter})
+	commit, err := w.r.commitHost(ctx, hostFile(&w.host, w.role, w.rec.K3s, w.rec.Plan), facter)
 	if err != nil {
 		return w.hiveFailure(StepFacts, err)
 	}
@@ -260,12 +261,22 @@ func (w *work) doFacts(ctx context.Context) error {
 	})
 }
 
+// commitHost commits what hosts must know of the appliance, and what the hive must know of the host.
+func (r *Runner) commitHost(ctx context.Context, f hive.HostFile, facter json.RawMessage) (string, error) {
+	if a, ok := r.cfg.Hive.(ApplianceWriter); ok {
+		if _, err := a.WriteAppliance(ctx, hive.ApplianceFile{SSHKeys: r.cfg.Keys(), URLs: r.cfg.URLs()}); err != nil {
+			return "", err
+		}
+	}
+	return r.cfg.Hive.WriteHost(ctx, hive.HostFacts{Host: f, Facter: facter})
+}
+
 // hostFile is the host as the hive's host.json has it.
-func (w *work) hostFile() hive.HostFile {
-	f := hive.HostFile{Schema: hive.SchemaVersion, Name: w.host.Name, MAC: w.host.MAC, Role: w.host.Role, System: w.role.System,
-		Firmware: w.host.Firmware, K3s: w.rec.K3s, Plan: w.rec.Plan}
-	if w.host.Facts != nil && w.host.Facts.Firmware != "" {
-		f.Firmware = w.host.Facts.Firmware
+func hostFile(h *inventory.Host, role inventory.Role, part *hive.K3s, plan *hive.Plan) hive.HostFile {
+	f := hive.HostFile{Schema: hive.SchemaVersion, Name: h.Name, MAC: h.MAC, Role: h.Role, System: role.System,
+		Firmware: h.Firmware, K3s: part, Plan: plan}
+	if h.Facts != nil && h.Facts.Firmware != "" {
+		f.Firmware = h.Facts.Firmware
 	}
 	return f
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/staged-hive/hatchery/internal/hive"
 	"github.com/staged-hive/hatchery/inventory"
+	"github.com/staged-hive/hatchery/inventory/diskplan"
 )
 
 // bucketClusters holds what the appliance knows of k3s clusters: name → cluster.
@@ -104,6 +105,21 @@ func joinCluster(tx *inventory.Tx, h *inventory.Host, role inventory.Role, roles
 		err = tx.PutJSON(bucketClusters, role.K3s.Cluster, c)
 	}
 	return p, blocked, err
+}
+
+// clusterLoss is the sentence that asks before a cluster's only server is installed again without the
+// disk that its state is on: the cluster would begin anew. "" when nothing is lost, or a person has
+// confirmed this very disk plan (or its writing has begun).
+func clusterLoss(tx *inventory.Tx, h *inventory.Host, k *hive.K3s, p *diskplan.Plan, j *inventory.Job) (string, error) {
+	if k == nil || !k.Init || p.KeepsPersistent() || j.Wrote || p.ID != "" && j.PlanID == p.ID {
+		return "", nil
+	}
+	var c cluster
+	if _, err := tx.GetJSON(bucketClusters, k.Cluster, &c); err != nil || !slices.Contains(c.Servers, h.ID) {
+		return "", err
+	}
+	return fmt.Sprintf("Waits for a person. %s is the only server of cluster %s and keeps no persistent disk: installing it again loses the cluster. Confirm the disk plan if that is meant.",
+		h.Label(), k.Cluster), nil
 }
 
 // recordServer notes a verified server, so that others can join it.

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/staged-hive/hatchery/internal/hive"
 	"github.com/staged-hive/hatchery/inventory"
 )
 
@@ -17,6 +18,7 @@ type situation struct {
 	obstacle string
 	// cluster is the sentence that says what the host waits for in its cluster, "" = nothing.
 	cluster string
+	part    *hive.K3s // its part in the cluster, nil outside one
 	now     time.Time
 	fresh   time.Duration // how old the agent's last report may be
 }
@@ -28,6 +30,8 @@ type verdict struct {
 	blocked string
 	// restart says that the machine runs its own system and must be told to netboot stage-0.
 	restart bool
+	// machine says that it waits for nothing but its machine.
+	machine bool
 	fail    *Failure
 }
 
@@ -73,9 +77,9 @@ func gate(s situation) verdict {
 	case !h.ReportedAt.IsZero() && s.now.Sub(h.ReportedAt) < s.fresh && h.HostKey != "" && h.IP.IsValid():
 		return verdict{start: true}
 	case h.EverFlipped:
-		return verdict{blocked: waitNetboot, restart: true}
+		return verdict{blocked: waitNetboot, restart: true, machine: true}
 	}
-	return verdict{blocked: waitPower}
+	return verdict{blocked: waitPower, machine: true}
 }
 
 const waitTurnPrefix = "Waits for its turn: "

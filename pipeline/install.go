@@ -132,7 +132,7 @@ func (w *work) planted() (planted, error) {
 	if p.serverToken, p.agentToken, err = w.r.vault.tokensFor(w.rec.K3s); err != nil {
 		return p, err
 	}
-	p.hostJSON, err = json.MarshalIndent(w.hostFile(), "", "  ")
+	p.hostJSON, err = json.MarshalIndent(hostFile(&w.host, w.role, w.rec.K3s, w.rec.Plan), "", "  ")
 	return p, err
 }
 

@@ -2,7 +2,13 @@ package pipeline
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"os"
 	"path/filepath"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/staged-hive/hatchery/inventory"
 )
@@ -27,6 +33,31 @@ func (r *Runner) logFor(j *inventory.Job) *joblog {
 	return l
 }
 
+// keepLogs is how many logs of jobs are kept on disk; the ones written to longest ago go first.
+const keepLogs = 500
+
+// trimLogs removes the oldest logs.
+func (r *Runner) trimLogs() error {
+	entries, err := os.ReadDir(filepath.Dir(r.logPath("x")))
+	if err != nil {
+		return fmt.Errorf("job logs: %w", err)
+	}
+	age := map[string]time.Time{}
+	var names []string
+	for _, e := range entries {
+		if st, err := e.Info(); err == nil && strings.HasSuffix(e.Name(), ".log") {
+			names = append(names, e.Name())
+			age[e.Name()] = st.ModTime()
+		}
+	}
+	slices.SortFunc(names, func(a, b string) int { return age[b].Compare(age[a]) })
+	for _, n := range names[min(len(names), keepLogs):] {
+		path := filepath.Join(filepath.Dir(r.logPath("x")), n)
+		err = errors.Join(err, os.RemoveAll(path), os.RemoveAll(path+".1"))
+	}
+	return err
+}
+
 // closeLog ends the log of a job that has ended.
 func (r *Runner) closeLog(id inventory.JobID) {
 	r.mu.Lock()
@@ -40,7 +71,7 @@ func (r *Runner) closeLog(id inventory.JobID) {
 // closeEnded ends the log of a job that ended without the runner: cancelled while it waited.
 func (r *Runner) closeEnded(id inventory.JobID) error {
 	r.mu.Lock()
-	open := r.logs[id] != nil
+	open := r.logs[id] != nil || r.aheadDone[id] != ""
 	for _, w := range r.active {
 		open = open && w.id != id
 	}
@@ -52,6 +83,9 @@ func (r *Runner) closeEnded(id inventory.JobID) error {
 		j, err := tx.Job(id)
 		if err == nil && !j.Open() || isNotFound(err) {
 			r.closeLog(id)
+			r.mu.Lock()
+			delete(r.aheadDone, id)
+			r.mu.Unlock()
 			return nil
 		}
 		return err

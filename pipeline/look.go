@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/staged-hive/hatchery/inventory"
+	"github.com/staged-hive/hatchery/inventory/diskplan"
 )
 
 // look reads all open jobs and starts, blocks, resumes or stops each as it is due. Only Run's loop calls it.
@@ -68,16 +69,21 @@ func (r *Runner) situationOf(tx *inventory.Tx, j inventory.Job, hv inventory.Hiv
 	if !ok || j.State != inventory.JobQueued || j.Flipped {
 		return s, nil
 	}
+	var p diskplan.Plan
 	if h.Facts != nil {
 		rec, err := readRecord(&j)
 		if err != nil {
 			s.obstacle = "Waits for a person. " + sentence(err.Error()) + " Cancel the job and ask for it again."
 			return s, nil
 		}
-		p, c := makePlan(&h, role, &j, &rec)
+		var c inventory.Confirmation
+		p, c = makePlan(&h, role, &j, &rec)
 		s.obstacle = obstacle(&p, c)
 	}
-	_, s.cluster, err = joinCluster(tx, &h, role, hv.Roles, false)
+	if s.part, s.cluster, err = joinCluster(tx, &h, role, hv.Roles, false); err != nil || s.cluster != "" {
+		return s, err
+	}
+	s.cluster, err = clusterLoss(tx, &h, s.part, &p, &j)
 	return s, err
 }
 
@@ -90,6 +96,9 @@ func (r *Runner) lookQueued(ctx context.Context, s *situation, before int) bool 
 	}
 	if v.restart {
 		r.restartForReinstall(ctx, s)
+	}
+	if v.machine {
+		r.ahead(ctx, s)
 	}
 	if !v.start {
 		r.report("queue", r.block(s, v.blocked))

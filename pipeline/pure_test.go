@@ -87,10 +87,10 @@ func TestGate(t *testing.T) {
 	}{
 		{"everything is there", func(*situation) {}, verdict{start: true}},
 		{"the machine was never seen", func(s *situation) { s.host.Facts = nil }, verdict{blocked: waitPower}},
-		{"the machine is off", func(s *situation) { s.host.ReportedAt = now.Add(-time.Hour) }, verdict{blocked: waitPower}},
+		{"the machine is off", func(s *situation) { s.host.ReportedAt = now.Add(-time.Hour) }, verdict{blocked: waitPower, machine: true}},
 		{"a reinstall of a machine that runs its own system", func(s *situation) {
 			s.job.Kind, s.host.EverFlipped, s.host.ReportedAt = inventory.JobReinstall, true, now.Add(-time.Hour)
-		}, verdict{blocked: waitNetboot, restart: true}},
+		}, verdict{blocked: waitNetboot, restart: true, machine: true}},
 		{"a person must approve", func(s *situation) { s.host.Attention = "Two machines." }, verdict{blocked: "Waits for a person's approval. Two machines."}},
 		{"the plan is blocked", func(s *situation) { s.obstacle = "Waits for a person. Data." }, verdict{blocked: "Waits for a person. Data."}},
 		{"the cluster is not there", func(s *situation) { s.cluster = "Waits for a server." }, verdict{blocked: "Waits for a server."}},

@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/staged-hive/hatchery/internal/hive"
 	"github.com/staged-hive/hatchery/inventory"
+	"github.com/staged-hive/hatchery/inventory/diskplan"
 )
 
 func TestQueueInstallsSomeAtOnceAndTellsTheOthers(t *testing.T) {
@@ -238,4 +241,100 @@ func TestOperate(t *testing.T) {
 	if err := r.Reboot(t.Context(), "none", "admin"); !errors.Is(err, inventory.ErrNotFound) {
 		t.Errorf("an unknown host: %v", err)
 	}
+}
+
+// TestPlanThatIsOutOfDate confirms a plan that the disks have outgrown: the job must end up waiting for the new one.
+func TestPlanThatIsOutOfDate(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.start()
+	m := r.machine(1)
+	m.powerOn()
+	m.mu.Lock()
+	m.disks = slices.Clone(m.disks)
+	m.disks[0].Signatures = []string{"ntfs"} // after the check-in
+	m.mu.Unlock()
+	r.assign(m, "node1", "plain")
+	h := r.untilState(m, inventory.StateFailed)
+	if h.Step != StepPlan || !strings.Contains(h.Error, "ntfs") {
+		t.Errorf("failed in step %s: %s", h.Step, h.Error)
+	}
+	r.retry(m)
+	h = r.until(m, "was blocked", func(h inventory.Host) bool { return strings.Contains(h.BlockedOn, "ntfs") })
+	p := diskplan.Make(diskplan.Input{Host: h, Role: testRole("plain")})
+	r.act(m, func(tx *inventory.Tx, id inventory.HostID) error {
+		_, _, err := inventory.Install(tx, id, inventory.Confirmation{PlanID: p.ID, Confirm: map[string]string{"os": "os1"}}, "admin", time.Now())
+		return err
+	})
+	r.untilState(m, inventory.StateInstalled)
+}
+
+func TestMachineThatIsOffIsWokenAndBuiltAhead(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.cfg.Limits.Fresh = time.Second
+	var woken atomic.Int32
+	m := r.machine(1)
+	r.cfg.Wake = func(_ context.Context, mac inventory.MAC) error {
+		if mac != m.mac {
+			t.Errorf("woke %s", mac)
+		}
+		woken.Add(1)
+		return nil
+	}
+	r.start()
+	m.powerOn()
+	m.cut("off")
+	r.act(m, func(tx *inventory.Tx, id inventory.HostID) error {
+		h, err := tx.Host(id)
+		h.ReportedAt = time.Now().Add(-time.Hour)
+		if err == nil {
+			_, err = tx.PutHost(h)
+		}
+		return err
+	})
+	r.assign(m, "", "plain")
+	r.until(m, "was built ahead", func(h inventory.Host) bool {
+		return h.State == inventory.StateQueued && h.BlockedOn == waitPower && strings.Contains(r.logText(m), "built ahead: /nix/store/system-plain-000001")
+	})
+	if n := woken.Load(); n != 1 {
+		t.Errorf("woken %d times, want once", n)
+	}
+	m.powerOn()
+	r.untilState(m, inventory.StateInstalled)
+}
+
+func TestOnlyServerOfAClusterIsNotLostUnasked(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	role := testRole("server")
+	role.Disks = map[string]inventory.Slot{"os": role.Disks["os"]}
+	r.hive.roles["server"] = role
+	r.start()
+	m := r.machine(1)
+	m.powerOn()
+	m.hook = func(s string) (string, int, bool) {
+		return fmt.Sprintf("mount /mnt ext4 /dev/vdo1\non /mnt /dev/vdo\nmount /mnt/data ext4 /dev/vdo2\non /mnt/data /dev/vdo\ndisk %s /dev/vdo\nend\n", m.disks[0].ID), 0, s == "mounts"
+	}
+	r.hive.layout = []hive.Mount{{Path: "/", FS: "ext4", Slot: "os"}}
+	m.disks = m.disks[:1]
+	r.assign(m, "server1", "server")
+	first := r.untilState(m, inventory.StateInstalled)
+	again := func(c inventory.Confirmation) {
+		r.act(m, func(tx *inventory.Tx, id inventory.HostID) error {
+			_, _, err := inventory.Reinstall(tx, id, c, "admin", time.Now())
+			return err
+		})
+	}
+	again(inventory.Confirmation{})
+	h := r.until(m, "was asked about", func(h inventory.Host) bool { return strings.Contains(h.BlockedOn, "loses the cluster") })
+	r.act(m, func(tx *inventory.Tx, id inventory.HostID) error {
+		_, err := inventory.Cancel(tx, id, time.Now())
+		return err
+	})
+	p := diskplan.Make(diskplan.Input{Host: h, Role: role})
+	again(inventory.Confirmation{PlanID: p.ID})
+	r.until(m, "went on", func(h inventory.Host) bool {
+		return h.JobID != first.JobID && !strings.Contains(h.BlockedOn, "loses the cluster")
+	})
 }

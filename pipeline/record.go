@@ -44,6 +44,8 @@ type record struct {
 	Wiped []string `json:"wiped,omitempty"`
 	// Restarted is the attempt in which a reinstall's machine was told to netboot stage-0.
 	Restarted int `json:"restarted,omitempty"`
+	// Woken is the attempt in which the machine was sent a Wake-on-LAN packet.
+	Woken int `json:"woken,omitempty"`
 }
 
 // readRecord reads Job.Data; a job that never ran has an empty one.
@@ -71,7 +73,7 @@ func (r *record) bytes() ([]byte, error) {
 
 // fresh is the record that a new attempt begins with: only what must outlive an attempt stays.
 func (r *record) fresh() record {
-	return record{V: recordVersion, Last: r.Last, Wiped: r.Wiped, K3s: r.K3s, Restarted: r.Restarted}
+	return record{V: recordVersion, Last: r.Last, Wiped: r.Wiped, K3s: r.K3s, Restarted: r.Restarted, Woken: r.Woken}
 }
 
 // wipes are the slots that are still to be wiped of those that a person named.

@@ -36,6 +36,7 @@ type fakeHive struct {
 	evalErr   error
 	buildErr  error
 	print     string        // of a build
+	layout    []hive.Mount  // of a build, nil = the usual one
 	hold      chan struct{} // a build waits for it
 }
 
@@ -80,6 +81,9 @@ func (f *fakeHive) Build(ctx context.Context, commit, name string, log io.Writer
 	}
 	if err != nil {
 		return hive.Built{}, err
+	}
+	if f.layout != nil {
+		return hive.Built{Commit: commit, Toplevel: "/nix/store/system-" + name, Script: "/nix/store/script-" + name, Layout: hive.Layout{Mounts: f.layout}}, nil
 	}
 	return hive.Built{Commit: commit, Toplevel: "/nix/store/system-" + name, Script: "/nix/store/script-" + name,
 		Layout: hive.Layout{Mounts: []hive.Mount{{Path: "/", FS: "ext4", Slot: "os"}, {Path: "/data", FS: "ext4", Slot: "data"}},

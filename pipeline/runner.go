@@ -53,6 +53,8 @@ type Config struct {
 	Dir string
 	// NixosAnywhere is its command line; nil = "nixos-anywhere" from PATH, or else `nix run` of the hive's pinned one.
 	NixosAnywhere []string
+	// Wake sends a Wake-on-LAN packet to a machine that a job waits for; nil = never.
+	Wake func(ctx context.Context, mac inventory.MAC) error
 	// SSH is the ssh program that the wrapper runs; "" = ssh from PATH.
 	SSH string
 	// SSHPort is where machines listen; 0 = 22. Only tests use another.
@@ -85,7 +87,10 @@ type Runner struct {
 	logs   map[inventory.JobID]*joblog
 	wg     sync.WaitGroup // works and errands
 	errand map[inventory.HostID]bool
-	opened chan struct{} // closed and made anew when a job's log is opened
+	// aheadDone says for which plan a queued job was built ahead; one is built at a time.
+	aheadDone map[inventory.JobID]string
+	aheadBusy bool
+	opened    chan struct{} // closed and made anew when a job's log is opened
 
 	hiveMu sync.Mutex // one reader of the roles at a time
 	keyMu  sync.Mutex // guards vault
@@ -135,7 +140,8 @@ func New(cfg Config) (*Runner, error) {
 	}
 	r := &Runner{cfg: cfg, limit: cfg.Limits.withDefaults(), masks: &masks{}, ready: make(chan struct{}),
 		wake: make(chan struct{}, 1), roles: make(chan struct{}, 1),
-		active: map[inventory.HostID]*work{}, logs: map[inventory.JobID]*joblog{}, errand: map[inventory.HostID]bool{}, opened: make(chan struct{})}
+		active: map[inventory.HostID]*work{}, logs: map[inventory.JobID]*joblog{}, errand: map[inventory.HostID]bool{}, opened: make(chan struct{}),
+		aheadDone: map[inventory.JobID]string{}}
 	r.ssh = &dialer{signer: cfg.Key, port: cfg.SSHPort, timeout: r.limit.Dial}
 	r.vault = &vault{dir: cfg.Dir, masks: r.masks}
 	return r, nil
@@ -196,6 +202,9 @@ func (r *Runner) prepare() error {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return fmt.Errorf("pipeline: %w", err)
 		}
+	}
+	if err := r.trimLogs(); err != nil {
+		return err
 	}
 	if raw, err := os.ReadFile(r.cfg.KeyPath); err == nil {
 		r.masks.add(secret(raw))
