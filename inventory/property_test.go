@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/staged-hive/hatchery/inventory"
+	"github.com/staged-hive/hatchery/inventory/inventorytest"
 )
 
 // TestEventsStayInTheTable sends random events to one host and holds what comes of it against the rules.
@@ -243,64 +244,21 @@ func (c *crowd) runnerActs() []act {
 // check holds the whole inventory against the rules.
 func (c *crowd) check(t *rapid.T, last string) {
 	err := c.store.View(func(tx *inventory.Tx) error {
-		jobs, err := tx.OpenJobs()
-		if err != nil {
+		if err := inventorytest.CheckRules(tx, c.now); err != nil {
 			return err
-		}
-		open := map[inventory.HostID]inventory.Job{}
-		for _, j := range jobs {
-			if other, two := open[j.HostID]; two {
-				t.Fatalf("after %s: host %s has two open jobs, %s and %s", last, j.HostID, other.ID, j.ID)
-			}
-			open[j.HostID] = j
 		}
 		hosts, _, err := tx.Hosts("", 1000)
-		if err != nil {
-			return err
-		}
-		owner := map[inventory.MAC]inventory.HostID{}
 		for _, h := range hosts {
-			for _, m := range h.MACs {
-				if owner[m] != "" {
-					t.Fatalf("after %s: MAC %s is in hosts %s and %s", last, m, owner[m], h.ID)
-				}
-				owner[m] = h.ID
-				if found, err := tx.HostByMAC(m); err != nil || found.ID != h.ID {
-					t.Fatalf("after %s: MAC %s of host %s finds %s, %v", last, m, h.ID, found.ID, err)
-				}
+			if c.flipped[h.MAC] && !h.EverFlipped {
+				return fmt.Errorf("machine %s was installed once, and is not any more", h.MAC)
 			}
-			c.checkOne(t, last, &h, open)
-			delete(open, h.ID)
+			if h.EverFlipped {
+				c.flipped[h.MAC] = true
+			}
 		}
-		for id := range open {
-			t.Fatalf("after %s: an open job of host %s, which is not known", last, id)
-		}
-		return nil
+		return err
 	})
 	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func (c *crowd) checkOne(t *rapid.T, last string, h *inventory.Host, open map[inventory.HostID]inventory.Job) {
-	j, has := open[h.ID]
-	busy := h.State == inventory.StateQueued || h.State == inventory.StateInstalling
-	switch {
-	case has != busy, has && j.ID != h.JobID, has && (j.State == inventory.JobRunning) != (h.State == inventory.StateInstalling):
-		t.Fatalf("after %s: host %s is %s with job %s; open job %s is %s", last, h.ID, h.State, h.JobID, j.ID, j.State)
-	case c.flipped[h.MAC] && !h.EverFlipped:
-		t.Fatalf("after %s: machine %s was installed once, and is not any more", last, h.MAC)
-	case h.EverFlipped && has && j.Kind == inventory.JobInstall && !j.Flipped:
-		t.Fatalf("after %s: host %s is installed and has an open install job", last, h.ID)
-	case has && j.Auto && h.Held:
-		t.Fatalf("after %s: host %s is held and has an automatic job", last, h.ID)
-	}
-	if h.EverFlipped {
-		c.flipped[h.MAC] = true
-	}
-	target, why := inventory.BootTarget(h, inventory.DiscoveryAlways, c.now)
-	failed := h.State == inventory.StateFailed && !h.Flipped
-	if h.EverFlipped && target == inventory.TargetStage0 && !(has && j.Kind == inventory.JobReinstall) && !failed {
-		t.Fatalf("after %s: installed host %s (%s) is sent to stage-0: %s", last, h.ID, h.State, why)
+		t.Fatalf("after %s: %v", last, err)
 	}
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/staged-hive/hatchery/dhcp/lease"
 	"github.com/staged-hive/hatchery/inventory"
+	"github.com/staged-hive/hatchery/inventory/inventorytest"
 )
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
@@ -28,7 +29,7 @@ func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 const crashHosts = 8
 
 // crashChild opens the database, and writes until it is killed: hosts with a rising number (in
-// two records that must agree) and leases. Each line on standard output acknowledges one write.
+// two records that must agree), leases, and whole journeys of machines. Each line on standard output acknowledges one write.
 func crashChild(dir string) {
 	fail := func(err error) {
 		fmt.Fprintln(os.Stderr, err)
@@ -46,6 +47,17 @@ func crashChild(dir string) {
 		fmt.Println(kind, who, n)
 	}
 	for who := range crashHosts {
+		go func() {
+			for n := 0; ; n++ {
+				flipped, err := crashJourney(d, who, n)
+				if err != nil {
+					fail(err)
+				}
+				if flipped {
+					ack("flip", who, 1)
+				}
+			}
+		}()
 		go func() {
 			for {
 				n, err := crashUpdate(d, who)
@@ -87,6 +99,67 @@ func crashUpdate(d *DB, who int) (n int, err error) {
 	return n, err
 }
 
+// crashJourney does one act on a machine of its own, in turn: from its first DHCP to its install, and on
+// to reinstalls. It reports whether the netboot answer was flipped.
+func crashJourney(d *DB, who, n int) (flipped bool, err error) {
+	mac := inventory.MAC{0x52, 0x54, 0, 0, 1, byte(who)}
+	now := time.Now()
+	c := inventory.Contact{MAC: mac, IP: netip.AddrFrom4([4]byte{10, 0, 1, byte(who)})}
+	err = d.Update(func(tx *inventory.Tx) error {
+		h, err := tx.HostByMAC(mac)
+		if err != nil && !errors.Is(err, inventory.ErrNotFound) {
+			return err
+		}
+		nonce := fmt.Sprintf("nonce-%d-%d", who, h.Fetches)
+		switch h.State {
+		case "":
+			_, err = inventory.Discover(tx, c, now)
+		case inventory.StateSeen:
+			_, _, _, err = inventory.FetchScript(tx, c, inventory.DiscoveryAlways, nonce+"1", now)
+		case inventory.StateBooting:
+			_, err = inventory.CheckIn(tx, inventory.Report{NonceHash: fmt.Sprintf("nonce-%d-01", who), HostKey: "k", BootID: "b", From: c.IP,
+				Facts: inventory.Facts{Arch: "x86_64", Firmware: "bios", NICs: []inventory.NIC{{Name: "e", MAC: mac}}}}, now)
+		case inventory.StateReady:
+			role := "worker"
+			_, _, err = inventory.Assign(tx, h.ID, inventory.Assignment{Role: &role}, "admin", false, now)
+		case inventory.StateQueued, inventory.StateInstalling:
+			flipped, err = crashRun(tx, &h, n)
+		case inventory.StateInstalled:
+			_, _, err = inventory.Reinstall(tx, h.ID, inventory.Confirmation{}, "admin", now)
+		case inventory.StateFailed:
+			_, _, err = inventory.Retry(tx, h.ID, "admin", now)
+		}
+		return err
+	})
+	return flipped, err
+}
+
+// crashRun is the runner: one step of the host's job.
+func crashRun(tx *inventory.Tx, h *inventory.Host, n int) (flipped bool, err error) {
+	j, err := tx.Job(h.JobID)
+	if err != nil {
+		return false, err
+	}
+	var e inventory.Event
+	switch {
+	case h.State == inventory.StateQueued:
+		e, j.State = inventory.StepStarted{Step: "s", No: 1, Of: 2}, inventory.JobRunning
+	case n%5 == 0:
+		e, j.State = inventory.StepFailed{Step: "s", Cause: "c", Hint: "h"}, inventory.JobFailed
+	case h.Flipped:
+		e, j.State = inventory.Verified{System: "/nix/store/x", At: time.Now()}, inventory.JobDone
+	case h.Wrote:
+		e, j.Flipped, flipped = inventory.NetbootFlipped{}, true, true
+	default:
+		e, j.Wrote = inventory.WriteStarted{}, true
+	}
+	if _, err := inventory.Apply(tx, h.ID, e); err != nil {
+		return false, err
+	}
+	_, err = tx.PutJob(j)
+	return flipped, err
+}
+
 // TestAcknowledgedWritesSurviveSIGKILL kills a writing process again and again; after each time
 // the database opens, holds all that was acknowledged, and no half of any update.
 func TestAcknowledgedWritesSurviveSIGKILL(t *testing.T) {
@@ -98,14 +171,20 @@ func TestAcknowledgedWritesSurviveSIGKILL(t *testing.T) {
 	dir := t.TempDir()
 	acked := map[string]int{}
 	for round := range rounds {
-		crashRound(t, dir, acked, time.Duration(rand.IntN(150))*time.Millisecond)
+		crashRound(t, dir, acked, time.Duration(rand.IntN(250))*time.Millisecond)
 		checkCrashed(t, dir, acked)
 		if t.Failed() {
 			t.Fatalf("after round %d", round)
 		}
 	}
-	if len(acked) != 2*crashHosts {
-		t.Errorf("writers that were acknowledged at least once: got %d, want %d", len(acked), 2*crashHosts)
+	for _, kind := range []string{"host", "lease", "flip"} { // or the test proves nothing
+		n := 0
+		for who := range crashHosts {
+			n += min(acked[fmt.Sprintf("%s %d", kind, who)], 1)
+		}
+		if n == 0 {
+			t.Errorf("writers of kind %q that were ever acknowledged: none", kind)
+		}
 	}
 }
 
@@ -174,6 +253,15 @@ func checkCrashed(t *testing.T, dir string, acked map[string]int) {
 			if want := acked[fmt.Sprintf("lease %d", who)]; stored[who] < want {
 				t.Errorf("lease %d: got %d, acknowledged %d", who, stored[who], want)
 			}
+		}
+		for who := range crashHosts {
+			h, err := tx.HostByMAC(inventory.MAC{0x52, 0x54, 0, 0, 1, byte(who)})
+			if acked[fmt.Sprintf("flip %d", who)] > 0 && !h.EverFlipped {
+				t.Errorf("machine %d: its flip was acknowledged and is lost (%v)", who, err)
+			}
+		}
+		if err := inventorytest.CheckRules(tx, time.Now()); err != nil {
+			t.Errorf("the rules are broken: %v", err)
 		}
 		return tx.Scan(inventory.BucketDiary, "", "", func(k string, v []byte) (bool, error) {
 			if !json.Valid(v) {

@@ -1,0 +1,107 @@
+package inventorytest
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/staged-hive/hatchery/inventory"
+)
+
+// CheckRules holds everything a store has against the rules that must hold after every committed
+// act, whatever happened: index and hosts agree, at most one open job per host, host and job agree,
+// nobody sends an installed host to the installer unasked. It joins all it finds.
+func CheckRules(tx *inventory.Tx, now time.Time) error {
+	hosts, err := allHosts(tx)
+	if err != nil {
+		return err
+	}
+	jobs, err := tx.OpenJobs()
+	if err != nil {
+		return err
+	}
+	var found []error
+	open := map[inventory.HostID]inventory.Job{}
+	for _, j := range jobs {
+		if other, two := open[j.HostID]; two {
+			found = append(found, fmt.Errorf("host %s has two open jobs, %s and %s", j.HostID, other.ID, j.ID))
+		}
+		open[j.HostID] = j
+	}
+	owner := map[inventory.MAC]inventory.HostID{}
+	for i := range hosts {
+		h := &hosts[i]
+		for _, m := range h.MACs {
+			if owner[m] != "" {
+				found = append(found, fmt.Errorf("MAC %s is in hosts %s and %s", m, owner[m], h.ID))
+			}
+			owner[m] = h.ID
+			if by, err := tx.HostByMAC(m); err != nil || by.ID != h.ID {
+				found = append(found, fmt.Errorf("MAC %s of host %s finds %q: %w", m, h.ID, by.ID, err))
+			}
+		}
+		j, busy := open[h.ID]
+		found = append(found, checkHost(h, j, busy, now))
+		delete(open, h.ID)
+	}
+	for id, j := range open {
+		found = append(found, fmt.Errorf("job %s is open for host %s, which is not known", j.ID, id))
+	}
+	found = append(found, checkIndex(tx, hosts))
+	return errors.Join(found...)
+}
+
+func allHosts(tx *inventory.Tx) (all []inventory.Host, err error) {
+	var after inventory.HostID
+	for {
+		page, next, err := tx.Hosts(after, 200)
+		if err != nil {
+			return nil, err
+		}
+		if all = append(all, page...); next == "" {
+			return all, nil
+		}
+		after = next
+	}
+}
+
+// checkHost holds a host against its open job, if any.
+func checkHost(h *inventory.Host, j inventory.Job, has bool, now time.Time) error {
+	busy := h.State == inventory.StateQueued || h.State == inventory.StateInstalling
+	switch {
+	case has != busy:
+		return fmt.Errorf("host %s is %s, and has an open job: %v", h.ID, h.State, has)
+	case has && j.ID != h.JobID:
+		return fmt.Errorf("host %s has job %s, but %s is open", h.ID, h.JobID, j.ID)
+	case has && (j.State == inventory.JobRunning) != (h.State == inventory.StateInstalling):
+		return fmt.Errorf("host %s is %s, its job %s is %s", h.ID, h.State, j.ID, j.State)
+	case has && j.Auto && h.Held:
+		return fmt.Errorf("host %s is held and has the automatic job %s", h.ID, j.ID)
+	case h.EverFlipped && has && j.Kind == inventory.JobInstall && !j.Flipped:
+		return fmt.Errorf("host %s is installed and has the open install job %s", h.ID, j.ID)
+	case h.State == inventory.StateInstalled && !h.EverFlipped:
+		return fmt.Errorf("host %s is installed but was never flipped", h.ID)
+	}
+	failed := h.State == inventory.StateFailed && !h.Flipped
+	if t, why := inventory.BootTarget(h, inventory.DiscoveryAlways, now); t == inventory.TargetStage0 && h.EverFlipped && !failed &&
+		!(has && j.Kind == inventory.JobReinstall) && !now.Before(h.StageZeroUntil) {
+		return fmt.Errorf("installed host %s (%s) is sent to stage-0: %s", h.ID, h.State, why)
+	}
+	return nil
+}
+
+// checkIndex looks for index entries that lead nowhere.
+func checkIndex(tx *inventory.Tx, hosts []inventory.Host) error {
+	known := map[string]bool{}
+	for i := range hosts {
+		known[string(hosts[i].ID)] = true
+	}
+	var found []error
+	err := tx.Scan(inventory.BucketIndex, "", "", func(k string, v []byte) (bool, error) {
+		if !known[string(v)] {
+			found = append(found, fmt.Errorf("index %s leads to host %s, which is not known", k, v))
+		}
+		return true, nil
+	})
+	return errors.Join(append(found, err)...)
+}
