@@ -103,6 +103,8 @@ func addrText(a netip.Addr) string {
 // machines also while git is missing or the hive's remote cannot be reached.
 type lateHive struct {
 	cfg hive.Config
+	// self is what every host must know of the appliance; written to the hive when it is opened.
+	self func() hive.ApplianceFile
 
 	mu     sync.Mutex
 	opened *hive.Hive
@@ -115,10 +117,14 @@ func (l *lateHive) open(ctx context.Context) (*hive.Hive, error) {
 		return l.opened, nil
 	}
 	h, err := hive.Open(ctx, l.cfg)
-	if err == nil {
-		l.opened = h
+	if err != nil {
+		return nil, err
 	}
-	return h, err
+	if _, err := h.WriteAppliance(ctx, l.self()); err != nil {
+		return nil, err
+	}
+	l.opened = h
+	return h, nil
 }
 
 // Roles implements pipeline.Hive.
