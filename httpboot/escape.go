@@ -15,7 +15,9 @@ func escapeText(s string) string {
 			b.WriteByte('-')
 		case c == '…':
 			b.WriteString("...")
-		case c < ' ' || c > '~' || strings.ContainsRune("$`|&\\{}", c):
+		case c == '`' || c == '“' || c == '”':
+			b.WriteByte('"')
+		case c < ' ' || c > '~' || strings.ContainsRune("$|&\\{}", c):
 			b.WriteByte('?')
 		default:
 			b.WriteRune(c)

@@ -176,15 +176,15 @@ func (s *scriptWriter) hold() {
 }
 
 func (s *scriptWriter) noImage() {
-	s.echo("Hatchery has nothing to boot " + s.in.Label + " with: " + s.in.Why + ".")
-	s.echo("On the appliance: put a stage-0 image in with: hatchery stage0 add DIR")
+	s.echo("Hatchery has nothing to boot " + s.in.Label + " with.")
+	s.echo("Why: " + s.in.Why + ".")
 	if s.in.Wanted {
 		s.echo("This machine asks again until there is one.")
 		s.line("goto again")
 		return
 	}
-	s.echo("This machine boots its own disk in 15 seconds.")
-	s.line("sleep 15 ||")
+	s.echo("This machine boots its own disk in 8 seconds.")
+	s.line("sleep 8 ||")
 	s.line("goto disk")
 }
 

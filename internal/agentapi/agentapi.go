@@ -19,7 +19,7 @@ const (
 
 // Largest bodies that are read, in bytes.
 const (
-	MaxCheckIn  = 1 << 20
+	MaxCheckIn  = 512 << 10
 	MaxProgress = 64 << 10
 	MaxJoin     = 8 << 10
 	MaxReply    = 256 << 10

@@ -138,7 +138,7 @@ func TestDecodeCheckIn(t *testing.T) {
 		}
 	}
 	for name, body := range map[string]string{
-		"two values": string(raw) + "{}", "an unknown field": `{"x":1}`, "an array": "[]", "nothing": "", "deep nesting": strings.Repeat("[", 20000), "too much": strings.Repeat(" ", MaxCheckIn+1),
+		"two values": string(raw) + "{}", "an unknown field": `{"x":1}`, "an array": "[]", "nothing": "", "deep nesting": strings.Repeat("[", 20000), "very many small things": `{"facts":{"disks":[` + strings.Repeat("{},", 100_000) + "{}]}}", "too much": strings.Repeat(" ", MaxCheckIn+1),
 	} {
 		if _, err := DecodeCheckIn([]byte(body)); err == nil {
 			t.Errorf("%s passed", name)

@@ -83,9 +83,15 @@ func DecodeReply(body []byte, v any) error {
 	return nil
 }
 
+// maxObjects bounds what decoding takes: an empty disk is two bytes of body and hundreds of memory.
+const maxObjects = 1 + inventory.MaxNICs + inventory.MaxDisks*(1+inventory.MaxPartitions)
+
 func strict(body []byte, limit int, v any) error {
 	if len(body) > limit {
 		return fmt.Errorf("more than %d bytes", limit)
+	}
+	if bytes.Count(body, []byte("{")) > maxObjects {
+		return fmt.Errorf("more than %d things in it", maxObjects)
 	}
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
