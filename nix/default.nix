@@ -38,5 +38,10 @@ in
     default = fleet;
   };
 
+  # need KVM and a substituter: nix build .#checks.x86_64-linux.NAME
+  checks.x86_64-linux = lib.genAttrs [ "split" "appliance" "k3s" ] (
+    name: import (./tests/nixos + "/${name}.nix") { inherit self nixpkgs; system = "x86_64-linux"; }
+  );
+
   formatter = eachSystem (_: pkgs: pkgs.nixfmt);
 }

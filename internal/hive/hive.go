@@ -177,17 +177,33 @@ func (h *Hive) Head(ctx context.Context) (string, error) { return h.head(ctx) }
 // comes. Nothing of the work tree is read. The error is a [*Failure]; ctx's own error when ctx ended.
 func (h *Hive) Build(ctx context.Context, commit, name string, log io.Writer) (Built, error) {
 	b := Built{Commit: commit}
-	if !commitRE.MatchString(commit) {
-		return b, fmt.Errorf("commit %q of host %q: %w", clip(commit), clip(name), ErrInvalid)
-	}
-	if err := inventory.CheckName(name); err != nil || name == "" {
-		return b, fmt.Errorf("host name %q: %w", clip(name), ErrInvalid)
+	if err := checkTarget(commit, name); err != nil {
+		return b, err
 	}
 	out, err := h.nixBuild(ctx, name, h.flake(commit)+`#nixosConfigurations."`+name+`".config.system.build.hatchery`, log)
 	if err != nil {
 		return b, err
 	}
 	return readBundle(b, out)
+}
+
+// BuildFormat builds the script that wipes and formats one persistent slot of a host's plan, and nothing
+// else; it judges the disk like the install script and has the same exit codes. Errors as of Build.
+func (h *Hive) BuildFormat(ctx context.Context, commit, name, slot string, log io.Writer) (script string, err error) {
+	if err := errors.Join(checkTarget(commit, name), CheckSlot(slot)); err != nil {
+		return "", err
+	}
+	return h.nixBuild(ctx, name+"-format", h.flake(commit)+`#nixosConfigurations."`+name+`".config.system.build.hatcheryFormat."`+slot+`"`, log)
+}
+
+func checkTarget(commit, name string) error {
+	if !commitRE.MatchString(commit) {
+		return fmt.Errorf("commit %q of host %q: %w", clip(commit), clip(name), ErrInvalid)
+	}
+	if err := inventory.CheckName(name); err != nil || name == "" {
+		return fmt.Errorf("host name %q: %w", clip(name), ErrInvalid)
+	}
+	return nil
 }
 
 // readBundle reads the links of a built `hatchery` output.

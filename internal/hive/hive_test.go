@@ -166,8 +166,16 @@ func TestBuildOfAHost(t *testing.T) {
 	if out, err := exec.Command("bash", "-n", b.Script).CombinedOutput(); err != nil {
 		t.Errorf("bash -n: %v: %s", err, out)
 	}
-	if !strings.Contains(log.String(), "nixos-system-node1") && b.Toplevel == "" {
-		t.Errorf("nothing in the log")
+	format, err := h.BuildFormat(t.Context(), commit, "node1", "data", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	script, err = os.ReadFile(format)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(script), "virtio-OS") || !strings.Contains(string(script), "virtio-DATA") {
+		t.Errorf("the format script of slot data names other disks, or not its own")
 	}
 }
 
@@ -277,17 +285,25 @@ func TestBuildStopsTheWholeGroup(t *testing.T) {
 	}
 	for _, how := range []string{"timeout", "cancelled"} {
 		t.Run(how, func(t *testing.T) {
-			limit := 300 * time.Millisecond
+			_ = os.Remove(child)
+			limit := 3 * time.Second
+			if how == "cancelled" {
+				limit = time.Minute
+			}
+			h := open(t, hive.Config{Nix: []string{fake}, BuildTimeout: limit})
+			head, err := h.Head(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			if how == "cancelled" {
-				limit = time.Minute
-				time.AfterFunc(300*time.Millisecond, cancel)
-			}
-			h := open(t, hive.Config{Nix: []string{fake}, BuildTimeout: limit})
-			head, err := h.Head(ctx)
-			if err != nil {
-				t.Fatal(err)
+				go func() {
+					for !exists(child) && ctx.Err() == nil {
+						time.Sleep(10 * time.Millisecond)
+					}
+					cancel()
+				}()
 			}
 			_, err = h.Build(ctx, head, "node1", nil)
 			var fail *hive.Failure
@@ -313,6 +329,11 @@ func TestBuildStopsTheWholeGroup(t *testing.T) {
 			}
 		})
 	}
+}
+
+func exists(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && st.Size() > 0
 }
 
 func alive(pid int) bool {

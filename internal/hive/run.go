@@ -90,7 +90,7 @@ func (h *Hive) nixEval(ctx context.Context, what, installable string) ([]byte, e
 	return h.nix(ctx, h.cfg.EvalTimeout, what+" of the hive", h.cfg.Dir, nil, "eval", "--json", "--show-trace", installable)
 }
 
-// nixBuild builds one installable and keeps it from the garbage collector under the host's name.
+// nixBuild builds one installable of a host and keeps it from the garbage collector under that name.
 func (h *Hive) nixBuild(ctx context.Context, name, installable string, log io.Writer) (string, error) {
 	roots := filepath.Join(h.cfg.Dir, ".git", "hatchery-roots")
 	if err := os.MkdirAll(roots, 0o755); err != nil {

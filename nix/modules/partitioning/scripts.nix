@@ -1,4 +1,4 @@
-# hatcheryInstall, hatcheryInstallWipe, hatcheryMount and hatcheryLayout, made of disko's own destroy, format and
+# hatcheryInstall, hatcheryInstallWipe, hatcheryFormat.SLOT, hatcheryMount and hatcheryLayout, made of disko's own destroy, format and
 # mount outputs of three evaluations: ephemeral, persistent, all.
 { lib, pkgs, diskoLib, layout, plan, ephemeral, persistent, all, persistentDefinitions, useTargetTools, hostName }:
 let
@@ -57,8 +57,8 @@ let
       lib.optional (m.whole != null) "mark_whole ${escapeShellArgs [ n m.whole ]}"
       ++ map (p: "mark_part ${escapeShellArgs [ n p.label p.type ]}") m.parts
     )
-  ) (layout.diskNames persistent);
-  declareLabels = concatMapStringsSep "\n" (l: "label ${escapeShellArgs [ l.disk l.label ]}") (layout.labels ephemeral ++ layout.labels persistent);
+  );
+  declareLabels = concatMapStringsSep "\n" (l: "label ${escapeShellArgs [ l.disk l.label ]}");
   declarePools = concatMapStringsSep "\n" (m: "member ${escapeShellArgs [ m.disk m.kind m.pool ]}") (layout.members persistent);
 
   sortedMounts = lib.sort (a: b: a.path < b.path) (layout.mounts ephemeral ++ layout.mounts persistent);
@@ -67,19 +67,22 @@ let
   tools = with pkgs; [ coreutils util-linux gnugrep gnused gawk findutils systemdMinimal ];
   label = if plan == null then "host ${hostName}, no plan" else "host ${hostName}, plan ${plan.id}";
 
-  script = name: wipe: pkgs.writeScript name ''
+  head = ''
     #!${pkgs.runtimeShell}
     # Made by Hatchery for ${label}: no arguments, no environment.
     # Exit codes: 20 disk missing, 21 foreign data, 22 one disk twice, 23 in use, 24 not as planned: with these
     # nothing was written.
     export PATH=${lib.makeBinPath tools}:$PATH
     ${builtins.readFile ./install.bash}
-    title=${escapeShellArg label}
+    title=${escapeShellArg label}'';
+
+  script = name: wipe: pkgs.writeScript name ''
+    ${head}
     ${declareDisks "ephemeral" ephemeral}
     ${declareDisks "persistent" persistent}
-    ${declareMarks}
+    ${declareMarks (layout.diskNames persistent)}
     ${declarePools}
-    ${declareLabels}
+    ${declareLabels (layout.labels ephemeral ++ layout.labels persistent)}
     wiped=(${escapeShellArgs wipe})
 
     judge
@@ -109,8 +112,30 @@ let
     ${checkMounts}
     say "done: ${toString (builtins.length sortedMounts)} file systems below /mnt"
   '';
+  # Wipes and formats one persistent slot of a machine that runs stage-0 (with the slots that share a pool with it),
+  # and touches nothing else.
+  formatScript = slot:
+    let unit = lib.findFirst (lib.elem slot) [ slot ] (layout.units persistent); in
+    pkgs.writeScript "hatchery-format-${hostName}-${slot}" ''
+      ${head}
+      ${concatMapStringsSep "\n" (n: "disk ${diskArgs "persistent" n persistent.disk.${n}.device}") unit}
+      ${declareMarks unit}
+      ${declareLabels (lib.filter (l: lib.elem l.disk unit) (layout.labels persistent))}
+      wiped=(${escapeShellArgs unit})
+
+      judge
+      release
+
+      step "destroying ${toString unit}"
+      run ${(outputs (wipeDevices unit)).destroy}/bin/disko-destroy --yes-wipe-all-disks
+      now_blank ${escapeShellArgs unit}
+      step "formatting ${toString unit}"
+      run_on_blank ${escapeShellArgs unit} -- ${(outputs (unitDevices unit)).format}/bin/disko-format
+      say "done"
+    '';
 in
 {
+  hatcheryFormat = lib.genAttrs (layout.diskNames persistent) formatScript;
   hatcheryInstall = script "hatchery-install-${hostName}" (plan.wipePersistent or [ ]);
   # for lib.deploy { wipePersistentStorage = true; }: never built by the appliance
   hatcheryInstallWipe = script "hatchery-install-wipe-${hostName}" (layout.diskNames persistent);
