@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/staged-hive/hatchery/inventory"
 	"github.com/staged-hive/hatchery/inventory/inventorytest"
 )
 
