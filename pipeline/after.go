@@ -169,9 +169,10 @@ func (w *work) doVerify(ctx context.Context) error {
 	return f
 }
 
-// restartAgain restarts a machine that is still in the stage-0 that was installed in: the order got lost.
+// restartAgain restarts a machine that is in stage-0: the order got lost, or it had fetched its script just
+// before the flip. A person who asked for stage-0 (rescue) keeps it.
 func (w *work) restartAgain(ctx context.Context) (bool, error) {
-	if w.host.BootID != w.rec.BootID {
+	if w.r.cfg.Now().Before(w.host.StageZeroUntil) {
 		return false, nil
 	}
 	c, err := w.dialStage0(ctx)
@@ -179,7 +180,7 @@ func (w *work) restartAgain(ctx context.Context) (bool, error) {
 		return false, nil // it is something else that answers
 	}
 	defer c.close()
-	w.say(StepVerify, "the machine is still in stage-0: told to restart again")
+	w.say(StepVerify, "the machine is in stage-0: told to restart into its own disk")
 	return true, w.orderReboot(ctx, c)
 }
 

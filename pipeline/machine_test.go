@@ -129,6 +129,28 @@ func (m *machine) boot(d inventory.Discovery) {
 		m.bootDisk(boot)
 		return
 	}
+	m.stage0(nonce, boot, key)
+}
+
+// bootStage0 boots stage-0 whatever the inventory says now: it was asked a moment ago.
+func (m *machine) bootStage0() {
+	m.mu.Lock()
+	m.boots++
+	n := m.boots
+	m.mu.Unlock()
+	nonce := fmt.Sprintf("nonce-%s-%d", m.mac, n)
+	if err := m.store.Update(func(tx *inventory.Tx) error {
+		_, err := inventory.IssueJoinNonce(tx, inventory.Contact{MAC: m.mac, IP: m.addr.Addr()}, nonce, time.Now())
+		return err
+	}); err != nil {
+		m.violate("netboot: %v", err)
+		return
+	}
+	m.stage0(nonce, fmt.Sprintf("boot-%s-%d", m.mac, n), newSigner(m.t))
+}
+
+// stage0 runs stage-0, whose agent checks in.
+func (m *machine) stage0(nonce, boot string, key ssh.Signer) {
 	m.mu.Lock()
 	m.mode, m.hostKey, m.bootID, m.mounted = "stage-0", key, boot, false
 	facts := inventory.Facts{Arch: "x86_64", Firmware: "uefi", Vendor: "QEMU", Product: "pc", MemoryBytes: 2 << 30, Disks: slices.Clone(m.disks),

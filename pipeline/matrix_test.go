@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -64,6 +65,33 @@ func TestDisturbanceInEveryStep(t *testing.T) {
 				r.afterwards(t, m, kind, h)
 			})
 		}
+	}
+}
+
+// TestPowerCutAroundTheFlip has the machine fetch its script before the netboot is flipped and check in after it:
+// it is restarted into its own disk.
+func TestPowerCutAroundTheFlip(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.start()
+	m := r.machine(1)
+	var cut bool
+	m.hook = func(s string) (string, int, bool) {
+		if s == "reboot" && !cut { // instead of its own disk it shows up in stage-0 once more
+			cut = true
+			m.wg.Go(func() {
+				m.cut("off")
+				m.bootStage0()
+			})
+			return "", 0, true
+		}
+		return "", 0, false
+	}
+	m.powerOn()
+	r.assign(m, "node1", "plain")
+	r.untilState(m, inventory.StateInstalled)
+	if !slices.Contains(m.did(), "disk system") {
+		t.Errorf("the machine does not run its own disk: %v", m.did())
 	}
 }
 
