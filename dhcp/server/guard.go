@@ -68,6 +68,11 @@ func (s *Server) autoRole(ctx context.Context) error {
 	if s.cfg.Range.IsZero() && len(s.cfg.Relayed) == 0 {
 		s.setRole(dhcp.RoleProxy, "No range of addresses is configured (--dhcp-range), so another server must give them.")
 	}
+	for !s.linkUp() { // after a power cut the switch may still be starting: silence on a dead cable proves nothing
+		if !wait(ctx, pollEvery) {
+			return nil
+		}
+	}
 	found, err := s.lookAround(ctx)
 	switch {
 	case ctx.Err() != nil:
@@ -167,6 +172,32 @@ func (s *Server) discover(l *link) error {
 		s.log.Debug("DISCOVER not sent", "iface", l.name, "err", err) // the link may be down
 	}
 	return nil
+}
+
+// How often other servers are looked for while we are one: soon after the start, for a switch may hold its
+// ports back half a minute (spanning tree), and then more and more rarely.
+const (
+	lookSoon   = 10 * time.Second
+	lookRarely = 5 * time.Minute
+)
+
+func (s *Server) keepLooking(ctx context.Context) error {
+	for d := lookSoon; wait(ctx, d); d = min(2*d, lookRarely) {
+		s.lookAgain()
+	}
+	return nil
+}
+
+// linkUp reports whether any interface has a carrier and an address.
+func (s *Server) linkUp() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.links {
+		if l.up && len(l.addrs) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // lookAgain asks for other servers while we are one; a rival that is heard is dealt with in heardOther.

@@ -113,6 +113,32 @@ func TestRoles(t *testing.T) {
 	}
 }
 
+// TestAutoWaitsForTheCable: silence on a link that is down proves nothing.
+func TestAutoWaitsForTheCable(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		rng, err := lease.ParseRange("10.0.0.100-150")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := newServer(t, Config{Mode: ModeAuto, Range: rng, HTTPPort: 8080, Store: inventorytest.NewStore(t), Leases: &memLeases{}})
+		s.links["eth0"].up = false
+		done := make(chan error, 1)
+		go func() { done <- s.chooseRole(t.Context()) }()
+		time.Sleep(time.Minute)
+		if st := s.Status(); st.Role != "proxy" {
+			t.Errorf("role %q with the cable out", st.Role)
+		}
+		s.mu.Lock()
+		s.links["eth0"].up = true
+		s.mu.Unlock()
+		time.Sleep(15 * time.Second)
+		if err := <-done; err != nil || s.Status().Role != "server" {
+			t.Errorf("role %q with the cable in, %v", s.Status().Role, err)
+		}
+	})
+}
+
 // newServer is a server with an interface but no sockets: what it sends goes nowhere.
 func newServer(t *testing.T, cfg Config) *Server {
 	t.Helper()
@@ -123,7 +149,7 @@ func newServer(t *testing.T, cfg Config) *Server {
 	if err := s.load(); err != nil {
 		t.Fatal(err)
 	}
-	s.links["eth0"] = &link{name: "eth0", index: 1, mac: inventory.MAC{2, 0, 0, 0, 0, 2}, addrs: []netip.Prefix{testNet}, stop: func() {}}
+	s.links["eth0"] = &link{name: "eth0", index: 1, mac: inventory.MAC{2, 0, 0, 0, 0, 2}, addrs: []netip.Prefix{testNet}, up: true, stop: func() {}}
 	s.ask = func(*link) error { return nil }
 	if err := s.placeRange(); err != nil {
 		t.Fatal(err)

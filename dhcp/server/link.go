@@ -26,6 +26,7 @@ type link struct {
 	index int
 	mac   inventory.MAC
 	addrs []netip.Prefix // IPv4, not link-local
+	up    bool           // it has a carrier
 	note  string
 	ports map[uint16]*ipv4.PacketConn
 	raw   *packet.Conn       // to send frames; nil without CAP_NET_RAW
@@ -76,7 +77,7 @@ func (s *Server) pollLinks(ctx context.Context, first bool) error {
 			s.log.Info("interface address changed", "iface", name, "ip", found[i].addrs)
 			l.addrs = found[i].addrs
 		}
-		l.note = found[i].note()
+		l.up, l.note = found[i].up, found[i].note()
 	}
 	s.mu.Unlock()
 	for _, l := range stale {
@@ -139,7 +140,7 @@ func (s *Server) placeRange() error {
 // open opens the ports of an interface and starts its readers.
 func (s *Server) open(ctx context.Context, f iface) (*link, error) {
 	ctx, stop := context.WithCancel(ctx)
-	l := &link{name: f.name, index: f.index, mac: f.mac, addrs: f.addrs, note: f.note(), ports: map[uint16]*ipv4.PacketConn{}, stop: stop}
+	l := &link{name: f.name, index: f.index, mac: f.mac, addrs: f.addrs, up: f.up, note: f.note(), ports: map[uint16]*ipv4.PacketConn{}, stop: stop}
 	for _, port := range []uint16{dhcp.PortServer, dhcp.PortPXE} {
 		c, err := listen(ctx, f.name, port)
 		if err != nil {

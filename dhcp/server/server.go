@@ -21,11 +21,8 @@ import (
 // maxCommits is how many leases may wait for the disk at once; more requests wait in the socket.
 const maxCommits = 512
 
-// How often interfaces and reservations are looked at again, and, while we are a server, other servers.
-const (
-	pollEvery = 2 * time.Second
-	lookEvery = 5 * time.Minute
-)
+// pollEvery is how often interfaces and reservations are looked at again.
+const pollEvery = 2 * time.Second
 
 // Server answers DHCP on the interfaces. Its exported methods are safe for concurrent use.
 type Server struct {
@@ -99,6 +96,7 @@ func (s *Server) Run(ctx context.Context) error {
 	g.Go(func() error { return s.watchFiles(gctx) })
 	g.Go(func() error { return s.chooseRole(gctx) })
 	g.Go(func() error { return s.poll(gctx) })
+	g.Go(func() error { return s.keepLooking(gctx) })
 	g.Go(func() error { return s.probeAddresses(gctx) })
 	g.Go(func() error {
 		<-gctx.Done()
@@ -115,15 +113,12 @@ func (s *Server) Run(ctx context.Context) error {
 }
 
 func (s *Server) poll(ctx context.Context) error {
-	t, look := time.NewTicker(pollEvery), time.NewTicker(lookEvery)
+	t := time.NewTicker(pollEvery)
 	defer t.Stop()
-	defer look.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-look.C:
-			s.lookAgain()
 		case <-t.C:
 			if err := s.pollLinks(ctx, false); err != nil {
 				s.log.Error("network interface cannot be served", "err", err)
