@@ -150,7 +150,7 @@ func scriptEntry(in Input, h *inventory.Host, from netip.Addr, now time.Time) in
 	e := inventory.Entry{Time: now, HostID: h.ID, Kind: "http.script", By: "ipxe", From: from}
 	switch in.Kind {
 	case KindStage0:
-		e.Text = fmt.Sprintf("iPXE fetched its script: it boots stage-0 %s, because %s.", in.Version, in.Why)
+		e.Text = fmt.Sprintf("iPXE fetched its script: "+stage0Phrase+" %s, because %s.", in.Version, in.Why)
 	case KindHold:
 		e.Text, e.Level = "Held with a menu on its screen: it "+in.Why+". Choose there, or look what stops stage-0 from checking in.", "warn"
 	case KindNoImage:

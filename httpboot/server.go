@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -175,23 +176,27 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	s.addr = l.Addr()
 	close(s.ready)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var running sync.WaitGroup
+	running.Go(func() { s.watchStalls(ctx) })
+	running.Go(func() {
 		<-ctx.Done()
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
 		defer cancel()
 		if srv.Shutdown(grace) != nil {
 			_ = srv.Close()
 		}
-	}()
+	})
 	err := srv.Serve(bound(l, maxConns, maxConnsSource))
 	if ctx.Err() == nil {
-		_ = srv.Close()
-		return fmt.Errorf("boot listener on %s: %w", l.Addr(), err)
+		err = fmt.Errorf("boot listener on %s: %w", l.Addr(), err)
+	} else {
+		err = nil
 	}
-	<-done
-	return nil
+	cancel()
+	running.Wait()
+	return err
 }
 
 // debugOnly keeps net/http's own complaints, which strangers can provoke, out of the normal log.
