@@ -25,7 +25,10 @@ put() { # SOURCE DESTINATION: a program with its libraries
 }
 cp -L /lib64/ld-linux-x86-64.so.2 "$out/fhs/lib64/"
 put "$SSHD/usr/sbin/sshd" usr/sbin/sshd
-for s in "$SSHD" ""; do [ ! -e "$s/usr/lib/openssh/sftp-server" ] || { put "$s/usr/lib/openssh/sftp-server" usr/lib/openssh/sftp-server; break; }; done
+# sshd-session and sshd-auth: parts of sshd since OpenSSH 9.8
+for f in sftp-server sshd-session sshd-auth; do
+  for s in "$SSHD" ""; do [ ! -e "$s/usr/lib/openssh/$f" ] || { put "$s/usr/lib/openssh/$f" "usr/lib/openssh/$f"; break; }; done
+done
 put /usr/bin/extlinux usr/bin/extlinux
 ln -s ../../lib/x86_64-linux-gnu "$out/fhs/usr/lib/x86_64-linux-gnu"
 
