@@ -83,7 +83,7 @@ func TestRoles(t *testing.T) {
 					})
 				}
 				synctest.Wait()
-				if got := dhcp.Role(strings.Replace(s.Status().Role, "starting", "", 1)); got != tt.atOnce {
+				if got := dhcp.Role(strings.Replace(s.Status().Role, "probing", "", 1)); got != tt.atOnce {
 					t.Errorf("at once %q, want %q", got, tt.atOnce)
 				}
 				time.Sleep(time.Minute)

@@ -16,7 +16,7 @@ import (
 // Status is what the network page shows.
 type Status struct {
 	Mode Mode   `json:"mode"` // what was asked for
-	Role string `json:"role"` // what it is now: "server", "proxy", "off", "starting"
+	Role string `json:"role"` // what it is now: "server", "proxy", "off", "probing"
 	// Why is the sentence that explains Role.
 	Why        string      `json:"why"`
 	Interfaces []Interface `json:"interfaces"`
@@ -161,7 +161,7 @@ func (s *Server) Status() Status {
 	case s.cfg.Mode == ModeOff:
 		st.Role = "off"
 	case s.role == "":
-		st.Role = "starting"
+		st.Role = "probing"
 	}
 	for _, l := range s.links {
 		st.Interfaces = append(st.Interfaces, Interface{Name: l.name, MAC: l.mac, Addrs: slices.Clone(l.addrs), Raw: l.raw != nil, Note: l.note})
