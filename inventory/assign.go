@@ -39,6 +39,7 @@ func Expect(tx *Tx, a Announce, now time.Time) (Host, error) {
 	if err != nil {
 		return h, err
 	}
+	h.Announced = true
 	if h.State == "" {
 		h.State = StateExpected
 	}

@@ -100,13 +100,17 @@ func (h *Host) wantsJob() bool {
 	return h.State == StateReady && h.Role != "" && !h.Held && !h.EverFlipped && h.Attention == ""
 }
 
+// vouched reports whether UUID and serial are a person's or an earlier check-in's word, not only what
+// firmware said on the network: that one differs from the running system's now and then.
+func (h *Host) vouched() bool { return h.Announced || h.Facts != nil }
+
 // suspicion is the sentence that stops automation, "" when nothing speaks against the report.
 func suspicion(tx *Tx, h *Host, r *Report) (string, error) {
 	f := &r.Facts
 	switch {
-	case !Filler(h.UUID) && !Filler(f.UUID) && !sameUUID(h.UUID, f.UUID):
+	case h.vouched() && !Filler(h.UUID) && !Filler(f.UUID) && !sameUUID(h.UUID, f.UUID):
 		return fmt.Sprintf("It is known with UUID %s but reports %s. Approve it if this is the machine you mean.", h.UUID, strings.ToLower(f.UUID)), nil
-	case !Filler(h.Serial) && !Filler(f.Serial) && h.Serial != f.Serial:
+	case h.vouched() && !Filler(h.Serial) && !Filler(f.Serial) && !strings.EqualFold(h.Serial, f.Serial):
 		return fmt.Sprintf("It is known with serial number %s but reports %s. Approve it if this is the machine you mean.", h.Serial, f.Serial), nil
 	case r.SourceUnverified && (!h.EverFlipped || h.in(StateQueued, StateInstalling)):
 		return attentionSource, nil
@@ -132,6 +136,9 @@ func suspicion(tx *Tx, h *Host, r *Report) (string, error) {
 // between machines, and would tie the next machine to this host.
 func takeFacts(tx *Tx, h *Host, n *Nonce, r *Report, trusted bool, now time.Time) error {
 	f := r.Facts
+	if !h.vouched() {
+		h.UUID, h.Serial = "", ""
+	}
 	h.Facts, h.HostKey, h.BootID, h.Fetches, h.ReportedAt, h.StageZeroUntil = &f, r.HostKey, r.BootID, 0, now, time.Time{}
 	if sameUUID(h.UUID, f.UUID) { // as the running system says it
 		h.UUID = strings.ToLower(f.UUID)

@@ -335,3 +335,26 @@ func TestBootTarget(t *testing.T) {
 		}
 	}
 }
+
+// TestFirmwareMayStutter: what iPXE said of a machine that nobody announced is no word against its own report.
+func TestFirmwareMayStutter(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.must(func(tx *inventory.Tx) error {
+		c := contact(1)
+		c.UUID, c.Serial = uuid(9), "garbled"
+		_, _, _, err := inventory.FetchScript(tx, c, inventory.DiscoveryOnce, "n1", w.now)
+		return err
+	})
+	h := w.checkIn(report(1, "n1", "k1"))
+	if h.Attention != "" || h.UUID != uuid(1) || h.Serial != "SN1" {
+		t.Errorf("first check-in: got UUID %s, serial %s, attention %q", h.UUID, h.Serial, h.Attention)
+	}
+	w.pass(time.Minute)
+	w.fetch(1, "n2")
+	r := report(1, "n2", "k2")
+	r.Facts.UUID = uuid(9)
+	if h = w.checkIn(r); h.Attention == "" || h.UUID != uuid(1) {
+		t.Errorf("another UUID than at the check-in before: got UUID %s, attention %q", h.UUID, h.Attention)
+	}
+}

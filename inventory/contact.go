@@ -51,6 +51,9 @@ func newHost(tx *Tx, c Contact, now time.Time) (Host, error) {
 
 // name takes over what identifies the machine, where nothing is known yet.
 func (h *Host) name(c Contact) {
+	if h.Announced && h.Facts == nil {
+		return
+	}
 	if uuid := strings.ToLower(Clean(c.UUID, MaxFactLen)); h.UUID == "" && !Filler(uuid) {
 		h.UUID = uuid
 	}

@@ -41,6 +41,9 @@ type Host struct {
 	// UUID (SMBIOS, lower case) and Serial identify a machine whose NIC changes; either may be "".
 	UUID   string `json:"uuid,omitempty"`
 	Serial string `json:"serial,omitempty"`
+	// Announced says that a person made the host known before it was heard; UUID and Serial are that person's
+	// word until the first check-in.
+	Announced bool `json:"announced,omitempty"`
 
 	Name  string `json:"name,omitempty"` // a valid host name, unique, or ""
 	Role  string `json:"role,omitempty"` // of the hive, or ""

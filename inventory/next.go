@@ -118,24 +118,8 @@ func Next(h Host, e Event) (Host, error) {
 		}
 		h.State, h.Step, h.StepNo, h.StepOf, h.BlockedOn = StateInstalling, e.Step, e.No, e.Of, ""
 		return h, nil
-	case WriteStarted:
-		if h.State != StateInstalling || h.Flipped {
-			return h, bad(h, e, "no install runs that may write")
-		}
-		h.Wrote = true
-		return h, nil
-	case NetbootFlipped:
-		if h.State != StateInstalling {
-			return h, bad(h, e, "no install runs")
-		}
-		h.Flipped, h.EverFlipped = true, true
-		return h, nil
-	case Verified:
-		if h.State != StateInstalling || !h.Flipped {
-			return h, bad(h, e, "nothing was installed that could be verified")
-		}
-		h.State, h.InstalledSystem, h.InstalledAt = StateInstalled, e.System, e.At
-		return clearWork(h), nil
+	case WriteStarted, NetbootFlipped, Verified:
+		return nextInstalled(h, e)
 	case StepFailed:
 		if !h.in(StateQueued, StateInstalling) {
 			return h, bad(h, e, "no job is open")
@@ -197,6 +181,29 @@ func nextJobMade(h Host, e JobMade) (Host, error) {
 	}
 	h = clearWork(h)
 	h.State, h.JobID, h.Flipped, h.Wrote = StateQueued, e.Job, false, false
+	return h, nil
+}
+
+// nextInstalled moves a host whose job writes to it.
+func nextInstalled(h Host, e Event) (Host, error) {
+	if h.State != StateInstalling {
+		return h, bad(h, e, "no install runs")
+	}
+	switch e := e.(type) {
+	case WriteStarted:
+		if h.Flipped {
+			return h, bad(h, e, "its install is complete: nothing may be written any more")
+		}
+		h.Wrote = true
+	case NetbootFlipped:
+		h.Flipped, h.EverFlipped = true, true
+	case Verified:
+		if !h.Flipped {
+			return h, bad(h, e, "nothing was installed that could be verified")
+		}
+		h.State, h.InstalledSystem, h.InstalledAt = StateInstalled, e.System, e.At
+		h = clearWork(h)
+	}
 	return h, nil
 }
 

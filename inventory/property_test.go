@@ -86,7 +86,7 @@ func TestAnythingMayHappen(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		c := &crowd{world: newWorld(t), flipped: map[inventory.MAC]bool{}}
 		acts := c.acts()
-		for range rapid.IntRange(1, 150).Draw(rt, "acts") {
+		for range rapid.IntRange(1, 80).Draw(rt, "acts") {
 			c.pass(time.Duration(rapid.IntRange(0, 3000).Draw(rt, "seconds")) * time.Second)
 			n := rapid.IntRange(1, 3).Draw(rt, "machine")
 			a := acts[rapid.IntRange(0, len(acts)-1).Draw(rt, "act")]
