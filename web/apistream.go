@@ -39,7 +39,8 @@ type eventsIn struct {
 
 func (s *Server) events(_ context.Context, in *eventsIn) (*huma.StreamResponse, error) {
 	return &huma.StreamResponse{Body: func(hc huma.Context) {
-		ctx := hc.Context()
+		ctx, cancel := s.whileSignedIn(hc.Context())
+		defer cancel()
 		out, err := startSSE(humaecho.Unwrap(hc).Response())
 		if err == nil {
 			err = s.follow(ctx, out, first(in.LastEventID, in.Since))
@@ -118,7 +119,9 @@ func (s *Server) logStream(_ context.Context, in *logIn) (*huma.StreamResponse, 
 	}
 	return &huma.StreamResponse{Body: func(hc huma.Context) {
 		w := humaecho.Unwrap(hc).Response()
-		s.ended(hc.Context(), "log stream ended", s.sendLog(hc.Context(), w, h.ID, in))
+		ctx, cancel := s.whileSignedIn(hc.Context())
+		defer cancel()
+		s.ended(ctx, "log stream ended", s.sendLog(ctx, w, h.ID, in))
 	}}, nil
 }
 

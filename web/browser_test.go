@@ -56,6 +56,20 @@ func (b *box) control(site *fakeSite, hosts map[string]inventory.Host) http.Hand
 		b.events(h.ID, inventory.StepStarted{Step: r.FormValue("step"), No: no, Of: 11})
 		site.say(h.ID, "step %s", r.FormValue("step"))
 	})
+	mux.HandleFunc("POST /restart", func(http.ResponseWriter, *http.Request) { *b = *b.again() })
+	mux.HandleFunc("POST /say", func(_ http.ResponseWriter, r *http.Request) {
+		h, err := b.host(r.FormValue("host"))
+		if err != nil {
+			b.t.Error(err)
+		}
+		site.say(h.ID, "%s", r.FormValue("text"))
+	})
+	b.crowd(mux, num)
+	return mux
+}
+
+// crowd adds what it takes to see the page under load.
+func (b *box) crowd(mux *http.ServeMux, num func(*http.Request) byte) {
 	mux.HandleFunc("POST /touch", func(_ http.ResponseWriter, r *http.Request) { // n hosts change
 		b.update(func(tx *inventory.Tx) error {
 			list, _, err := tx.Hosts("", int(num(r)))
@@ -68,14 +82,6 @@ func (b *box) control(site *fakeSite, hosts map[string]inventory.Host) http.Hand
 			return err
 		})
 	})
-	mux.HandleFunc("POST /restart", func(http.ResponseWriter, *http.Request) { *b = *b.again() })
-	mux.HandleFunc("POST /say", func(_ http.ResponseWriter, r *http.Request) {
-		h, err := b.host(r.FormValue("host"))
-		if err != nil {
-			b.t.Error(err)
-		}
-		site.say(h.ID, "%s", r.FormValue("text"))
-	})
 	mux.HandleFunc("POST /many", func(http.ResponseWriter, *http.Request) {
 		for i := range 200 {
 			b.update(func(tx *inventory.Tx) error {
@@ -85,7 +91,6 @@ func (b *box) control(site *fakeSite, hosts map[string]inventory.Host) http.Hand
 			})
 		}
 	})
-	return mux
 }
 
 // TestBrowser drives the pages in Chromium: see browser/run.mjs for what is looked at.

@@ -41,7 +41,9 @@ func (s *Server) live(c echo.Context) error {
 		return err
 	}
 	last := first(r.Header.Get("Last-Event-ID"), c.QueryParam("since"))
-	s.ended(r.Context(), "page stream ended", s.feedPage(r.Context(), out, v, last))
+	ctx, cancel := s.whileSignedIn(r.Context())
+	defer cancel()
+	s.ended(ctx, "page stream ended", s.feedPage(ctx, out, v, last))
 	return nil
 }
 

@@ -36,8 +36,6 @@ type machinePage struct {
 	CanLog   bool
 	Log      []LogLine
 	LastLine uint64
-	Held     bool // by the loop guard
-	Hiccup   string
 	Err      string     // why what was just asked for was not done
 	Form     url.Values // what was typed, when Err
 }
@@ -146,7 +144,7 @@ func (s *Server) fillMachine(p *machinePage, ref string) error {
 		}
 		p.Row, p.Host, p.Label = rowOf(&h, &lookup{roles: hive.Roles, job: tx.Job}, p.Now), hostJSON(&h, p.Now), h.Label()
 		p.Path = "/hosts/" + p.Row.Ref
-		p.Acts, p.Roles, p.Held = s.buttons(&h), sortedRoles(hive), h.Fetches >= inventory.HoldAfter
+		p.Acts, p.Roles = s.buttons(&h), sortedRoles(hive)
 		_, known := hive.Roles[h.Role]
 		p.NoRole = h.Role != "" && !known
 		if known && h.State != inventory.StateIgnored {
@@ -339,7 +337,8 @@ func (s *Server) logStreamPage(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx := c.Request().Context()
+	ctx, cancel := s.whileSignedIn(c.Request().Context())
+	defer cancel()
 	s.ended(ctx, "log stream ended", s.followLog(ctx, out, h.ID, after))
 	return nil
 }

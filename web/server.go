@@ -41,6 +41,9 @@ type Server struct {
 	ready chan struct{}
 	mu    sync.Mutex
 	addr  net.Addr // once listening
+	// signedIn ends when somebody signs out: every open stream then ends and must show again who reads it.
+	signedIn context.Context
+	signOut  context.CancelFunc
 }
 
 // New checks the configuration, and makes the admin token and the certificate where there are none. It starts nothing.
@@ -65,6 +68,7 @@ func New(cfg Config) (*Server, error) {
 	if s.pages, err = parsePages(s.assets); err != nil {
 		return nil, err
 	}
+	s.signedIn, s.signOut = context.WithCancel(context.Background())
 	s.feed = newFeed(s)
 	s.echo = s.routes()
 	return s, nil

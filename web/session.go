@@ -141,10 +141,28 @@ func (s *Server) login(c echo.Context) error {
 	return c.Redirect(http.StatusSeeOther, to)
 }
 
+// endStreams makes all open streams end; those who may still read come back by themselves.
+func (s *Server) endStreams() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.signOut()
+	s.signedIn, s.signOut = context.WithCancel(context.Background())
+}
+
+// whileSignedIn is a context of a stream, which ends with the next sign-out too.
+func (s *Server) whileSignedIn(ctx context.Context) (context.Context, context.CancelFunc) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(s.signedIn, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
 func (s *Server) logout(c echo.Context) error {
 	if err := s.sessions.Destroy(c.Request().Context()); err != nil {
 		return fmt.Errorf("sign-out: %w", err)
 	}
+	s.endStreams()
 	return c.Redirect(http.StatusSeeOther, "/login")
 }
 

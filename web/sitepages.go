@@ -207,6 +207,7 @@ func (s *Server) signOutAll(c echo.Context) error {
 	if err := s.store.drop(true); err != nil {
 		return err
 	}
+	s.endStreams()
 	if err := s.noteSite(c.Request().Context(), "All sessions were ended by admin."); err != nil {
 		return err
 	}

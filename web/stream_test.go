@@ -158,3 +158,19 @@ func TestEventsCarryTheLinesOfOpenJobs(t *testing.T) {
 	b.api("POST", "/hosts/node1/cancel", nil, 200, nil)
 	until(t, lines, `"state":"ready"`)
 }
+
+func TestSigningOutEndsTheStreams(t *testing.T) {
+	t.Parallel()
+	b := start(t, nil)
+	b.signIn()
+	lines, _ := b.stream("/live", func(r *http.Request) { r.Header.Del("Authorization") })
+	until(t, lines, "hello")
+	if a := b.send("POST", "/settings/signout", nil, nil); a.code != 303 {
+		t.Fatalf("got %d", a.code)
+	}
+	for range lines { // to its end
+	}
+	if a := b.send("GET", "/live", nil, nil); a.code != 204 {
+		t.Errorf("the stream afterwards: got %d, want 204", a.code)
+	}
+}
