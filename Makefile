@@ -38,13 +38,17 @@ build/ipxe: scripts/ipxe.sh scripts/debs.sh
 build/stage0/x86_64/manifest.json: scripts/stage0.sh build/hatchery-agent.sum
 	scripts/stage0.sh build/hatchery-agent build/stage0
 
+build/parts/kernel/vmlinuz: scripts/parts.sh nix/tests/stub/nixpkgs/mkparts.sh
+	scripts/parts.sh build/parts
+	@touch $@
+
 build/hatchery-agent.sum: build/hatchery-agent
 	@sha256sum $< >$@.new; cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
 build/hatchery-demo: $(GOFILES)
 	CGO_ENABLED=0 $(GO) build -trimpath -o $@ ./internal/lab/demo
 
-lab-images: build/ipxe build/stage0/x86_64/manifest.json ## the boot files and the stage-0 stand-in of the virtual LAN
+lab-images: build/ipxe build/stage0/x86_64/manifest.json build/parts/kernel/vmlinuz ## what the virtual LAN boots: iPXE, a stage-0 stand-in, a system to install
 
 packages-%:
 	@scripts/packages.sh $*

@@ -54,7 +54,7 @@ func startAppliance(t *testing.T, l *lab.LAN, args ...string) *appliance {
 func (a *appliance) start() {
 	a.t.Helper()
 	args := append([]string{"serve", "--data", a.data, "--interface", "eth0", "--ipxe", built(a.t, "ipxe"), "--log-level", "debug"}, a.args...)
-	p, err := a.lan.StartReady(within(a.t, 30*time.Second), lab.Appliance, a.log, built(a.t, "hatchery"), args...)
+	p, err := a.lan.StartReady(within(a.t, 60*time.Second), lab.Appliance, a.log, built(a.t, "hatchery"), args...)
 	if err != nil {
 		a.t.Fatalf("%v\n%s", err, a.logTail(20))
 	}
@@ -179,6 +179,8 @@ type host struct {
 	ID          string `json:"id"`
 	MAC         string
 	State       string
+	Step        string
+	BlockedOn   string `json:"blocked_on"`
 	Error       string
 	IP          string
 	Arch        string
