@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"path/filepath"
 	"sync"
@@ -40,6 +39,19 @@ type Config struct {
 	Now         func() time.Time // nil means time.Now
 }
 
+func (cfg Config) withDefaults() Config {
+	if cfg.LockTimeout == 0 {
+		cfg.LockTimeout = 2 * time.Second
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return cfg
+}
+
 // DB is the open database. Safe for concurrent use; Close it.
 type DB struct {
 	cfg  Config
@@ -59,15 +71,7 @@ var _ inventory.Store = (*DB)(nil)
 // Open opens or makes the database, checks it and brings it up to date.
 // ErrInUse, ErrNewer, ErrCorrupt.
 func Open(cfg Config) (*DB, error) {
-	if cfg.LockTimeout == 0 {
-		cfg.LockTimeout = 2 * time.Second
-	}
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
-	}
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
+	cfg = cfg.withDefaults()
 	b, err := openFile(cfg)
 	if err != nil {
 		return nil, err
@@ -156,16 +160,3 @@ func (d *DB) explain(act string, err error) error {
 
 // Watch implements inventory.Store.
 func (d *DB) Watch(ctx context.Context) <-chan inventory.Change { return d.feed.Watch(ctx) }
-
-// Backup writes a consistent copy of the whole database, as of now, while it is in use.
-// w should be fast (a file): until it took everything, what updates free is not used again.
-func (d *DB) Backup(w io.Writer) error {
-	err := d.bolt.View(func(tx *bbolt.Tx) error {
-		_, err := tx.WriteTo(w)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("backup of %s: %w", d.cfg.Path, err)
-	}
-	return nil
-}
