@@ -119,6 +119,7 @@ func addIPXE(rep *Reply, v *View, url string) {
 		// R17: a proxy offer counts with this class and a server identifier; next-server
 		// and a boot file make it complete, so that iPXE does not go on to ask port 4011.
 		rep.addText(60, "PXEClient")
+		addPriority(rep)
 		return
 	}
 	// In an offer with an address, "no-pxedhcp" ends iPXE's wait for a proxy offer (captures/bios-tuned). In a
@@ -126,9 +127,16 @@ func addIPXE(rep *Reply, v *View, url string) {
 	rep.add(175, []byte{settingNoPXE, 1, 1})
 }
 
+// addPriority lifts our settings over those of a router that names a boot file of its own: iPXE takes the
+// router's otherwise, and that is where it looks first (seen with the ROM of 2019 and 1.21.1).
+func addPriority(rep *Reply) { rep.add(175, []byte{settingPriority, 1, 1}) }
+
 func addPXE(rep *Reply, v *View, r *Request, f Form, file string) {
 	if f.Class {
 		rep.addText(60, "PXEClient")
+	}
+	if r.Kind == KindSmallIPXE && v.Role == RoleProxy {
+		addPriority(rep)
 	}
 	if f.Discovery {
 		rep.add(43, []byte{6, 1, 8, 255}) // PXE 2.1 §2.2.3: no multicast or broadcast discovery, load the boot file

@@ -220,6 +220,8 @@ const (
 	featureHTTP  = 0x13
 	featureTFTP  = 0x15 // every build has it: a list without it is no list of features
 	settingNoPXE = 0xb0 // "no-pxedhcp", 176
+
+	settingPriority = 0x01 // of the settings in one answer, over those in another; 0 when absent
 )
 
 // lacksHTTP reports whether an iPXE lists its features and HTTP is not among them.

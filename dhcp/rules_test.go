@@ -78,7 +78,7 @@ func TestBootForms(t *testing.T) {
 		{"R4 UEFI in server mode: no class", RoleServer, false, pxe(7), "66 67 97", "snponly.efi"},
 		{"R9 HTTP Boot beside a router", RoleProxy, false, httpClient(16), "60 67 97", "http://10.77.0.2:8080/ipxe/snponly.efi"},
 		{"R9 HTTP Boot in server mode", RoleServer, false, httpClient(16), "60 67 97", "http://10.77.0.2:8080/ipxe/snponly.efi"},
-		{"R17 iPXE beside a router: class, next-server and script, no 175", RoleProxy, false, with(pxe(7), opts{77: []byte("iPXE")}), "67 60 97", ""},
+		{"R17 iPXE beside a router: class, next-server, script, priority (175.1)", RoleProxy, false, with(pxe(7), opts{77: []byte("iPXE")}), "67 60 175 97", ""},
 		{"R17 iPXE in server mode: its wait for a proxy ends (175.176)", RoleServer, false, with(pxe(7), opts{77: []byte("iPXE")}), "67 175 97", ""},
 		{"R15 no option 97 where none was sent", RoleServer, false, opts{60: []byte("PXEClient"), 93: arch(0)}, "66 67", "undionly.kpxe"},
 		{"R15 a GUID with any first byte is echoed", RoleServer, false, with(pxe(0), opts{97: bytes.Repeat([]byte{7}, 17)}), "66 67 97", "undionly.kpxe"},
@@ -106,6 +106,9 @@ func TestBootForms(t *testing.T) {
 			}
 			if v := d.Reply.Option(43); v != nil && !bytes.Equal(v, []byte{6, 1, 8, 255}) {
 				t.Errorf("option 43 % x", v)
+			}
+			if v, want := d.Reply.Option(175), map[Role]string{RoleServer: "\xb0\x01\x01", RoleProxy: "\x01\x01\x01"}[tt.role]; v != nil && string(v) != want {
+				t.Errorf("option 175 % x", v)
 			}
 			if v := d.Reply.Option(97); v != nil && !bytes.Equal(v, tt.o[97]) {
 				t.Errorf("option 97 % x", v)
