@@ -156,7 +156,11 @@ func (s *Server) viewOf(host string) (view, error) {
 		return newTableView(s)
 	}
 	h, err := s.host(host)
-	return &machineView{s: s, id: h.ID, sent: map[string]string{}}, err
+	if err != nil {
+		return nil, err
+	}
+	hive, err := s.hive()
+	return &machineView{s: s, id: h.ID, sent: map[string]string{}, hive: hive.ReadAt}, err
 }
 
 // tableView is the machines page.
@@ -239,7 +243,12 @@ func (v *tableView) row(tx *inventory.Tx, id inventory.HostID, l *lookup) (frag 
 // polled is the proof line and the warnings; also what is counted over all hosts, which is too much work for every change.
 func (v *tableView) polled() ([][]byte, error) {
 	p := &machinesPage{base: base{Now: v.s.cfg.Now()}, Warnings: v.s.warnings(), Proof: v.s.proof()}
-	names := []string{"proof", "warnings"}
+	hive, err := v.s.hive()
+	if err != nil {
+		return nil, err
+	}
+	p.Roles, p.HiveErr = sortedRoles(hive), hive.Error
+	names := []string{"proof", "warnings", "assign"}
 	if v.dirty {
 		v.dirty = false
 		if err := v.s.cfg.Store.View(p.read); err != nil {
@@ -256,7 +265,7 @@ func (v *tableView) all() ([][]byte, error) {
 		return nil, err
 	}
 	v.dirty = false
-	return v.parts(p, "rows", "chips", "tasks", "proof", "warnings")
+	return v.parts(p, "rows", "chips", "tasks", "proof", "warnings", "assign")
 }
 
 func (v *tableView) parts(p *machinesPage, names ...string) (out [][]byte, err error) {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -286,6 +287,7 @@ type machineView struct {
 	s    *Server
 	id   inventory.HostID
 	sent map[string]string
+	hive time.Time // when the roles were read that the page shows
 }
 
 func (v *machineView) changed(hosts []inventory.HostID) ([][]byte, string, error) {
@@ -296,7 +298,15 @@ func (v *machineView) changed(hosts []inventory.HostID) ([][]byte, string, error
 	return frags, "", err
 }
 
-func (v *machineView) polled() ([][]byte, error) { return nil, nil }
+// polled draws the page again when the roles were read anew.
+func (v *machineView) polled() ([][]byte, error) {
+	h, err := v.s.hive()
+	if err != nil || h.ReadAt.Equal(v.hive) {
+		return nil, err
+	}
+	v.hive = h.ReadAt
+	return v.all()
+}
 
 func (v *machineView) all() (out [][]byte, err error) {
 	p := &machinePage{base: base{Now: v.s.cfg.Now()}}
@@ -306,7 +316,7 @@ func (v *machineView) all() (out [][]byte, err error) {
 	} else if err != nil {
 		return nil, err
 	}
-	for _, part := range []string{"m-head", "m-plan", "m-boot", "m-diary", "m-hardware"} {
+	for _, part := range []string{"m-head", "m-role", "m-plan", "m-boot", "m-diary", "m-hardware"} {
 		f, err := v.s.fragment("machine", part, p)
 		if err != nil {
 			return nil, err

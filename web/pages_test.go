@@ -300,6 +300,10 @@ func TestLiveSendsRowsAndWords(t *testing.T) {
 		return inventory.Forget(tx, h.ID, time.Now())
 	})
 	until(t, lines, "data-gone")
+	b.update(func(tx *inventory.Tx) error {
+		return tx.PutHive(inventory.Hive{ReadAt: time.Now(), Roles: map[string]inventory.Role{"fresh": {Description: "just written"}}})
+	})
+	until(t, lines, "fresh – just written")
 	late, _ := b.stream("/live?since=otherrun-3", nil)
 	until(t, late, `<tbody id="rows">`)
 }
@@ -314,6 +318,10 @@ func TestLiveOfOneMachine(t *testing.T) {
 	until(t, lines, `id="m-boot"`)
 	b.events(h.ID, inventory.StepStarted{Step: "copying", No: 2, Of: 11})
 	until(t, lines, "Step 2 of 11 · copying")
+	b.update(func(tx *inventory.Tx) error {
+		return tx.PutHive(inventory.Hive{ReadAt: time.Now(), Roles: map[string]inventory.Role{"fresh": {Description: "just written"}}})
+	})
+	until(t, lines, "fresh – just written")
 	if a := b.send("GET", "/live?host=nobody", nil, b.bearer); a.code != 404 {
 		t.Errorf("of nobody: got %d", a.code)
 	}

@@ -39,10 +39,12 @@
   });
 
   // Patches: each element replaces the one with its id; ticks, typed text, open folds and focus stay.
+  const touched = (i) => i.type === "checkbox" ? i.checked !== i.defaultChecked : i.options ? [...i.options].some((o) => o.selected !== o.defaultSelected) : i.type !== "hidden" && i.value !== i.defaultValue;
   const keep = (old, el) => {
     for (const i of old.querySelectorAll("input,select,textarea")) {
-      const n = i.name && [...el.querySelectorAll(`[name="${CSS.escape(i.name)}"]`)].find((x) => i.type !== "checkbox" || x.value === i.value);
-      if (n) { if (i.type === "checkbox") n.checked = i.checked; else if (i.type !== "hidden") n.value = i.value; }
+      const n = i.name && touched(i) && [...el.querySelectorAll(`[name="${CSS.escape(i.name)}"]`)].find((x) => i.type !== "checkbox" || x.value === i.value);
+      if (n && i.type === "checkbox") n.checked = i.checked;
+      else if (n && (!i.options || [...n.options].some((o) => o.value === i.value))) n.value = i.value;
     }
     for (const d of old.querySelectorAll("details[open][id]")) { const n = el.querySelector("#" + CSS.escape(d.id)); if (n) n.open = true; }
   };
