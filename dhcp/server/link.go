@@ -27,6 +27,7 @@ type link struct {
 	mac   inventory.MAC
 	addrs []netip.Prefix // IPv4, not link-local
 	up    bool           // it has a carrier
+	why   string
 	note  string
 	ports map[uint16]*ipv4.PacketConn
 	raw   *packet.Conn       // to send frames; nil without CAP_NET_RAW
@@ -140,7 +141,7 @@ func (s *Server) placeRange() error {
 // open opens the ports of an interface and starts its readers.
 func (s *Server) open(ctx context.Context, f iface) (*link, error) {
 	ctx, stop := context.WithCancel(ctx)
-	l := &link{name: f.name, index: f.index, mac: f.mac, addrs: f.addrs, up: f.up, note: f.note(), ports: map[uint16]*ipv4.PacketConn{}, stop: stop}
+	l := &link{name: f.name, index: f.index, mac: f.mac, addrs: f.addrs, up: f.up, why: f.why, note: f.note(), ports: map[uint16]*ipv4.PacketConn{}, stop: stop}
 	for _, port := range []uint16{dhcp.PortServer, dhcp.PortPXE} {
 		c, err := listen(ctx, f.name, port)
 		if err != nil {
@@ -238,6 +239,7 @@ type iface struct {
 	mac   inventory.MAC
 	addrs []netip.Prefix
 	up    bool
+	why   string // why it is served
 }
 
 func (f *iface) note() string {
@@ -271,10 +273,13 @@ func interfaces(names []string, must bool) ([]iface, error) {
 		_, noHardware := os.Stat(filepath.Join("/sys/class/net", i.Name, "device"))
 		switch {
 		case slices.Contains(names, i.Name):
+			f.why = "It was named (--interface)."
 			named = append(named, f)
 		case noHardware == nil:
+			f.why = "It is a network card with an IPv4 address."
 			hard = append(hard, f)
 		case !slices.ContainsFunc(virtual, func(p string) bool { return strings.HasPrefix(i.Name, p) }):
+			f.why = "It has an IPv4 address and does not lead to containers or tunnels."
 			soft = append(soft, f)
 		}
 	}

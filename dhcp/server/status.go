@@ -36,6 +36,8 @@ type Interface struct {
 	Addrs []netip.Prefix `json:"addrs"`
 	// Raw says that replies go straight to clients without an address; else they are broadcast.
 	Raw bool `json:"raw"`
+	// Why is the sentence that says why it is served.
+	Why string `json:"why"`
 	// Note is a sentence when something is not as it should be, "" otherwise.
 	Note string `json:"note,omitempty"`
 }
@@ -164,7 +166,7 @@ func (s *Server) Status() Status {
 		st.Role = "probing"
 	}
 	for _, l := range s.links {
-		st.Interfaces = append(st.Interfaces, Interface{Name: l.name, MAC: l.mac, Addrs: slices.Clone(l.addrs), Raw: l.raw != nil, Note: l.note})
+		st.Interfaces = append(st.Interfaces, Interface{Name: l.name, MAC: l.mac, Addrs: slices.Clone(l.addrs), Raw: l.raw != nil, Why: l.why, Note: l.note})
 	}
 	slices.SortFunc(st.Interfaces, func(a, b Interface) int { return cmp.Compare(a.Name, b.Name) })
 	for _, g := range s.segments {

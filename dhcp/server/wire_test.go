@@ -151,7 +151,7 @@ func TestOnVethClientsGetAddresses(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if st := s.Status(); len(s.Leases()) != 2 || st.Counters.Acks != 2 || len(st.Interfaces) != 1 || !st.Interfaces[0].Raw {
+	if st := s.Status(); len(s.Leases()) != 2 || st.Counters.Acks != 2 || len(st.Interfaces) != 1 || !st.Interfaces[0].Raw || st.Interfaces[0].Why == "" {
 		t.Errorf("status %+v", st)
 	}
 }
