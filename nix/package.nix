@@ -1,10 +1,10 @@
 # hatchery and hatchery-agent.
-{ lib, buildGoModule, src, git, openssh, makeWrapper, nix }:
+{ lib, buildGoModule, src, git, openssh, makeWrapper }:
 buildGoModule {
   pname = "hatchery";
   version = "0-${src.shortRev or "dirty"}";
   src = lib.cleanSource src;
-  # Of the module list in go.sum: `nix build` prints the right one when it changed.
+  # vendor-hash.sh --write after a change of go.mod
   vendorHash = lib.fakeHash;
   subPackages = [ "cmd/hatchery" "cmd/hatchery-agent" ];
   env.CGO_ENABLED = "0";
