@@ -30,6 +30,9 @@ put() { # PATH-IN-TREE: a program, with the libraries that it needs
 }
 cp "$T/usr/bin/busybox" "$R/usr/bin/busybox"
 for a in $("$T/usr/bin/busybox" --list); do [ "$a" = busybox ] || ln -sf busybox "$R/usr/bin/$a"; done
+for a in reboot poweroff; do # busybox's own ask telinit, which is not here
+  rm "$R/usr/bin/$a"; printf '#!/bin/sh\nsync; exec busybox %s -f\n' "$a" >"$R/usr/bin/$a"; chmod 755 "$R/usr/bin/$a"
+done
 ln -s ../bin/busybox "$R/usr/sbin/modprobe" # where the kernel looks for it when a mount needs a module
 for b in sfdisk mkfs.ext4 mkfs.vfat mke2fs lsblk blkid wipefs parted sgdisk partprobe blockdev findmnt losetup mount umount tar cpio gzip xz zstd \
   bash jq setsid udevadm efibootmgr mkswap tune2fs resize2fs ssh-keygen sshd; do
@@ -109,8 +112,8 @@ wait "$key"; udevadm settle -t 20
 # The service: started again whenever it ends.
 while :; do hatchery-agent </dev/null >/dev/console 2>&1; say "STAGE0-AGENT-ENDED $?"; sleep 1; done &
 say "STAGE0-READY uptime=$(up) memfree=$(sed -n 's/^MemAvailable: *//p' /proc/meminfo)"
-trap 'sync; reboot -f' TERM INT
-trap 'sync; poweroff -f' USR1 USR2
+trap 'sync; busybox reboot -f' TERM INT
+trap 'sync; busybox poweroff -f' USR1 USR2
 while :; do sleep 3600 & wait $!; done
 S
 chmod +x "$R/init" "$R/usr/share/udhcpc/default.script"
