@@ -5,7 +5,7 @@ buildGoModule {
   version = "0-${src.shortRev or "dirty"}";
   src = lib.cleanSource src;
   # vendor-hash.sh --write after a change of go.mod
-  vendorHash = lib.fakeHash;
+  vendorHash = "sha256-mqyUoSaMrFdB3sMinmkZHYJ2pAiCyPMp+emUhStOIng=";
   subPackages = [ "cmd/hatchery" "cmd/hatchery-agent" ];
   env.CGO_ENABLED = "0";
   ldflags = [ "-s" "-w" ];

@@ -7,7 +7,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 go mod vendor -o "$tmp/vendor"
-hash=sha256-$(nix-hash --type sha256 --to-base64 "$(nix-hash --type sha256 "$tmp/vendor")")
+hex=$(nix-hash --type sha256 "$tmp/vendor")
+hash=sha256-$(printf '%b' "$(sed 's/../\\x&/g' <<<"$hex")" | base64)
 echo "$hash"
 [ "${1:-}" != --write ] || sed -i "s|vendorHash = .*;|vendorHash = \"$hash\";|" nix/package.nix
 grep -qF "\"$hash\"" nix/package.nix || { echo "nix/package.nix has another vendorHash: run nix/vendor-hash.sh --write" >&2; exit 1; }
