@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -91,7 +92,7 @@ func (s *Server) autoRole(ctx context.Context) error {
 		return nil
 	}
 	s.mu.Lock()
-	known := s.others.servers()
+	known := s.rivals()
 	s.mu.Unlock()
 	if len(known) > 0 {
 		s.setRole(dhcp.RoleProxy, fmt.Sprintf("ProxyDHCP, because %s gave addresses here before (last heard %s); use --dhcp server if it is gone for good.",
@@ -124,12 +125,31 @@ func (s *Server) lookAround(ctx context.Context) ([]Other, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var found []Other
-	for _, x := range s.others.servers() {
+	for _, x := range s.rivals() {
 		if !x.Last.Before(began) {
 			found = append(found, x)
 		}
 	}
 	return found, nil
+}
+
+// rivals are the servers ever heard that give addresses where our range is: one on another interface's network is
+// nobody's rival.
+func (s *Server) rivals() []Other {
+	return slices.DeleteFunc(s.others.list(), func(x Other) bool { return !s.isRival(x) })
+}
+
+func (s *Server) isRival(x Other) bool {
+	if x.Proxy {
+		return false
+	}
+	l := s.links[x.Iface]
+	for _, g := range s.segments {
+		if !g.relayed {
+			return l == nil || l.has(g.Pool.Prefix())
+		}
+	}
+	return true
 }
 
 // wait reports false when ctx ended first.
@@ -291,7 +311,8 @@ func (s *Server) heardOther(x Other) {
 	fresh := s.others.heard(x, now)
 	list := s.others.list()
 	role, back := s.role, false
-	if !x.Proxy && role == dhcp.RoleServer && s.cfg.Mode == ModeAuto {
+	rival := s.isRival(x)
+	if rival && role == dhcp.RoleServer && s.cfg.Mode == ModeAuto {
 		s.role, back = dhcp.RoleProxy, true
 		s.why = "Stepped back to ProxyDHCP, because " + x.String() + " started to give addresses on this network."
 	}
@@ -306,7 +327,7 @@ func (s *Server) heardOther(x Other) {
 	case back:
 		s.log.Error("another DHCP server appeared: stepped back to ProxyDHCP. Leases given until now run out", "ip", x.IP, "mac", x.MAC, "iface", x.Iface)
 		s.say("dhcp.mode", "error", "Stepped back to ProxyDHCP: the DHCP server "+x.String()+" appeared. Switch one of the two off; --dhcp server makes us the server again.")
-	case !x.Proxy && role == dhcp.RoleServer:
+	case rival && role == dhcp.RoleServer:
 		s.log.Warn("another DHCP server answers on this network: two servers give addresses", "ip", x.IP, "mac", x.MAC, "iface", x.Iface)
 		s.say("dhcp.mode", "warn", "A second DHCP server answers on this network: "+x.String()+". Machines may get addresses from either; switch one off.")
 	default:

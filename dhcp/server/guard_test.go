@@ -139,6 +139,39 @@ func TestAutoWaitsForTheCable(t *testing.T) {
 	})
 }
 
+// TestRivalOnAnotherNetworkIsNone: a box between the house's LAN, where a router gives addresses, and a
+// network of its own, where the range is.
+func TestRivalOnAnotherNetworkIsNone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		rng, err := lease.ParseRange("10.0.0.100-150")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := newServer(t, Config{Mode: ModeAuto, Range: rng, HTTPPort: 8080, Store: inventorytest.NewStore(t), Leases: &memLeases{}})
+		s.links["eth1"] = &link{name: "eth1", index: 2, mac: inventory.MAC{2, 0, 0, 0, 0, 3}, addrs: []netip.Prefix{netip.MustParsePrefix("192.168.1.9/24")}, up: true, stop: func() {}}
+		router := rival
+		router.Iface, router.IP = "eth1", netip.MustParseAddr("192.168.1.1")
+		done := make(chan error, 1)
+		go func() { done <- s.chooseRole(t.Context()) }()
+		time.Sleep(2 * time.Second)
+		s.heardOther(router)
+		if err := <-done; err != nil || s.Status().Role != "server" {
+			t.Errorf("role %q (%s), %v", s.Status().Role, s.Status().Why, err)
+		}
+		router.MAC[5]++
+		router.IP = netip.MustParseAddr("192.168.1.2")
+		s.heardOther(router)
+		if s.Status().Role != "server" {
+			t.Error("stepped back for a server on another network")
+		}
+		s.heardOther(rival)
+		if s.Status().Role != "proxy" {
+			t.Error("did not step back for a server on the range's network")
+		}
+	})
+}
+
 // newServer is a server with an interface but no sockets: what it sends goes nowhere.
 func newServer(t *testing.T, cfg Config) *Server {
 	t.Helper()

@@ -89,19 +89,14 @@ func (o others) suspect(ip netip.Addr, now time.Time) (known bool) {
 	return ok
 }
 
-// alone reports whether no other server that gives addresses was heard lately.
-func (o others) alone(now time.Time) bool {
+// alone reports whether no other server that gives addresses was heard lately on the interface.
+func (o others) alone(iface string, now time.Time) bool {
 	for _, x := range o {
-		if !x.Proxy && now.Sub(x.Last) < aloneAfter {
+		if !x.Proxy && x.Iface == iface && now.Sub(x.Last) < aloneAfter {
 			return false
 		}
 	}
 	return true
-}
-
-// servers are those that give addresses, ever heard.
-func (o others) servers() []Other {
-	return slices.DeleteFunc(o.list(), func(x Other) bool { return x.Proxy })
 }
 
 func (o others) list() []Other {
