@@ -59,7 +59,7 @@ func (s *Server) checkIn(c echo.Context) error {
 		return s.refuseCheckIn(c, from, err)
 	}
 	s.cfg.Log.Info("check-in", "host", h.Label(), "mac", h.MAC, "ip", from, "state", h.State)
-	return c.JSON(http.StatusOK, agentapi.CheckInReply{HostID: h.ID, Status: statusOf(&h), AuthorizedKeys: s.cfg.AuthorizedKeys()})
+	return c.JSON(http.StatusOK, agentapi.CheckInReply{HostID: h.ID, Status: statusOf(&h, s.cfg.ReportEvery), AuthorizedKeys: s.cfg.AuthorizedKeys()})
 }
 
 // errSource marks a report from an address that belongs to another machine.
@@ -214,7 +214,7 @@ func (s *Server) progress(c echo.Context) error {
 		s.cfg.Log.Error("report", "ip", from, "err", err)
 		return refuse(c, http.StatusInternalServerError, "the appliance could not store the report; it tries again", "")
 	}
-	return c.JSON(http.StatusOK, agentapi.ProgressReply{Status: statusOf(&h)})
+	return c.JSON(http.StatusOK, agentapi.ProgressReply{Status: statusOf(&h, s.cfg.ReportEvery)})
 }
 
 // fresh reports whether a report's number is above the last one's; after a restart of the

@@ -45,6 +45,8 @@ type Config struct {
 	Segments func() []netip.Prefix
 	// KernelArgs are the appliance's own words for stage-0's command line.
 	KernelArgs string
+	// ReportEvery is how often a machine in stage-0 reports, in whole seconds; 0 = 10 s.
+	ReportEvery time.Duration
 
 	Log *slog.Logger     // nil = none
 	Now func() time.Time // nil = time.Now
@@ -56,6 +58,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if err := inventory.CheckKernelArgs(c.KernelArgs); err != nil {
 		return c, err
+	}
+	if c.ReportEvery < time.Second {
+		c.ReportEvery = agentapi.ReportEvery
 	}
 	if c.Discovery == "" {
 		c.Discovery = inventory.DiscoveryOnce

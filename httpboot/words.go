@@ -2,16 +2,17 @@ package httpboot
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/staged-hive/hatchery/internal/agentapi"
 	"github.com/staged-hive/hatchery/inventory"
 )
 
 // statusOf is what the agent is told of its host: the state in words for the machine's screen.
-func statusOf(h *inventory.Host) agentapi.Status {
+func statusOf(h *inventory.Host, every time.Duration) agentapi.Status {
 	return agentapi.Status{
 		Name: h.Label(), State: h.State, Words: words(h),
-		ReportSeconds: int(agentapi.ReportEvery.Seconds()), Action: agentapi.ActionContinue,
+		ReportSeconds: int(every.Seconds()), Action: agentapi.ActionContinue,
 	}
 }
 

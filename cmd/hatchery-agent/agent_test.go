@@ -90,7 +90,7 @@ func startBoot(t *testing.T, store inventory.Store, addr string) (bound string, 
 		t.Fatal(err)
 	}
 	mac, _ := inventory.ParseMAC("52:54:00:00:00:01")
-	s, err := httpboot.New(httpboot.Config{Addr: addr, Store: store, Stage0: images, AuthorizedKeys: func() []string { return []string{applianceKey} },
+	s, err := httpboot.New(httpboot.Config{Addr: addr, Store: store, Stage0: images, ReportEvery: time.Second, AuthorizedKeys: func() []string { return []string{applianceKey} },
 		Segments: func() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} },
 		Neighbor: func(netip.Addr) (inventory.MAC, bool) { return mac, true }})
 	if err != nil {
