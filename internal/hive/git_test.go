@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/staged-hive/hatchery/internal/hive"
+	"github.com/staged-hive/hatchery/inventory"
 )
 
 func write(t *testing.T, h *hive.Hive, f hive.HostFile) string {
@@ -275,5 +276,22 @@ esac
 	raw, err := os.ReadFile(fake + ".log")
 	if err != nil || string(raw) != "lock\n" {
 		t.Errorf("nix flake lock ran %q, %v", raw, err)
+	}
+}
+
+func TestPlanDiskOf(t *testing.T) {
+	t.Parallel()
+	got := hive.PlanDiskOf("persistent", inventory.Disk{
+		ID: "virtio-A", Serial: "A", WWN: "w", Signatures: []string{"gpt", "PMBR", "ext4", "gpt"},
+		Partitions: []inventory.Partition{{UUID: "0FC63DAF-8483-4772-8E79-3D69D8477DE4"}, {UUID: "deadbeef-01"}, {}},
+	})
+	want := hive.PlanDisk{Class: "persistent", ID: "virtio-A", Serial: "A", WWN: "w",
+		Signatures: []string{"ext4", "gpt"}, PartUUIDs: []string{"0fc63daf-8483-4772-8e79-3d69d8477de4"}}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("plan disk (-want +got):\n%s", d)
+	}
+	blank := hive.PlanDiskOf("ephemeral", inventory.Disk{ID: "virtio-B"})
+	if blank.Signatures == nil || blank.PartUUIDs == nil {
+		t.Error("a blank disk's lists must be [] in JSON, not null")
 	}
 }

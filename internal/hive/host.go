@@ -70,7 +70,7 @@ type PlanDisk struct {
 	WWN    string `json:"wwn,omitempty"`
 	// Signatures are the types found on the whole disk (wipefs names without PMBR), empty = none.
 	Signatures []string `json:"signatures"`
-	// PartUUIDs are the PARTUUIDs of its partitions, lower case; empty = no partitions.
+	// PartUUIDs are the PARTUUIDs of its GPT partitions, lower case; empty = none.
 	PartUUIDs []string `json:"partUuids"`
 	// Owned says that this appliance put the disk's content there in a slot of that class; it
 	// only matters for layouts without a partition table, which carry no label of ours.
@@ -86,8 +86,8 @@ func PlanDiskOf(class string, d inventory.Disk) PlanDisk {
 		}
 	}
 	for _, q := range d.Partitions {
-		if q.UUID != "" {
-			p.PartUUIDs = append(p.PartUUIDs, strings.ToLower(q.UUID))
+		if u := strings.ToLower(q.UUID); guidRE.MatchString(u) {
+			p.PartUUIDs = append(p.PartUUIDs, u)
 		}
 	}
 	slices.Sort(p.Signatures)
@@ -114,6 +114,8 @@ var (
 	wordRE   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$`)
 	urlRE    = regexp.MustCompile(`^https?://[A-Za-z0-9.:\[\]-]{1,255}(/[A-Za-z0-9._~/-]{0,255})?$`)
 	sshKeyRE = regexp.MustCompile(`^(ssh|ecdsa|sk)[a-zA-Z0-9@.-]* [A-Za-z0-9+/=]{16,1000}( [A-Za-z0-9@._:+-]{0,128})?$`)
+	// the script compares GPT's PARTUUIDs only: those of a DOS table are made up from the disk's id
+	guidRE   = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 	systems  = []string{"x86_64-linux", "aarch64-linux"}
 )
 
