@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net/url"
 	"strings"
 	"time"
 
@@ -32,7 +33,7 @@ type view interface {
 // live is the stream of fragments of one open page: events "patch" (elements that replace those with the same id).
 func (s *Server) live(c echo.Context) error {
 	r := c.Request()
-	v, err := s.viewOf(c.QueryParam("host"))
+	v, err := s.viewOf(c.QueryParam("host"), c.QueryParams())
 	if err != nil {
 		return err
 	}
@@ -151,7 +152,7 @@ func (p *pager) send(frags [][]byte, err error) error {
 }
 
 // viewOf is the view of the machines page, or of one machine's page.
-func (s *Server) viewOf(host string) (view, error) {
+func (s *Server) viewOf(host string, typed url.Values) (view, error) {
 	if host == "" {
 		return newTableView(s)
 	}
@@ -160,7 +161,7 @@ func (s *Server) viewOf(host string) (view, error) {
 		return nil, err
 	}
 	hive, err := s.hive()
-	return &machineView{s: s, id: h.ID, sent: map[string]string{}, hive: hive.ReadAt}, err
+	return &machineView{s: s, id: h.ID, typed: typed, sent: map[string]string{}, hive: hive.ReadAt}, err
 }
 
 // tableView is the machines page.

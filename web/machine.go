@@ -29,7 +29,8 @@ type machinePage struct {
 	Path     string // of the page
 	Acts     []button
 	Roles    []inventory.Role
-	NoRole   bool // its role is not in the hive
+	NoRole   bool   // its role is not in the hive
+	Preview  string // a role that its disks are planned for just to see, "" = its own
 	Plan     *planView
 	Boot     []milestone
 	Diary    []inventory.Entry // newest first
@@ -38,12 +39,12 @@ type machinePage struct {
 	Log      []LogLine
 	LastLine uint64
 	Err      string     // why what was just asked for was not done
-	Form     url.Values // what was typed, when Err
+	Form     url.Values // what was typed and not saved
 }
 
 // Val is what was typed into a field that is shown again, else the given value.
 func (p *machinePage) Val(name, otherwise string) string {
-	if p.Err != "" && p.Form.Has(name) {
+	if p.Form.Has(name) {
 		return p.Form.Get(name)
 	}
 	return otherwise
@@ -119,12 +120,15 @@ func (s *Server) machine(c echo.Context) error {
 
 func (s *Server) readMachine(c echo.Context, ref string) (*machinePage, error) {
 	since := s.feed.now()
-	p := &machinePage{base: s.page(c, "Machine", "machines")}
+	p := &machinePage{base: s.page(c, "Machine", "machines"), Preview: c.QueryParam("role"), Form: c.QueryParams()}
 	if err := s.fillMachine(p, ref); err != nil {
 		return nil, err
 	}
 	p.Title, p.Back = p.Label, p.Path
 	p.Live = "/live?host=" + queryEscape(string(p.Host.ID)) + "&since=" + s.feed.id(since)
+	if typed := p.Form.Encode(); typed != "" {
+		p.Live += "&" + typed
+	}
 	return p, s.fillLog(p)
 }
 
@@ -148,7 +152,10 @@ func (s *Server) fillMachine(p *machinePage, ref string) error {
 		p.Acts, p.Roles = s.buttons(&h), sortedRoles(hive)
 		_, known := hive.Roles[h.Role]
 		p.NoRole = h.Role != "" && !known
-		if known && h.State != inventory.StateIgnored {
+		if r, ok := hive.Roles[p.Preview]; ok && p.Preview != h.Role {
+			p.Plan = makePlanView(&h, r, &inventory.Job{})
+			p.Plan.Act = ""
+		} else if known && h.State != inventory.StateIgnored {
 			j, err := tx.Job(h.JobID)
 			if err != nil && !errors.Is(err, inventory.ErrNotFound) {
 				return err
@@ -284,10 +291,11 @@ func formConfirmation(form url.Values) inventory.Confirmation {
 
 // machineView is the page of one machine.
 type machineView struct {
-	s    *Server
-	id   inventory.HostID
-	sent map[string]string
-	hive time.Time // when the roles were read that the page shows
+	s     *Server
+	id    inventory.HostID
+	typed url.Values // into the form of the page, not saved
+	sent  map[string]string
+	hive  time.Time // when the roles were read that the page shows
 }
 
 func (v *machineView) changed(hosts []inventory.HostID) ([][]byte, string, error) {
@@ -309,7 +317,7 @@ func (v *machineView) polled() ([][]byte, error) {
 }
 
 func (v *machineView) all() (out [][]byte, err error) {
-	p := &machinePage{base: base{Now: v.s.cfg.Now()}}
+	p := &machinePage{base: base{Now: v.s.cfg.Now()}, Preview: v.typed.Get("role"), Form: v.typed}
 	if err := v.s.fillMachine(p, string(v.id)); errors.Is(err, inventory.ErrNotFound) {
 		f, err := v.s.fragment("machine", "forgotten", v.id)
 		return [][]byte{f}, err

@@ -245,6 +245,31 @@ func TestFormsWorkWithoutScript(t *testing.T) {
 	}
 }
 
+func TestPlanOfARoleIsShownBeforeItIsGiven(t *testing.T) {
+	t.Parallel()
+	b := start(t, newFakeSite().config)
+	b.hive()
+	h := b.checkIn(2, foreignFacts())
+	b.signIn()
+	page := "/hosts/" + mac(2).Hyphens()
+	p := b.page(page + "?name=mini&role=worker")
+	for _, want := range []string{"This is what role worker would do", "erased, becomes os", "data: needs your decision", `<option value="worker" selected>`, `value="mini"`} {
+		if !strings.Contains(p, want) {
+			t.Errorf("the page does not say %q", want)
+		}
+	}
+	if strings.Contains(p, "Erase and install") {
+		t.Error("a role that was not given can be confirmed")
+	}
+	var got Host
+	if b.api("GET", "/hosts/"+string(h.ID), nil, 200, &got); got.Role != "" || got.State != "ready" {
+		t.Errorf("looking changed it: %+v", got)
+	}
+	if p := b.page(page + "?role=%3Cscript%3E"); strings.Contains(p, "This is what role") {
+		t.Error("a role that does not exist is planned for")
+	}
+}
+
 func TestThemeIsKeptAndComesBack(t *testing.T) {
 	t.Parallel()
 	b := start(t, nil)

@@ -180,6 +180,25 @@ test("a wrong serial is refused in words, the right one goes on", async () => {
   await page.context().close();
 });
 
+test("what a role would do is shown first, and stays over patches", async () => {
+  const page = await open();
+  await login(page);
+  await page.goto(cfg.url + pages.ready);
+  await page.fill("#name", "preview");
+  await page.selectOption("#role", "server");
+  await page.click("text=Show what it does to the disks");
+  await page.getByText("This is what role server would do").waitFor();
+  await page.locator("#link", { hasText: "Live" }).waitFor();
+  await control("/touch?n=100");
+  await page.waitForTimeout(500);
+  check(await page.getByText("This is what role server would do").isVisible(), "a patch took the preview away");
+  equal(await page.inputValue("#name"), "preview", "name");
+  equal(await page.inputValue("#role"), "server", "role");
+  await axe(page, "preview");
+  await shot(page, "preview");
+  await page.context().close();
+});
+
 test("without script: login, assign, act", async () => {
   const page = await open({ javaScriptEnabled: false });
   await login(page);
