@@ -52,6 +52,8 @@ in
     networking.useDHCP = mkDefault true;
     networking.firewall.enable = false;
     systemd.network.wait-online.anyInterface = true;
+    # a personalised ISO's agent may set a fixed address itself
+    systemd.network.config.networkConfig.ManageForeignRoutes = false;
 
     # --- what an install needs on the machine
     environment.systemPackages = with pkgs; [
@@ -101,7 +103,7 @@ in
       wantedBy = [ "multi-user.target" ];
       after = [ "sshd.service" "network.target" ];
       wants = [ "sshd.service" ];
-      path = [ pkgs.util-linux ];
+      path = [ pkgs.util-linux pkgs.iproute2 ];
       startLimitIntervalSec = 0;
       serviceConfig = {
         ExecStart = "${cfg.package}/bin/hatchery-agent";

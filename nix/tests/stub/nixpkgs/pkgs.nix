@@ -24,7 +24,7 @@ let
     '';
   tools = lib.genAttrs [
     "bash" "bcachefs-tools" "btrfs-progs" "coreutils" "coreutils-full" "cryptsetup" "dosfstools" "e2fsprogs" "f2fs-tools" "findutils"
-    "cpio" "efibootmgr" "gawk" "git" "gnugrep" "gnused" "gnutar" "gptfdisk" "gzip" "ipxe" "jq" "lvm2" "makeWrapper" "mdadm" "nix"
+    "cpio" "efibootmgr" "gawk" "git" "gnugrep" "gnused" "gnutar" "gptfdisk" "gzip" "iproute2" "ipxe" "jq" "lvm2" "makeWrapper" "mdadm" "nix"
     "nixfmt" "nixos-facter" "nixos-install-tools" "openssh" "parted" "rsync" "systemd" "systemdMinimal" "util-linux" "xfsprogs" "zfs"
   ] (name: { type = "derivation"; inherit name; outPath = "/usr"; });
   pkgs = tools // {

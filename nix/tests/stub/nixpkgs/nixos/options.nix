@@ -100,6 +100,7 @@ in
       settings = o (t.attrsOf t.anything) { };
     };
     systemd.network.wait-online.anyInterface = o t.bool false;
+    systemd.network.config.networkConfig = o (t.attrsOf t.anything) { };
     systemd.network.enable = o t.bool false;
     users.mutableUsers = o t.bool true;
     users.allowNoPasswordLogin = o t.bool false;
