@@ -140,7 +140,7 @@ func (w *work) doVerify(ctx context.Context) error {
 			return &Failure{Step: StepVerify, Cause: fmt.Sprintf("The machine runs %s, not the system that was built (%s).", listOr(nonEmpty(system), "an unknown system"), w.rec.Toplevel),
 				Hint: "It may boot an old disk: look at its boot order. Retry looks again and writes nothing; a reinstall installs again."}
 		}
-		if ctx.Err() != nil { // the attempt was cut short: what the one before it said counts
+		if over(ctx) { // the attempt was cut short: what the one before it said counts
 			last = cmp.Or(last, err)
 			break
 		}

@@ -79,7 +79,7 @@ func (r *Runner) buildAhead(ctx context.Context, j inventory.Job, h inventory.Ho
 			return err
 		}
 	}
-	commit, err := r.commitHost(ctx, hostFile(&h, role, part, plan), nil)
+	commit, err := r.cfg.Hive.WriteHost(ctx, hive.HostFacts{Host: hostFile(&h, role, part, plan)})
 	if err != nil {
 		return err
 	}

@@ -46,7 +46,7 @@ func (w *work) awaitStage0(ctx context.Context) (*conn, error) {
 		if err == nil {
 			return c, nil
 		}
-		if ctx.Err() != nil { // the attempt was cut short: what the one before it said counts
+		if over(ctx) { // the attempt was cut short: what the one before it said counts
 			return nil, w.stage0Failure(cmp.Or(last, err))
 		}
 		last = err
@@ -249,7 +249,7 @@ func (w *work) doFacts(ctx context.Context) error {
 			Hint: "Look at the free space and the permissions of the data directory, then retry.", Err: err}
 	}
 	facter := w.facter(ctx)
-	commit, err := w.r.commitHost(ctx, hostFile(&w.host, w.role, w.rec.K3s, w.rec.Plan), facter)
+	commit, err := w.r.cfg.Hive.WriteHost(ctx, hive.HostFacts{Host: hostFile(&w.host, w.role, w.rec.K3s, w.rec.Plan), Facter: facter})
 	if err != nil {
 		return w.hiveFailure(StepFacts, err)
 	}
@@ -259,16 +259,6 @@ func (w *work) doFacts(ctx context.Context) error {
 		w.rec.Commit = commit
 		return nil
 	})
-}
-
-// commitHost commits what hosts must know of the appliance, and what the hive must know of the host.
-func (r *Runner) commitHost(ctx context.Context, f hive.HostFile, facter json.RawMessage) (string, error) {
-	if a, ok := r.cfg.Hive.(ApplianceWriter); ok {
-		if _, err := a.WriteAppliance(ctx, hive.ApplianceFile{SSHKeys: r.cfg.Keys(), URLs: r.cfg.URLs()}); err != nil {
-			return "", err
-		}
-	}
-	return r.cfg.Hive.WriteHost(ctx, hive.HostFacts{Host: f, Facter: facter})
 }
 
 // hostFile is the host as the hive's host.json has it.

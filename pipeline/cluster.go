@@ -111,7 +111,12 @@ func joinCluster(tx *inventory.Tx, h *inventory.Host, role inventory.Role, roles
 // disk that its state is on: the cluster would begin anew. "" when nothing is lost, or a person has
 // confirmed this very disk plan (or its writing has begun).
 func clusterLoss(tx *inventory.Tx, h *inventory.Host, k *hive.K3s, p *diskplan.Plan, j *inventory.Job) (string, error) {
-	if k == nil || !k.Init || p.KeepsPersistent() || j.Wrote || p.ID != "" && j.PlanID == p.ID {
+	// The facts of an installed host are from before its install: what counts is that a slot has a persistent disk
+	// of ours, not what was on it then.
+	keeps := slices.ContainsFunc(p.Slots, func(b diskplan.Binding) bool {
+		return b.Class == inventory.ClassPersistent && b.Owned == inventory.ClassPersistent && !b.Wiped
+	})
+	if k == nil || !k.Init || keeps || j.Wrote || p.ID != "" && j.PlanID == p.ID {
 		return "", nil
 	}
 	var c cluster

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -215,6 +217,86 @@ func TestFollowStreamsTheLog(t *testing.T) {
 	cancel()
 	if err := follow("never"); err != nil {
 		t.Errorf("Follow at the end: %v", err)
+	}
+}
+
+func TestOddMachines(t *testing.T) {
+	t.Parallel()
+	t.Run("a clock that is wrong by years is set", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t)
+		r.start()
+		m := r.machine(1)
+		m.hook = func(s string) (string, int, bool) {
+			return strings.Replace(m.lookOutput(), "\nnow ", "\nnow 1\nwas ", 1), 0, s == "look"
+		}
+		m.powerOn()
+		r.assign(m, "node1", "plain")
+		r.untilState(m, inventory.StateInstalled)
+		if !slices.Contains(m.did(), "stage-0 clock") {
+			t.Errorf("the clock was not set: %v", m.did())
+		}
+	})
+	t.Run("an array that assembled itself is let go of", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t)
+		r.start()
+		m := r.machine(1)
+		released := false
+		m.hook = func(s string) (string, int, bool) {
+			released = released || s == "release"
+			return strings.Replace(m.lookOutput(), "end\n", "disk virtio-data1 child md127 raid1\nend\n", 1), 0, s == "look" && !released
+		}
+		m.powerOn()
+		r.assign(m, "node1", "plain")
+		r.untilState(m, inventory.StateInstalled)
+		if !slices.Contains(m.did(), "stage-0 release") {
+			t.Errorf("nothing was released: %v", m.did())
+		}
+	})
+	t.Run("one that moved to another address before the install is found there", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t)
+		r.hive.hold = make(chan struct{})
+		r.start()
+		m, other := r.machine(1), r.machine(2)
+		m.powerOn()
+		r.assign(m, "node1", "plain")
+		r.until(m, "built", func(h inventory.Host) bool { return h.Step == StepBuild })
+		m.mu.Lock()
+		other.mu.Lock()
+		other.mac, other.disks, other.hostKey, other.bootID, other.mode, m.mode = m.mac, m.disks, m.hostKey, m.bootID, m.mode, "off"
+		other.mu.Unlock()
+		m.mu.Unlock()
+		r.act(other, func(tx *inventory.Tx, id inventory.HostID) error { // as its agent's next report does
+			h, err := tx.Host(id)
+			if err == nil {
+				_, err = inventory.Heard(tx, id, h.HostKey, h.BootID, other.addr.Addr(), time.Now())
+			}
+			return err
+		})
+		close(r.hive.hold)
+		r.untilState(other, inventory.StateInstalled)
+	})
+}
+
+func TestFullDiskFailsTheJobInWords(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.start()
+	// Stands for a disk that takes no more files: a folder of the data directory that is a file.
+	if err := os.RemoveAll(filepath.Join(r.cfg.Dir, "ssh")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(r.cfg.Dir, "ssh"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m := r.machine(1)
+	m.powerOn()
+	r.assign(m, "node1", "plain")
+	h := r.untilState(m, inventory.StateFailed)
+	if h.Step != StepFacts || !strings.Contains(h.Hint, "free space") || h.Wrote {
+		t.Errorf("step %s: %s %s, wrote %t", h.Step, h.Error, h.Hint, h.Wrote)
 	}
 }
 

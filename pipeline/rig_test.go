@@ -27,17 +27,16 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // fakeHive is a hive that builds names instead of systems.
 type fakeHive struct {
-	mu        sync.Mutex
-	roles     map[string]inventory.Role
-	rev       int
-	written   []hive.HostFacts
-	appliance hive.ApplianceFile
-	builds    int
-	evalErr   error
-	buildErr  error
-	print     string        // of a build
-	layout    []hive.Mount  // of a build, nil = the usual one
-	hold      chan struct{} // a build waits for it
+	mu       sync.Mutex
+	roles    map[string]inventory.Role
+	rev      int
+	written  []hive.HostFacts
+	builds   int
+	evalErr  error
+	buildErr error
+	print    string        // of a build
+	layout   []hive.Mount  // of a build, nil = the usual one
+	hold     chan struct{} // a build waits for it
 }
 
 func (f *fakeHive) Roles(context.Context) (inventory.Hive, error) {
@@ -50,13 +49,6 @@ func (f *fakeHive) Head(context.Context) (string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return fmt.Sprint(f.rev), nil
-}
-
-func (f *fakeHive) WriteAppliance(_ context.Context, a hive.ApplianceFile) (string, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.appliance = a
-	return "commit-appliance", a.Check()
 }
 
 func (f *fakeHive) WriteHost(_ context.Context, h hive.HostFacts) (string, error) {
@@ -154,7 +146,7 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	r.port = uint16(l.Addr().(*net.TCPAddr).Port)
-	l.Close()
+	t.Cleanup(func() { l.Close() }) // kept, so that no other rig is given it
 	script, key := filepath.Join(r.dir, "nixos-anywhere"), filepath.Join(r.dir, "id")
 	r.keyFile(key)
 	if err := os.WriteFile(script, []byte(anywhereScript), 0o700); err != nil {

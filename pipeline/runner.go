@@ -20,7 +20,8 @@ import (
 	"github.com/staged-hive/hatchery/inventory"
 )
 
-// Hive is what the runner needs of the repository of host facts; *hive.Hive is one. Safe for concurrent use.
+// Hive is what the runner needs of the repository of host facts; *hive.Hive is one. What its owner wires must
+// have written appliance.json, or installed hosts do not let the appliance in. Safe for concurrent use.
 type Hive interface {
 	// Roles evaluates the roles at the newest commit.
 	Roles(ctx context.Context) (inventory.Hive, error)
@@ -32,11 +33,7 @@ type Hive interface {
 	Build(ctx context.Context, commit, name string, log io.Writer) (hive.Built, error)
 }
 
-// ApplianceWriter is a [Hive] that also keeps appliance.json, which makes installed hosts let the
-// appliance in; *hive.Hive is one. Without it the role itself must authorise the key.
-type ApplianceWriter interface {
-	WriteAppliance(ctx context.Context, f hive.ApplianceFile) (commit string, err error)
-}
+var _ Hive = (*hive.Hive)(nil)
 
 // Config is what a [Runner] needs. Store, Hive, Key, KeyPath and Dir are required.
 type Config struct {
@@ -45,14 +42,12 @@ type Config struct {
 	// Key is the appliance's SSH key, KeyPath the file it is in (nixos-anywhere reads it).
 	Key     ssh.Signer
 	KeyPath string
-	// Keys are all keys that may log in on installed hosts (authorized_keys form), the operators' among
-	// them; nil = Key's public half alone. URLs are where the appliance's pages are. Both go into the hive.
-	Keys func() []string
-	URLs func() []string
 	// Dir is the data directory: ssh/hosts, secrets, logs/jobs and run live in it.
 	Dir string
-	// NixosAnywhere is its command line; nil = "nixos-anywhere" from PATH, or else `nix run` of the hive's pinned one.
+	// NixosAnywhere is its command line; nil = "nixos-anywhere" from PATH, or else `nix run` of a pinned release.
 	NixosAnywhere []string
+	// Nix is the command line of nix for that; nil = ["nix"].
+	Nix []string
 	// Wake sends a Wake-on-LAN packet to a machine that a job waits for; nil = never.
 	Wake func(ctx context.Context, mac inventory.MAC) error
 	// SSH is the ssh program that the wrapper runs; "" = ssh from PATH.
@@ -124,13 +119,6 @@ func New(cfg Config) (*Runner, error) {
 	}
 	if cfg.Tick <= 0 {
 		cfg.Tick = 5 * time.Second
-	}
-	if cfg.Keys == nil {
-		own := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(cfg.Key.PublicKey())))
-		cfg.Keys = func() []string { return []string{own} }
-	}
-	if cfg.URLs == nil {
-		cfg.URLs = func() []string { return nil }
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -308,8 +296,7 @@ func (r *Runner) allRules() error {
 	}
 }
 
-// anywhere is the command line of nixos-anywhere: the configured one, the one in PATH, or the one
-// that the hive pins.
+// anywhere is the command line of nixos-anywhere: the configured one, the one in PATH, or a pinned release.
 func (r *Runner) anywhere() []string {
 	if len(r.cfg.NixosAnywhere) > 0 {
 		return slices.Clone(r.cfg.NixosAnywhere)
@@ -317,7 +304,11 @@ func (r *Runner) anywhere() []string {
 	if p, err := exec.LookPath("nixos-anywhere"); err == nil {
 		return []string{p}
 	}
-	return []string{"nix", "--extra-experimental-features", "nix-command flakes", "run", pinnedAnywhere, "--"}
+	nix := slices.Clone(r.cfg.Nix)
+	if len(nix) == 0 {
+		nix = []string{"nix"}
+	}
+	return append(nix, "--extra-experimental-features", "nix-command flakes", "run", pinnedAnywhere, "--")
 }
 
 // pinnedAnywhere is the flake that is run when no nixos-anywhere is there: the release that nix-facts describes.

@@ -321,6 +321,12 @@ func (w *work) progress(detail string) {
 	}
 }
 
+// over reports whether ctx has ended or is ending: the network's own timers fire a moment before ctx tells.
+func over(ctx context.Context) bool {
+	end, limited := ctx.Deadline()
+	return ctx.Err() != nil || limited && !time.Now().Before(end)
+}
+
 // pause waits for d or until ctx ends.
 func pause(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
