@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -102,12 +103,16 @@ func (s *Server) takeCheckIn(msg agentapi.CheckIn, from netip.Addr, now time.Tim
 			return err
 		}
 		again := before.BootID == msg.BootID && before.HostKey == msg.HostKey
-		if again && now.Sub(before.ReportedAt) < time.Minute {
+		if again && now.Sub(before.ReportedAt) < time.Minute && sameDisks(before.Facts, h.Facts) {
 			return nil // the reply was lost: nothing new to tell
 		}
 		return tx.Note(checkInEntry(&h, from, again, unverified, now))
 	})
 	return h, err
+}
+
+func sameDisks(a, b *inventory.Facts) bool {
+	return a != nil && b != nil && slices.EqualFunc(a.Disks, b.Disks, func(x, y inventory.Disk) bool { return x.ID == y.ID && x.Name == y.Name && x.Serial == y.Serial })
 }
 
 // boot reads the nonce of a boot and the MACs of its host.

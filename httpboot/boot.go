@@ -72,6 +72,9 @@ func (s *Server) decide(p Params, from netip.Addr, boot netip.AddrPort, now time
 		return in, err
 	}
 	contact := inventory.Contact{MAC: p.MAC, UUID: p.UUID, Serial: p.Serial, IP: from, Arch: p.Arch(), Firmware: p.Firmware()}
+	if mac, ok := s.cfg.Neighbor(from); ok && mac != p.MAC {
+		contact.IP = netip.Addr{} // another machine asks in its name: its address stays what it was
+	}
 	err = s.cfg.Store.Update(func(tx *inventory.Tx) error {
 		if p.Retry {
 			if err := inventory.ReleaseHold(tx, p.MAC, now); err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"regexp"
 	"strings"
 	"testing"
@@ -121,6 +122,25 @@ func TestCheckInFromAnotherMachinesAddress(t *testing.T) {
 	}
 	if d := strings.Join(a.diary(t), "\n"); !strings.Contains(d, "was refused") {
 		t.Errorf("not in the diary:\n%s", d)
+	}
+}
+
+func TestScriptFetchInAnotherMachinesName(t *testing.T) {
+	a := startAppliance(t, true)
+	a.fetchNonce(t)
+	before := a.host(t).IP
+	if err := a.store.Update(func(tx *inventory.Tx) error {
+		h := a.host(t)
+		h.IP = netip.MustParseAddr("192.0.2.77")
+		_, err := tx.PutHost(h)
+		return err
+	}); err != nil || !before.IsLoopback() {
+		t.Fatal(before, err)
+	}
+	a.setNeighbor("127.0.0.1", mac(t, "52:54:00:00:00:99"))
+	a.fetchNonce(t)
+	if ip := a.host(t).IP; ip.String() != "192.0.2.77" {
+		t.Errorf("a stranger moved the host to %s", ip)
 	}
 }
 
