@@ -113,18 +113,38 @@ func nixCause(output string) string {
 			strings.Contains(msg, "dependencies of derivation") {
 			continue
 		}
-		cause = msg
-		// assertion messages of NixOS are lists below a heading
-		if strings.HasSuffix(msg, ":") {
-			for j := i + 1; j < len(lines) && j < i+6; j++ {
-				if t := strings.TrimSpace(lines[j]); strings.HasPrefix(t, "- ") {
-					cause += " " + strings.TrimPrefix(t, "- ")
-				}
-			}
-		}
+		cause = strings.TrimSuffix(msg, ";") + details(msg, lines[:i], lines[i+1:min(len(lines), i+30)])
 	}
 	if len(cause) > 400 {
 		cause = cause[:400] + "…"
 	}
 	return cause
+}
+
+var drvRE = regexp.MustCompile(`/nix/store/[0-9a-z]{32}-([^' ]+)\.drv`)
+
+// details is what a message of nix does not say by itself: the assertions below their heading, or the
+// last line that a failed builder printed (as "NAME> LINE" before the message, or "> LINE" below it).
+func details(msg string, above, below []string) string {
+	list, last := "", ""
+	if m := drvRE.FindStringSubmatch(msg); m != nil {
+		for _, l := range above {
+			if a, ok := strings.CutPrefix(strings.TrimSpace(l), m[1]+"> "); ok && strings.TrimSpace(a) != "" {
+				last = strings.TrimSpace(a)
+			}
+		}
+	}
+	for _, l := range below {
+		t := strings.TrimSpace(l)
+		if a, ok := strings.CutPrefix(t, "- "); ok && strings.HasSuffix(msg, ":") {
+			list += " " + a
+		}
+		if a, ok := strings.CutPrefix(t, "> "); ok && a != "" {
+			last = a
+		}
+	}
+	if list == "" && last != "" && strings.Contains(msg, "failed with exit code") {
+		return ": " + last
+	}
+	return list
 }

@@ -223,7 +223,7 @@ func TestBuildFailures(t *testing.T) {
 				delete(f.Plan.Disks, "data")
 			}},
 		{name: "a syntax error", files: map[string]string{"common.nix": "{ ... }: {"}, kind: hive.KindEval, cause: "syntax error"},
-		{name: "a builder that fails", kind: hive.KindBuild, cause: "failed with exit code 3",
+		{name: "a builder that fails", kind: hive.KindBuild, cause: "failed with exit code 3: the reason",
 			files: map[string]string{"common.nix": `{ lib, pkgs, ... }: { system.build.toplevel = lib.mkForce (pkgs.run "broken" { } "echo the reason; exit 3"); }`}},
 	}
 	for _, tc := range cases {

@@ -115,8 +115,8 @@ var (
 	urlRE    = regexp.MustCompile(`^https?://[A-Za-z0-9.:\[\]-]{1,255}(/[A-Za-z0-9._~/-]{0,255})?$`)
 	sshKeyRE = regexp.MustCompile(`^(ssh|ecdsa|sk)[a-zA-Z0-9@.-]* [A-Za-z0-9+/=]{16,1000}( [A-Za-z0-9@._:+-]{0,128})?$`)
 	// the script compares GPT's PARTUUIDs only: those of a DOS table are made up from the disk's id
-	guidRE   = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
-	systems  = []string{"x86_64-linux", "aarch64-linux"}
+	guidRE  = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+	systems = []string{"x86_64-linux", "aarch64-linux"}
 )
 
 // Check accepts a host file that is safe to write and build. ErrInvalid.
