@@ -95,15 +95,11 @@ func (m *media) warnings() []web.Warning {
 				Hint: "Machines of that kind cannot netboot. Put Debian's or nixpkgs' ipxe files into " + m.dir + "; `make run` does it by itself."})
 		}
 	}
-	any, problem := false, ""
 	for _, s := range m.images.Status() {
-		any = any || s.Version != ""
-		if s.Arch == "x86_64" {
-			problem = s.Problem
+		if s.Version != "" {
+			return out
 		}
 	}
-	if !any {
-		out = append(out, web.Warning{Text: "There is no stage-0 image, so machines find nothing to boot.", Hint: problem})
-	}
-	return out
+	return append(out, web.Warning{Text: "There is no stage-0 image, so machines find nothing to boot.",
+		Hint: "Build one with `nix build .#stage0` on a machine with Nix and put it in with `hatchery stage0 add ./result`; a running appliance takes it at once."})
 }

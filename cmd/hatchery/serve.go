@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/prometheus/client_golang/prometheus"
@@ -157,6 +158,7 @@ func (a *appliance) run(ctx context.Context, out io.Writer) error {
 		g.Go(func() error { return p.run(ctx) })
 		ready = append(ready, p.ready)
 	}
+	g.Go(func() error { return a.backups(ctx) })
 	g.Go(func() error {
 		for _, r := range ready {
 			select {
@@ -170,4 +172,31 @@ func (a *appliance) run(ctx context.Context, out io.Writer) error {
 		return nil
 	})
 	return explain(g.Wait())
+}
+
+// backups copies the database once a day into DATA/backups, where a damaged one is restored from.
+func (a *appliance) backups(ctx context.Context) error {
+	const every, keep = 24 * time.Hour, 14
+	dir := filepath.Join(a.cfg.Data, "backups")
+	for wait := every - time.Since(newest(dir)); ; wait = every {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+		if _, err := a.db.BackupFile(dir, keep); err != nil {
+			a.log.Error("daily backup of the database: make room or look at the data folder", "err", err)
+		}
+	}
+}
+
+// newest is when the last file in dir was written, zero when there is none: a restart makes no extra backup.
+func newest(dir string) (at time.Time) {
+	files, _ := os.ReadDir(dir)
+	for _, f := range files {
+		if st, err := f.Info(); err == nil && st.ModTime().After(at) {
+			at = st.ModTime()
+		}
+	}
+	return at
 }
