@@ -142,7 +142,9 @@ func (l *look) parseDisk(rest string) {
 			d.signatures = append(d.signatures, val)
 		}
 	case "part":
-		d.partUUIDs = append(d.partUUIDs, strings.ToLower(val))
+		if len(val) == 36 { // GPT's: a DOS table's are made of the disk's own number, and are in no plan
+			d.partUUIDs = append(d.partUUIDs, strings.ToLower(val))
+		}
 	case "child":
 		// NAME TYPE MOUNTPOINT: the disk itself and its partitions are no sign of use, unless mounted.
 		c := strings.Fields(val)

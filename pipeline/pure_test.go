@@ -146,12 +146,12 @@ func TestPartInTheCluster(t *testing.T) {
 
 // goodLook is what a machine prints that may be installed.
 const goodLook = "boot b1\nnow 1700000000\nos ID nixos\nos VARIANT_ID \"installer\"\nmemory 2000000\n" +
-	"disk virtio-a device /dev/vda\ndisk virtio-a serial A\ndisk virtio-a signature gpt\ndisk virtio-a signature PMBR\ndisk virtio-a part AB-CD\n" +
+	"disk virtio-a device /dev/vda\ndisk virtio-a serial A\ndisk virtio-a signature gpt\ndisk virtio-a signature PMBR\ndisk virtio-a part 0FC63DAF-0000-4000-8000-0000000000AB\ndisk virtio-a part 1234abcd-01\n" +
 	"disk virtio-a child vda disk\ndisk virtio-a child vda1 part\nend\n"
 
 func TestJudgeLook(t *testing.T) {
 	t.Parallel()
-	plan := &hive.Plan{ID: "p", Disks: map[string]hive.PlanDisk{"os": {Class: "ephemeral", ID: "virtio-a", Serial: "A", Signatures: []string{"gpt"}, PartUUIDs: []string{"ab-cd"}}}}
+	plan := &hive.Plan{ID: "p", Disks: map[string]hive.PlanDisk{"os": {Class: "ephemeral", ID: "virtio-a", Serial: "A", Signatures: []string{"gpt"}, PartUUIDs: []string{"0fc63daf-0000-4000-8000-0000000000ab"}}}}
 	for _, c := range []struct {
 		name, out, cause string
 	}{
@@ -168,7 +168,7 @@ func TestJudgeLook(t *testing.T) {
 		{"a disk link that leads nowhere", "disk virtio-a missing\n" + goodLook, "is gone"},
 		{"another serial number", strings.Replace(goodLook, "serial A", "serial B", 1), "has serial number B, not A"},
 		{"other signatures", strings.Replace(goodLook, "signature gpt", "signature dos", 1), "holds dos, not gpt"},
-		{"other partitions", strings.Replace(goodLook, "AB-CD", "AB-CE", 1), "has other partitions"},
+		{"other partitions", strings.Replace(goodLook, "0000AB", "0000AC", 1), "has other partitions"},
 		{"an array that was assembled", strings.Replace(goodLook, "vda1 part\n", "vda1 part\ndisk virtio-a child md127 raid1\n", 1), "in use on the machine (md127)"},
 		{"a partition that is mounted", strings.Replace(goodLook, "vda1 part\n", "vda1 part /srv\n", 1), "in use on the machine (vda1)"},
 	} {
