@@ -109,6 +109,9 @@ type barPart struct {
 	Label    string
 }
 
+// Blank reports whether nothing is lost when it is formatted.
+func (b diskBar) Blank() bool { return b.Holds == "nothing" }
+
 // diskBars draws the host's disks; plan may be nil.
 func diskBars(h *inventory.Host, plan *planView) []diskBar {
 	if h.Facts == nil {
