@@ -16,7 +16,8 @@ import (
 )
 
 // refuse answers an agent with a problem; detail is shown on the machine's screen.
-func refuse(c echo.Context, code int, detail string, a agentapi.Action) error {
+func (s *Server) refuse(c echo.Context, code int, detail string, a agentapi.Action) error {
+	s.count.refused.Add(1)
 	c.Response().Header().Set("Content-Type", "application/problem+json")
 	return c.JSON(code, agentapi.Problem{Title: http.StatusText(code), Status: code, Detail: detail, Action: a})
 }
@@ -39,27 +40,28 @@ func (s *Server) checkIn(c echo.Context) error {
 	now := s.cfg.Now()
 	from, _ := endpoints(c.Request())
 	if !s.checkins.allow(from, now) {
-		return refuse(c, http.StatusTooManyRequests, "too many check-ins from this address in a short time; it tries again", "")
+		return s.refuse(c, http.StatusTooManyRequests, "too many check-ins from this address in a short time; it tries again", "")
 	}
 	raw, err := body(c, agentapi.MaxCheckIn)
 	if err != nil {
 		s.warnf("check-in refused", "ip", from, "err", err)
-		return refuse(c, http.StatusRequestEntityTooLarge, err.Error(), "")
+		return s.refuse(c, http.StatusRequestEntityTooLarge, err.Error(), "")
 	}
 	msg, err := agentapi.DecodeCheckIn(raw)
 	if err != nil {
 		s.warnf("check-in refused", "ip", from, "err", err)
-		return refuse(c, http.StatusBadRequest, err.Error(), "")
+		return s.refuse(c, http.StatusBadRequest, err.Error(), "")
 	}
 	if err := agentapi.Verify(msg.HostKey, agentapi.PathCheckIn, raw, c.Request().Header.Get(agentapi.SignatureHeader)); err != nil {
 		s.warnf("check-in refused", "ip", from, "err", err)
-		return refuse(c, http.StatusForbidden, err.Error(), "")
+		return s.refuse(c, http.StatusForbidden, err.Error(), "")
 	}
 	h, err := s.takeCheckIn(msg, from, now)
 	if err != nil {
 		return s.refuseCheckIn(c, from, err)
 	}
 	s.cfg.Log.Info("check-in", "host", h.Label(), "mac", h.MAC, "ip", from, "state", h.State)
+	s.count.checkIns.Add(1)
 	return c.JSON(http.StatusOK, agentapi.CheckInReply{HostID: h.ID, Status: statusOf(&h, s.cfg.ReportEvery), AuthorizedKeys: s.cfg.AuthorizedKeys()})
 }
 
@@ -70,14 +72,14 @@ func (s *Server) refuseCheckIn(c echo.Context, from netip.Addr, err error) error
 	s.warnf("check-in refused", "ip", from, "err", err)
 	switch {
 	case errors.Is(err, errSource), errors.Is(err, inventory.ErrNonce):
-		return refuse(c, http.StatusForbidden, err.Error(), "")
+		return s.refuse(c, http.StatusForbidden, err.Error(), "")
 	case errors.Is(err, inventory.ErrBadEvent):
-		return refuse(c, http.StatusConflict, err.Error(), agentapi.ActionNothing)
+		return s.refuse(c, http.StatusConflict, err.Error(), agentapi.ActionNothing)
 	case errors.Is(err, inventory.ErrConflict):
-		return refuse(c, http.StatusConflict, err.Error(), "")
+		return s.refuse(c, http.StatusConflict, err.Error(), "")
 	}
 	s.cfg.Log.Error("check-in", "ip", from, "err", err)
-	return refuse(c, http.StatusInternalServerError, "the appliance could not store the check-in; it tries again", "")
+	return s.refuse(c, http.StatusInternalServerError, "the appliance could not store the check-in; it tries again", "")
 }
 
 // takeCheckIn holds the source against the network's evidence and stores the report.
@@ -179,15 +181,15 @@ func (s *Server) progress(c echo.Context) error {
 	now := s.cfg.Now()
 	from, _ := endpoints(c.Request())
 	if !s.reports.allow(from, now) {
-		return refuse(c, http.StatusTooManyRequests, "too many reports from this address in a short time; it tries again", "")
+		return s.refuse(c, http.StatusTooManyRequests, "too many reports from this address in a short time; it tries again", "")
 	}
 	raw, err := body(c, agentapi.MaxProgress)
 	if err != nil {
-		return refuse(c, http.StatusRequestEntityTooLarge, err.Error(), "")
+		return s.refuse(c, http.StatusRequestEntityTooLarge, err.Error(), "")
 	}
 	msg, err := agentapi.DecodeProgress(raw)
 	if err != nil {
-		return refuse(c, http.StatusBadRequest, err.Error(), "")
+		return s.refuse(c, http.StatusBadRequest, err.Error(), "")
 	}
 	hash := agentapi.NonceHash(msg.Nonce)
 	nonce, macs, err := s.boot(hash, now)
@@ -198,14 +200,14 @@ func (s *Server) progress(c echo.Context) error {
 		err = agentapi.Verify(nonce.HostKey, agentapi.PathProgress, raw, c.Request().Header.Get(agentapi.SignatureHeader))
 		if err != nil {
 			s.warnf("report refused", "ip", from, "err", err)
-			return refuse(c, http.StatusForbidden, err.Error(), "")
+			return s.refuse(c, http.StatusForbidden, err.Error(), "")
 		}
 		if _, err := s.judge(from, nonce, macs); err != nil {
 			s.warnf("report refused", "ip", from, "err", err)
-			return refuse(c, http.StatusForbidden, err.Error(), "")
+			return s.refuse(c, http.StatusForbidden, err.Error(), "")
 		}
 		if !s.fresh(hash, msg.Seq) {
-			return refuse(c, http.StatusConflict, "an old report came again", "")
+			return s.refuse(c, http.StatusConflict, "an old report came again", "")
 		}
 	}
 	var h inventory.Host
@@ -214,11 +216,12 @@ func (s *Server) progress(c echo.Context) error {
 	}
 	switch {
 	case errors.Is(err, inventory.ErrNonce):
-		return refuse(c, http.StatusConflict, err.Error(), agentapi.ActionCheckIn)
+		return s.refuse(c, http.StatusConflict, err.Error(), agentapi.ActionCheckIn)
 	case err != nil:
 		s.cfg.Log.Error("report", "ip", from, "err", err)
-		return refuse(c, http.StatusInternalServerError, "the appliance could not store the report; it tries again", "")
+		return s.refuse(c, http.StatusInternalServerError, "the appliance could not store the report; it tries again", "")
 	}
+	s.count.checkIns.Add(1)
 	return c.JSON(http.StatusOK, agentapi.ProgressReply{Status: statusOf(&h, s.cfg.ReportEvery)})
 }
 
@@ -267,24 +270,24 @@ func (s *Server) join(c echo.Context) error {
 	now := s.cfg.Now()
 	from, _ := endpoints(c.Request())
 	if !s.checkins.allow(from, now) {
-		return refuse(c, http.StatusTooManyRequests, "too many joins from this address in a short time; it tries again", "")
+		return s.refuse(c, http.StatusTooManyRequests, "too many joins from this address in a short time; it tries again", "")
 	}
 	raw, err := body(c, agentapi.MaxJoin)
 	if err != nil {
-		return refuse(c, http.StatusRequestEntityTooLarge, err.Error(), "")
+		return s.refuse(c, http.StatusRequestEntityTooLarge, err.Error(), "")
 	}
 	msg, err := agentapi.DecodeJoin(raw)
 	if err != nil {
-		return refuse(c, http.StatusBadRequest, err.Error(), "")
+		return s.refuse(c, http.StatusBadRequest, err.Error(), "")
 	}
 	if err := s.cfg.JoinToken(agentapi.TokenHash(msg.Token), now); err != nil {
 		s.warnf("join refused", "ip", from, "err", err)
-		return refuse(c, http.StatusForbidden, err.Error(), "")
+		return s.refuse(c, http.StatusForbidden, err.Error(), "")
 	}
 	reply, err := s.takeJoin(msg, from, now)
 	if err != nil {
 		s.cfg.Log.Error("join", "ip", from, "err", err)
-		return refuse(c, http.StatusInternalServerError, "the appliance could not store the join; it tries again", "")
+		return s.refuse(c, http.StatusInternalServerError, "the appliance could not store the join; it tries again", "")
 	}
 	return c.JSON(http.StatusOK, reply)
 }

@@ -58,6 +58,7 @@ func (s *Server) send(c echo.Context, in Input) error {
 			return err
 		}
 	}
+	s.count.scripts.Add(1)
 	h := c.Response().Header()
 	h.Set("Cache-Control", "no-store")
 	return c.Blob(http.StatusOK, "text/plain", []byte(text))

@@ -89,12 +89,14 @@ func (s *Server) serve(c echo.Context, d download) {
 	if c.Request().Method == http.MethodHead || w.sent == 0 {
 		return
 	}
+	s.count.bytes.Add(uint64(w.sent))
 	from, _ := endpoints(c.Request())
 	took := s.cfg.Now().Sub(start)
 	if !complete(h, d.size, w.sent) {
 		s.cfg.Log.Debug("download ended early", "ip", from, "file", d.name, "bytes", w.sent, "dur", took)
 		return
 	}
+	s.count.downloads.Add(1)
 	s.noteFile(c.Request(), d, w.sent, took)
 }
 

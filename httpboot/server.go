@@ -97,6 +97,8 @@ type Server struct {
 	ready chan struct{}
 	addr  net.Addr // set before ready closes
 
+	count counters
+
 	scripts, checkins, reports *limiter
 	warn                       *rate.Limiter // of log lines that strangers can provoke
 	diskScripts                recent[inventory.MAC, diskScript]

@@ -57,6 +57,7 @@ type Server struct {
 	ready chan struct{}
 	addr  net.Addr // set before ready closes
 	slots chan struct{}
+	count counters
 	warn  *rate.Limiter // of log lines that strangers can provoke
 }
 
@@ -143,12 +144,14 @@ func (s *Server) read(name string, rf io.ReaderFrom) error {
 	case s.slots <- struct{}{}:
 		defer func() { <-s.slots }()
 	default:
+		s.count.refused.Add(1)
 		return errBusy
 	}
 	start := s.cfg.Now()
 	from, local := endpoints(rf)
 	body, size, err := s.open(name, local)
 	if err != nil {
+		s.count.refused.Add(1)
 		s.cfg.Log.Debug("tftp refused", "ip", from, "err", err)
 		return errName
 	}
@@ -165,11 +168,15 @@ func (s *Server) read(name string, rf io.ReaderFrom) error {
 	}
 	switch {
 	case err == nil:
+		s.count.files.Add(1)
+		s.count.bytes.Add(uint64(n))
 		s.cfg.Log.Debug("tftp file", "ip", from, "file", name, "bytes", n, "dur", took)
 		s.note(by, from, fmt.Sprintf("Loaded %s by TFTP: %d kB in %.1f s.", name, (n+999)/1000, took.Seconds()), "", n, took)
 	case isProbe(err):
+		s.count.probes.Add(1)
 		s.cfg.Log.Debug("tftp size probe", "ip", from, "file", name)
 	default:
+		s.count.failed.Add(1)
 		if s.warn.AllowN(s.cfg.Now(), 1) {
 			s.cfg.Log.Warn("tftp transfer ended early", "ip", from, "file", name, "bytes", n, "dur", took, "err", err)
 			s.note(by, from, fmt.Sprintf("Began to load %s by TFTP and stopped after %d of %d kB: is the cable or switch losing packets?", name, n/1000, size/1000),
