@@ -40,6 +40,15 @@ let
   content = d: removeAttrs d [ "device" ];
 
   k3s = c: c.services.k3s;
+  # the template's own roles with the host files of ./fleet
+  template = hatchery.templates.fleet.path;
+  fleetArgs = {
+    dir = ./fleet;
+    roles = import (template + "/roles.nix");
+    modules = { server = template + "/roles/server.nix"; worker = template + "/roles/worker.nix"; plain = template + "/roles/plain.nix"; };
+    common = [ (template + "/common.nix") ];
+  };
+  fleet = hatchery.lib.mkFleet fleetArgs;
   real = lib ? modules; # the real nixpkgs.lib and the real disko
 in
 {
@@ -150,6 +159,25 @@ in
     builtins.seq u.ExecStart (expect
       [ c.networking.firewall.allowedUDPPorts c.networking.firewall.allowedTCPPorts u.CapabilityBoundingSet c.services.hatchery.settings.log_level c.services.hatchery.settings.dhcp ]
       [ [ 67 69 4011 ] [ 8080 8443 ] [ "CAP_NET_BIND_SERVICE" "CAP_NET_RAW" ] "debug" "auto" ]);
+  "fleet: a system for every host, whatever its firmware" = expect (lib.mapAttrs (_: c: builtins.seq c.config.system.build.hatchery.drvPath c.config.boot.loader.systemd-boot.enable) fleet.nixosConfigurations) { alpha = true; beta = false; };
+  "fleet: hosts know those with an address" = expect fleet.nixosConfigurations.beta.config.networking.hosts { "10.0.0.11" = [ "alpha" ]; };
+  "fleet: the appliance's key is authorised" = expect fleet.nixosConfigurations.beta.config.users.users.root.openssh.authorizedKeys.keys [ "ssh-ed25519 AAAA appliance" ];
+  "fleet: the roles are the data" = expect (lib.attrNames fleet.roles) [ "plain" "server" "worker" ];
+  "fleet: colmena's targets" = expect (lib.mapAttrs (_: h: h.deployment.targetHost) (removeAttrs fleet.colmenaHive [ "meta" ])) { alpha = "10.0.0.11"; beta = "beta"; };
+  "fleet: the summary" = expect fleet.summary.text ''
+    alpha: server, 10.0.0.11, 52:54:00:aa:bb:01
+      os: ephemeral on nvme-A
+      k3s: begins cluster home
+    beta: worker, address by DHCP, 52:54:00:aa:bb:02
+      data: persistent on ata-C
+      os: ephemeral on ata-B
+      k3s: agent in cluster home at https://10.0.0.11:6443
+  '';
+  "fleet: a host whose role is gone is refused" =
+    let f = hatchery.lib.mkFleet (fleetArgs // { roles = removeAttrs fleetArgs.roles [ "worker" ]; modules = removeAttrs fleetArgs.modules [ "worker" ]; }); in
+    if lib.any (lib.hasInfix "role worker") (failing f.nixosConfigurations.beta.config) then "ok" else "not refused";
+  "fleet: a role without a module is an error" = throws (hatchery.lib.mkFleet (fleetArgs // { modules = { }; })).roles;
+
   "deploy keeps the persistent disks" =
     let d = hatchery.lib.deploy { config = system [ split ]; ip = "10.0.0.9"; }; in
     if lib.hasInfix "hatchery-install-node1" d.text && !(lib.hasInfix "read -rp" d.text) then "ok" else d.text;

@@ -18,7 +18,7 @@ done
 
 mapfile -t args < <("$here/mkflakes.sh" "$tmp/flakes")
 mkdir "$tmp/tests"
-cp "$here/flake.nix" "$here/eval.nix" "$tmp/tests/"
+cp -r "$here/flake.nix" "$here/eval.nix" "$here/fleet" "$tmp/tests/"
 nix eval --json "path:$tmp/tests#results" --no-write-lock-file "${args[@]}" --show-trace >"$tmp/results" 2>"$tmp/log" || { cat "$tmp/log" >&2; exit 1; }
 # shellcheck disable=SC2016
 nix-instantiate --eval --strict --json -E '
