@@ -75,6 +75,7 @@ func (a *appliance) get(ctx context.Context, path string, out any) error {
 // host is what the demo shows of a host.
 type host struct {
 	State       string
+	Error       string
 	CPU         struct{ Model string }
 	MemoryBytes uint64 `json:"memory_bytes"`
 	Disks       []struct {

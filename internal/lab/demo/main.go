@@ -20,6 +20,8 @@ import (
 // options are the demo's flags.
 type options struct {
 	build    string // folder with what make builds
+	repo     string // the repository
+	install  bool   // go on to the installed system
 	listen   string
 	firmware string
 	machines int
@@ -30,6 +32,8 @@ type options struct {
 func main() {
 	var o options
 	flag.StringVar(&o.build, "build", "build", "folder with hatchery, ipxe/ and stage0/")
+	flag.StringVar(&o.repo, "repo", ".", "folder of the repository")
+	flag.BoolVar(&o.install, "install", true, "go on until the machine is installed, by a rule of the demo's hive")
 	flag.StringVar(&o.listen, "listen", "127.0.0.1:8443", "address of this computer at which the page is reachable")
 	flag.StringVar(&o.firmware, "firmware", "uefi", "the machines' firmware: uefi or bios")
 	flag.IntVar(&o.machines, "machines", 1, "how many machines to power on, 1 to 4")
@@ -110,6 +114,13 @@ func startAppliance(ctx context.Context, l *lab.LAN, o options) (*appliance, err
 	}
 	args := []string{"serve", "--data", data, "--ipxe", ipxe, "--interface", "eth0", "--dhcp", "server", "--dhcp-force", // nobody else is on this LAN
 		"--dhcp-range", fmt.Sprintf("%s-%s", l.Addr(100), l.Addr(150)), "--dhcp-router", l.RouterAddr().String()}
+	if o.install {
+		flags, err := prepareHive(o, data, l.Dir())
+		if err != nil {
+			return nil, err
+		}
+		args = append(args, flags...)
+	}
 	log, err := os.Create(filepath.Join(l.Dir(), "appliance.log"))
 	if err != nil {
 		return nil, err
@@ -133,6 +144,7 @@ type journey struct {
 	m       *lab.Machine
 	powered time.Time
 	shown   uint64 // sequence number of the last diary entry that was printed
+	ready   bool   // the sentence was printed
 	state   string
 }
 
@@ -140,7 +152,7 @@ func powerOn(l *lab.LAN, o options) ([]*journey, error) {
 	var out []*journey
 	for i := range o.machines {
 		m, err := l.NewMachine(lab.MachineConfig{
-			Name: fmt.Sprintf("demo%d", i+1), Firmware: lab.Firmware(o.firmware), Port: i, MemoryMiB: 768,
+			Name: fmt.Sprintf("demo%d", i+1), Firmware: lab.Firmware(o.firmware), Port: i, MemoryMiB: 1024,
 			Disks: []lab.Disk{{Bus: "nvme", Serial: fmt.Sprintf("OS-%04d", i+1), Size: 8 << 30}, {Bus: "scsi", Serial: fmt.Sprintf("DATA-%04d", i+1), Size: 16 << 30}},
 		})
 		if err != nil {
@@ -175,25 +187,39 @@ func show(ctx context.Context, a *appliance, journeys []*journey) error {
 	}
 }
 
-// show prints the machine's new diary entries, and once a sentence when it is ready.
+// show prints the machine's new diary entries, and a sentence when it is ready and when it is installed.
 func (j *journey) show(ctx context.Context, a *appliance) error {
 	entries, err := a.diary(ctx, j.m.MAC())
 	if err != nil || len(entries) == 0 {
 		return err
 	}
-	for _, e := range entries {
-		if e.Seq > j.shown {
-			j.shown = e.Seq
-			fmt.Printf("%8.1fs  %s  %-15s %s\n", e.Time.Sub(j.powered).Seconds(), j.m.Config().Name, e.Kind, e.Text)
-		}
-	}
 	h, err := a.host(ctx, j.m.MAC())
-	if err != nil || h.State == j.state {
+	if err != nil {
 		return err
 	}
+	for _, e := range entries {
+		if e.Seq <= j.shown {
+			continue
+		}
+		j.shown = e.Seq
+		at := e.Time.Sub(j.powered).Seconds()
+		fmt.Printf("%8.1fs  %s  %-15s %s\n", at, j.m.Config().Name, e.Kind, e.Text)
+		if e.Kind == "checkin" && !j.ready {
+			j.ready = true
+			fmt.Printf("\n  %s is ready after %.0f s: %s\n\n", j.m.MAC(), at, h.describe())
+		}
+	}
+	if h.State == j.state {
+		return nil
+	}
 	j.state = h.State
-	if h.State == "ready" {
-		fmt.Printf("\n  %s is ready after %.0f s: %s\n  Open the page and look at it. Ctrl-C ends the demo.\n\n", j.m.MAC(), time.Since(j.powered).Seconds(), h.describe())
+	switch h.State {
+	case "installed":
+		fmt.Printf("\n  %s is installed after %.0f s: its own system answers on its own disk, and nobody pressed a key.\n  Open the page and look at it. Ctrl-C ends the demo.\n\n", j.m.MAC(), time.Since(j.powered).Seconds())
+	case "failed":
+		fmt.Printf("\n  %s failed: %s\n  The page says what to do. Ctrl-C ends the demo.\n\n", j.m.MAC(), h.Error)
+	case "ready":
+		fmt.Printf("  Open the page and give it a role. Ctrl-C ends the demo.\n\n")
 	}
 	return nil
 }

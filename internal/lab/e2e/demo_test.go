@@ -41,7 +41,7 @@ func (d *demo) text() string {
 func startDemo(t *testing.T) *demo {
 	t.Helper()
 	d := &demo{done: make(chan error, 1)}
-	d.cmd = exec.Command(built(t, "hatchery-demo"), "-build", built(t, ""), "-firmware", "bios", "-listen", "127.0.0.1:0")
+	d.cmd = exec.Command(built(t, "hatchery-demo"), "-build", built(t, ""), "-install=false", "-firmware", "bios", "-listen", "127.0.0.1:0")
 	d.cmd.Stdout, d.cmd.Stderr = d, d
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := d.cmd.Start(); err != nil {
