@@ -127,6 +127,16 @@ func loadFile(dir, name, sum string) (*File, error) {
 	return &File{Name: name, Size: st.size, SHA256: sum, ModTime: st.mtime, pin: f, stamp: st}, nil
 }
 
+// stale reports whether a file was changed in place since it was checked.
+func (im *Image) stale() bool {
+	for _, f := range im.Files {
+		if now, err := stampOf(f.pin); err != nil || now != f.stamp {
+			return true
+		}
+	}
+	return false
+}
+
 func (im *Image) close() {
 	for _, f := range im.Files {
 		_ = f.pin.Close()

@@ -117,7 +117,7 @@ func (s *Store) Image(arch string) (*Image, error) {
 	due := !sl.loading && s.now().Sub(sl.checked) >= recheck
 	if due {
 		sl.checked = s.now()
-		due = s.manifestID(arch) != sl.seen
+		due = s.manifestID(arch) != sl.seen || sl.current != nil && sl.current.stale()
 		sl.loading = due
 	}
 	im, err := sl.current, sl.err
@@ -204,6 +204,9 @@ func (s *Store) reload(arch string) {
 		sl.seen = id
 		s.log.Warn("no stage-0 image", "arch", arch, "err", err)
 	default: // a copy may be under way: look again at the next use
+		if sl.current != nil && sl.current.stale() {
+			sl.current = nil // its bytes are gone
+		}
 		sl.checked = s.now().Add(retryDamaged - recheck)
 		sl.err = fmt.Errorf("%w for %s that can be used: %w", ErrNoImage, arch, err)
 		s.log.Error("stage-0 image refused", "arch", arch, "err", err)

@@ -221,17 +221,33 @@ func TestSwapKeepsTheVersionInUse(t *testing.T) {
 func TestChangeInPlaceIsNoticed(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
+	initrd := filepath.Join(dir, "x86_64", "initrd")
 	testImage(t, filepath.Join(dir, "x86_64"), "x86_64", "1")
-	s, _ := open(t, dir)
+	s, c := open(t, dir)
 	im, err := s.Image("x86_64")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "x86_64", "initrd"), []byte("overwritten bytes"), 0o600); err != nil {
+	if err := os.WriteFile(initrd, []byte("overwritten bytes"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := im.Files["initrd"].Open(); err == nil || !strings.Contains(err.Error(), "changed in place") {
 		t.Errorf("got %v", err)
+	}
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		c.add(time.Minute)
+		if _, err := s.Image("x86_64"); errors.Is(err, ErrNoImage) && strings.Contains(err.Error(), "damaged") {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("an image whose bytes are gone is still offered")
+		}
+	}
+	if err := os.WriteFile(initrd, []byte("initrd of 1"), 0o600); err != nil { // copied again, the manifest untouched
+		t.Fatal(err)
+	}
+	if im := until(t, s, c, "1"); content(t, im, "initrd") != "initrd of 1" {
+		t.Error("wrong bytes")
 	}
 }
 
