@@ -86,7 +86,10 @@ func (w *work) orderReboot(ctx context.Context, c *conn) error {
 	if _, err := c.run(ctx, unmountScript); err != nil {
 		w.say(w.step.Name, "not everything could be unmounted, its data is written: %v", err)
 	}
-	if _, err := c.run(ctx, rebootScript); err != nil && !errors.Is(err, errSilent) {
+	if err := w.r.order(ctx, c, rebootScript); err != nil {
+		if ended(ctx, err) != nil {
+			return err
+		}
 		return &Failure{Step: w.step.Name, Cause: "The machine did not take the order to restart.",
 			Hint: "Restart it by hand: its netboot leads to its own disk. Then retry, which only verifies.", Err: err}
 	}

@@ -12,15 +12,15 @@ import (
 // Reboot restarts a machine over SSH: its installed system or stage-0, whichever answers with its key.
 // ErrNotFound; ErrBadEvent while a job works on it.
 func (r *Runner) Reboot(ctx context.Context, id inventory.HostID, by string) error {
-	return r.order(ctx, id, by, "restart", rebootScript)
+	return r.operate(ctx, id, by, "restart", rebootScript)
 }
 
 // PowerOff turns a machine off in the same way.
 func (r *Runner) PowerOff(ctx context.Context, id inventory.HostID, by string) error {
-	return r.order(ctx, id, by, "power off", powerOffScript)
+	return r.operate(ctx, id, by, "power off", powerOffScript)
 }
 
-func (r *Runner) order(ctx context.Context, id inventory.HostID, by, what, script string) error {
+func (r *Runner) operate(ctx context.Context, id inventory.HostID, by, what, script string) error {
 	var h inventory.Host
 	if err := r.cfg.Store.View(func(tx *inventory.Tx) (err error) {
 		h, err = tx.Host(id)
@@ -36,13 +36,25 @@ func (r *Runner) order(ctx context.Context, id inventory.HostID, by, what, scrip
 		return fmt.Errorf("host %s does not answer, so it cannot be told to %s; use its power button: %w", h.Label(), what, err)
 	}
 	defer c.close()
-	if _, err := c.run(ctx, script); err != nil && !errors.Is(err, errSilent) {
+	if err := r.order(ctx, c, script); err != nil {
 		return fmt.Errorf("tell host %s to %s: %w", h.Label(), what, err)
 	}
 	return r.cfg.Store.Update(func(tx *inventory.Tx) error {
 		return tx.Note(inventory.Entry{Time: r.cfg.Now(), HostID: id, Kind: "admin", By: by, From: h.IP,
 			Text: fmt.Sprintf("The machine was told to %s.", what)})
 	})
+}
+
+// order tells a machine to restart or to power off. A machine that is gone before it has answered has taken
+// the order: a slow one dies with the connection open, and nothing would ever come.
+func (r *Runner) order(ctx context.Context, c *conn, script string) error {
+	short, stop := context.WithTimeout(ctx, r.limit.Dial)
+	defer stop()
+	_, err := c.run(short, script)
+	if errors.Is(err, errSilent) || err != nil && short.Err() != nil && ctx.Err() == nil {
+		return nil
+	}
+	return err
 }
 
 // dialAny connects to whichever system of the host answers: the installed one or stage-0, each by its own key.
@@ -91,7 +103,7 @@ func (r *Runner) restartForReinstall(ctx context.Context, s *situation) {
 			r.report("reinstall", err)
 			return
 		}
-		if _, err := c.run(ctx, rebootScript); err != nil && !errors.Is(err, errSilent) {
+		if err := r.order(ctx, c, rebootScript); err != nil {
 			r.report("reinstall", fmt.Errorf("restart host %s: %w", h.Label(), err))
 		}
 	})

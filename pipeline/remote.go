@@ -55,13 +55,13 @@ sync
 // by force when init does not carry it out. A small busybox has no nohup; without a terminal nothing hangs up.
 const rebootScript = `# hatchery: reboot
 s=; command -v setsid >/dev/null 2>&1 && s=setsid
-$s sh -c 'sleep 1; systemctl reboot || reboot; sleep 30; reboot -f' >/dev/null 2>&1 </dev/null &
+$s sh -c 'sleep 2; systemctl reboot || reboot; sleep 30; reboot -f' >/dev/null 2>&1 </dev/null &
 `
 
 // powerOffScript turns the machine off in the same way.
 const powerOffScript = `# hatchery: poweroff
 s=; command -v setsid >/dev/null 2>&1 && s=setsid
-$s sh -c 'sleep 1; systemctl poweroff || poweroff; sleep 30; poweroff -f' >/dev/null 2>&1 </dev/null &
+$s sh -c 'sleep 2; systemctl poweroff || poweroff; sleep 30; poweroff -f' >/dev/null 2>&1 </dev/null &
 `
 
 // bootScript tells which boot of the machine this is.
