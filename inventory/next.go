@@ -108,13 +108,13 @@ func Next(h Host, e Event) (Host, error) {
 		return nextJobMade(h, e)
 	case Blocked:
 		if h.State != StateQueued {
-			return h, bad(h, e, "no job waits")
+			return h, bad(h, "no job waits")
 		}
 		h.BlockedOn = e.On
 		return h, nil
 	case StepStarted:
 		if !h.in(StateQueued, StateInstalling) {
-			return h, bad(h, e, "no job is open")
+			return h, bad(h, "no job is open")
 		}
 		h.State, h.Step, h.StepNo, h.StepOf, h.BlockedOn = StateInstalling, e.Step, e.No, e.Of, ""
 		return h, nil
@@ -122,13 +122,13 @@ func Next(h Host, e Event) (Host, error) {
 		return nextInstalled(h, e)
 	case StepFailed:
 		if !h.in(StateQueued, StateInstalling) {
-			return h, bad(h, e, "no job is open")
+			return h, bad(h, "no job is open")
 		}
 		h.State, h.Step, h.Error, h.Hint, h.BlockedOn = StateFailed, e.Step, e.Cause, e.Hint, ""
 		return h, nil
 	case RetryAsked:
 		if h.State != StateFailed {
-			return h, bad(h, e, "only a failed job can be tried again")
+			return h, bad(h, "only a failed job can be tried again")
 		}
 		h.State = StateQueued
 		return clearWork(h), nil
@@ -136,13 +136,13 @@ func Next(h Host, e Event) (Host, error) {
 		return nextCancelled(h, e)
 	case IgnoreAsked:
 		if h.in(StateQueued, StateInstalling) {
-			return h, bad(h, e, "its job is open: cancel it first")
+			return h, bad(h, "its job is open: cancel it first")
 		}
 		h.State = StateIgnored
 		return clearWork(h), nil
 	case UnignoreAsked:
 		if h.State != StateIgnored {
-			return h, bad(h, e, "it is not ignored")
+			return h, bad(h, "it is not ignored")
 		}
 		h.State = resting(h)
 		return h, nil
@@ -156,7 +156,7 @@ func nextHeard(h Host, e Event) (Host, error) {
 	_, checkedIn := e.(CheckedIn)
 	switch {
 	case checkedIn && h.State == StateIgnored:
-		return h, bad(h, e, "it is ignored")
+		return h, bad(h, "it is ignored")
 	case !h.in(StateExpected, StateSeen, StateBooting, StateReady, ""):
 	case h.EverFlipped:
 		h.State = StateInstalled
@@ -173,11 +173,11 @@ func nextHeard(h Host, e Event) (Host, error) {
 func nextJobMade(h Host, e JobMade) (Host, error) {
 	switch {
 	case h.in(StateQueued, StateInstalling):
-		return h, bad(h, e, "it has an open job")
+		return h, bad(h, "it has an open job")
 	case h.State == StateIgnored:
-		return h, bad(h, e, "it is ignored")
+		return h, bad(h, "it is ignored")
 	case e.Kind == JobInstall && h.EverFlipped:
-		return h, bad(h, e, "it is installed: only a reinstall writes to it again")
+		return h, bad(h, "it is installed: only a reinstall writes to it again")
 	}
 	h = clearWork(h)
 	h.State, h.JobID, h.Flipped, h.Wrote = StateQueued, e.Job, false, false
@@ -187,19 +187,19 @@ func nextJobMade(h Host, e JobMade) (Host, error) {
 // nextInstalled moves a host whose job writes to it.
 func nextInstalled(h Host, e Event) (Host, error) {
 	if h.State != StateInstalling {
-		return h, bad(h, e, "no install runs")
+		return h, bad(h, "no install runs")
 	}
 	switch e := e.(type) {
 	case WriteStarted:
 		if h.Flipped {
-			return h, bad(h, e, "its install is complete: nothing may be written any more")
+			return h, bad(h, "its install is complete: nothing may be written any more")
 		}
 		h.Wrote = true
 	case NetbootFlipped:
 		h.Flipped, h.EverFlipped = true, true
 	case Verified:
 		if !h.Flipped {
-			return h, bad(h, e, "nothing was installed that could be verified")
+			return h, bad(h, "nothing was installed that could be verified")
 		}
 		h.State, h.InstalledSystem, h.InstalledAt = StateInstalled, e.System, e.At
 		h = clearWork(h)
@@ -209,7 +209,7 @@ func nextInstalled(h Host, e Event) (Host, error) {
 
 func nextCancelled(h Host, e Cancelled) (Host, error) {
 	if !h.in(StateQueued, StateInstalling, StateFailed) {
-		return h, bad(h, e, "no job is open")
+		return h, bad(h, "no job is open")
 	}
 	spoilt := h.EverFlipped && h.Wrote && !h.Flipped
 	h = clearWork(h)
@@ -241,6 +241,6 @@ func clearWork(h Host) Host {
 
 func (h *Host) in(states ...State) bool { return slices.Contains(states, h.State) }
 
-func bad(h Host, e Event, why string) error {
-	return fmt.Errorf("host %s is %s, %s: %s: %w", h.Label(), h.State, e.EventName(), why, ErrBadEvent)
+func bad(h Host, why string) error {
+	return fmt.Errorf("host %s is %s: %s: %w", h.Label(), h.State, why, ErrBadEvent)
 }
