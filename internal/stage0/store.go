@@ -207,7 +207,7 @@ func (s *Store) reload(arch string) {
 		if sl.current != nil && sl.current.stale() {
 			sl.current = nil // its bytes are gone
 		}
-		sl.checked = s.now().Add(retryDamaged - recheck)
+		sl.checked, sl.seen = s.now().Add(retryDamaged-recheck), manifestID{}
 		sl.err = fmt.Errorf("%w for %s that can be used: %w", ErrNoImage, arch, err)
 		s.log.Error("stage-0 image refused", "arch", arch, "err", err)
 	}
