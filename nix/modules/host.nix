@@ -29,6 +29,10 @@ in
     nixpkgs.hostPlatform = mkDefault host.system;
     hardware.facter.reportPath = mkIf (cfg.facterReport != null) cfg.facterReport;
 
+    # Enough to find the disk whatever the machine is; nixpkgs' own list lacks virtual machines and USB.
+    boot.initrd.availableKernelModules = [ "virtio_pci" "virtio_blk" "virtio_scsi" "xhci_pci" "usb_storage" "uas" ];
+    hardware.enableRedistributableFirmware = mkDefault true;
+
     # Which boot loader: what firmware stage-0 found itself on.
     boot.loader.systemd-boot.enable = mkDefault (host.firmware == "uefi");
     # No boot entry of ours: the firmware keeps asking the network first, and the appliance sends it to
