@@ -47,10 +47,15 @@ type installation struct {
 
 func newInstallation(t *testing.T, fw lab.Firmware) *installation {
 	t.Helper()
+	return newInstallationWith(t, lab.MachineConfig{Name: "node", Firmware: fw, MemoryMiB: 1024, Disks: []lab.Disk{
+		{Serial: "OS-0001", Size: 17 << 30}, {Bus: "scsi", Serial: "STATE-0001", Size: 9 << 30}}})
+}
+
+func newInstallationWith(t *testing.T, cfg lab.MachineConfig) *installation {
+	t.Helper()
 	l := newLAN(t)
 	a := startAppliance(t, l, serverFlags(l, hiveFlags(t)...)...)
-	m := newMachine(t, l, lab.MachineConfig{Name: "node", Firmware: fw, MemoryMiB: 1024, Disks: []lab.Disk{
-		{Serial: "OS-0001", Size: 17 << 30}, {Bus: "scsi", Serial: "STATE-0001", Size: 9 << 30}}})
+	m := newMachine(t, l, cfg)
 	i := &installation{appliance: a, m: m}
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -61,6 +66,22 @@ func newInstallation(t *testing.T, fw lab.Firmware) *installation {
 		t.Fatal(err)
 	}
 	return i
+}
+
+// assign gives the machine its name and role over the API.
+func (i *installation) assign(t *testing.T) {
+	t.Helper()
+	if _, err := i.call(http.MethodPut, "/hosts/"+i.m.MAC(), map[string]string{"name": "node1", "role": "server"}, nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// describe says for a complaint where a host is.
+func describe(h *host, err error) string {
+	if err != nil || h == nil {
+		return fmt.Sprintf("host unknown: %v", err)
+	}
+	return fmt.Sprintf("%s is %s (%s %s%s)", h.MAC, h.State, h.Step, h.BlockedOn, h.Error)
 }
 
 func (i *installation) jobLog() string {
@@ -97,7 +118,7 @@ func (i *installation) state(t *testing.T, limit time.Duration, states ...string
 		if h.State == "failed" {
 			t.Fatalf("host %s failed: %s", i.m.MAC(), h.Error)
 		}
-		return fmt.Sprintf("host %s is %s (%s %s), want %s", i.m.MAC(), h.State, h.Step, h.BlockedOn, strings.Join(states, " or "))
+		return describe(h, nil) + ", want " + strings.Join(states, " or ")
 	})
 	return last
 }
@@ -155,9 +176,7 @@ func testInstall(t *testing.T, fw lab.Firmware) {
 	i := newInstallation(t, fw)
 	powerOn(t, i.appliance, i.m).ready(t, 3*time.Minute)
 	started := time.Now()
-	if _, err := i.call(http.MethodPut, "/hosts/"+i.m.MAC(), map[string]string{"name": "node1", "role": "server"}, nil); err != nil {
-		t.Fatal(err)
-	}
+	i.assign(t)
 	i.state(t, 8*time.Minute, "installed")
 	t.Logf("%s: installed %.0f s after it got its role", fw, time.Since(started).Seconds())
 	key := checkInstalled(t, i)
@@ -177,7 +196,9 @@ func testInstall(t *testing.T, fw lab.Firmware) {
 		}
 	}
 
-	reinstall(t, i)
+	i.askReinstall(t)
+	i.state(t, time.Minute, "queued", "installing")
+	i.state(t, 8*time.Minute, "installed")
 	if again := checkInstalled(t, i); again != key {
 		t.Errorf("host key after the reinstall %s, want the same as before, %s", again, key)
 	}
@@ -187,20 +208,13 @@ func testInstall(t *testing.T, fw lab.Firmware) {
 	}
 }
 
-// reinstall asks for one as the page does: with the plan that was looked at.
-func reinstall(t *testing.T, i *installation) {
+// askReinstall asks for one as the page does: with the plan that was looked at.
+func (i *installation) askReinstall(t *testing.T) {
 	t.Helper()
-	var plan struct {
-		ID string `json:"id"`
-	}
-	if _, err := i.call(http.MethodGet, "/hosts/"+i.m.MAC()+"/plan", nil, &plan); err != nil {
+	body := map[string]any{"plan_id": i.plan(t, "").ID, "confirm": map[string]string{"os": "OS-0001"}}
+	if _, err := i.call(http.MethodPost, "/hosts/"+i.m.MAC()+"/reinstall", body, nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := i.call(http.MethodPost, "/hosts/"+i.m.MAC()+"/reinstall", map[string]any{"plan_id": plan.ID, "confirm": map[string]string{"os": "OS-0001"}}, nil); err != nil {
-		t.Fatal(err)
-	}
-	i.state(t, time.Minute, "queued", "installing")
-	i.state(t, 8*time.Minute, "installed")
 }
 
 // checkInstalled looks at the running system and returns its host key.

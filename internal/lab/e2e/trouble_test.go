@@ -1,0 +1,164 @@
+package e2e
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/staged-hive/hatchery/internal/lab"
+)
+
+// plan is what the API says an install would do, as far as the tests look.
+type plan struct {
+	ID       string
+	Blockers []struct{ Kind, Slot, Serial, Text, Do string }
+}
+
+func (i *installation) plan(t *testing.T, wipe string) plan {
+	t.Helper()
+	path := "/hosts/" + i.m.MAC() + "/plan"
+	if wipe != "" {
+		path += "?wipePersistent=" + url.QueryEscape(wipe)
+	}
+	var p plan
+	if _, err := i.call(http.MethodGet, path, nil, &p); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// TestForeignData gives a role to a machine with data of others on both disks: nothing is
+// written until each disk was named by a person.
+func TestForeignData(t *testing.T) {
+	image := bootable(t)
+	i := newInstallationWith(t, lab.MachineConfig{Name: "foreign", MemoryMiB: 1024, Disks: []lab.Disk{
+		{Serial: "OS-0001", Size: 17 << 30, Image: image}, {Bus: "scsi", Serial: "STATE-0001", Size: 9 << 30, Image: image}}})
+	before := hashes(t, i.m)
+	powerOn(t, i.appliance, i.m).ready(t, 3*time.Minute)
+	i.assign(t)
+	blocked := func(serial string) {
+		t.Helper()
+		eventually(t, time.Minute, func() string {
+			h, err := i.host(i.m.MAC())
+			if err != nil || h == nil || h.State != "queued" || !strings.Contains(h.BlockedOn, serial) {
+				return "not queued for a decision about " + serial + ": " + describe(h, err)
+			}
+			return ""
+		})
+		if after := hashes(t, i.m); after != before {
+			t.Fatalf("disks changed while a decision is waited for:\nbefore %s\nafter  %s", before, after)
+		}
+	}
+	blocked("OS-0001")
+	p := i.plan(t, "")
+	var kinds []string
+	for _, b := range p.Blockers {
+		kinds = append(kinds, b.Kind+" "+b.Slot+" "+b.Serial)
+		t.Logf("%s: %s %s", b.Kind, b.Text, b.Do)
+	}
+	if want := []string{"foreign-data os OS-0001", "foreign-data-persistent state STATE-0001"}; !slices.Equal(kinds, want) {
+		t.Errorf("blockers %q, want %q", kinds, want)
+	}
+
+	install := func(p plan, confirm map[string]string, wipe ...string) error {
+		_, err := i.call(http.MethodPost, "/hosts/"+i.m.MAC()+"/install", map[string]any{"plan_id": p.ID, "confirm": confirm, "wipePersistent": wipe}, nil)
+		return err
+	}
+	if err := install(p, map[string]string{"os": "OS-0001"}, []string{}...); err == nil {
+		t.Error("an install that leaves foreign data on the persistent disk undecided was accepted")
+	} else {
+		t.Log(err)
+	}
+	wiping := i.plan(t, "state")
+	if err := install(wiping, map[string]string{"os": "OS-0001", "state": "WRONG"}, "state"); err == nil {
+		t.Error("a wipe with another disk's serial was accepted")
+	}
+	if after := hashes(t, i.m); after != before {
+		t.Fatalf("disks changed by refused requests:\nbefore %s\nafter  %s", before, after)
+	}
+	if err := install(wiping, map[string]string{"os": "OS-0001", "state": "STATE-0001"}, "state"); err != nil {
+		t.Fatal(err)
+	}
+	i.state(t, 8*time.Minute, "installed")
+	checkInstalled(t, i)
+}
+
+// TestDisturbedInstall kills the appliance, then cuts the machine's power, in the build, while
+// the system is copied, and between install and restart; each time a retry completes the job.
+func TestDisturbedInstall(t *testing.T) {
+	full(t)
+	i := newInstallation(t, lab.BIOS)
+	powerOn(t, i.appliance, i.m).ready(t, 3*time.Minute)
+	i.assign(t)
+	first := true
+	for _, at := range []string{"step 5 of 10", "### Uploading the system closure ###", "installation finished!"} {
+		for _, what := range []string{"appliance killed", "machine without power"} {
+			t.Run(what+" at "+strings.Trim(at, "# "), func(t *testing.T) {
+				if !first {
+					i.askReinstall(t)
+				}
+				first = false
+				i.logged(t, at)
+				if what == "appliance killed" {
+					i.crash()
+					i.start()
+				} else {
+					i.m.PowerOff()
+				}
+				i.finish(t)
+				checkInstalled(t, i)
+			})
+		}
+	}
+}
+
+// logged waits until the open job's log has a text.
+func (i *installation) logged(t *testing.T, text string) {
+	t.Helper()
+	eventually(t, 5*time.Minute, func() string {
+		h, err := i.host(i.m.MAC())
+		if err != nil || h == nil {
+			return describe(h, err)
+		}
+		if h.State == "failed" {
+			t.Fatalf("failed before it was disturbed: %s", h.Error)
+		}
+		if (h.State == "installing" || h.State == "installed") && strings.Contains(i.jobLog(), text) {
+			return ""
+		}
+		return "the job's log does not say " + text
+	})
+}
+
+// finish sees a disturbed job to its end: the machine is switched on again, a failure must
+// say that it was interrupted, and a retry completes it.
+func (i *installation) finish(t *testing.T) {
+	t.Helper()
+	retries := 0
+	eventually(t, 12*time.Minute, func() string {
+		if !i.m.Running() {
+			if err := i.m.PowerOn(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h, err := i.host(i.m.MAC())
+		switch {
+		case err != nil || h == nil:
+			return describe(h, err)
+		case h.State == "installed":
+			return ""
+		case h.State == "failed":
+			if retries++; retries > 2 {
+				t.Fatalf("failed again: %s", h.Error)
+			}
+			t.Logf("failed in step %s: %s", h.Step, h.Error)
+			if _, err := i.call(http.MethodPost, "/hosts/"+i.m.MAC()+"/retry", nil, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return describe(h, nil)
+	})
+}
