@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -213,5 +212,5 @@ func (o operator) Operate(ctx context.Context, op web.Operation) (inventory.JobI
 	case web.ActPowerOff:
 		return "", o.jobs.PowerOff(ctx, op.Host, op.By)
 	}
-	return "", errors.Join(inventory.ErrBadEvent, errors.New(op.Act+" is not possible yet"))
+	return "", web.ErrNotHere
 }

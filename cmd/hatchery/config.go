@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -196,10 +195,4 @@ func listenAddr(key, s string, err error) (netip.AddrPort, error) {
 		return a, errors.Join(err, fmt.Errorf("%s = %q: want :PORT or ADDRESS:PORT", key, s))
 	}
 	return a, err
-}
-
-// exists reports whether path is there, whatever it is.
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return !errors.Is(err, fs.ErrNotExist)
 }
