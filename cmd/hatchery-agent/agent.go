@@ -105,15 +105,20 @@ func (a *agent) waitKey(ctx context.Context) (ssh.Signer, error) {
 
 // untilCheckedIn tries to check in until it is answered with yes.
 func (a *agent) untilCheckedIn(ctx context.Context) (agentapi.Status, error) {
+	began, last := time.Now(), ""
 	for wait := firstRetry; ; wait = min(2*wait, maxRetry) {
 		st, err := a.checkIn(ctx)
 		if err == nil {
+			if last != "" {
+				a.log = append(a.log, fmt.Sprintf("It took %s to check in; the last try before said: %s.", time.Since(began).Round(time.Second), last))
+			}
 			return st, nil
 		}
+		last = oneLine(err)
 		if ctx.Err() != nil {
 			return st, ctx.Err()
 		}
-		a.say("this machine (%s) is not checked in with %s: %s. It tries again.", a.address(), a.boot.URL, oneLine(err))
+		a.say("this machine (%s) is not checked in with %s: %s. It tries again.", a.address(), a.boot.URL, last)
 		if action(err) == agentapi.ActionNothing {
 			wait = maxRetry
 		}
