@@ -59,7 +59,7 @@ func newInstallationWith(t *testing.T, cfg lab.MachineConfig) *installation {
 	i := &installation{appliance: a, m: m}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("the job's log:\n%s", i.jobLog())
+			t.Logf("the job's log:\n%s", tail(i.jobLog(), 80))
 		}
 	})
 	if _, err := a.call(http.MethodPut, "/reservations/"+m.MAC(), map[string]string{"ip": l.Addr(50).String()}, nil); err != nil {
@@ -97,7 +97,7 @@ func (i *installation) jobLog() string {
 	}
 	defer res.Body.Close()
 	b, _ := io.ReadAll(res.Body) // what came so far is worth showing
-	return tail(string(b), 80)
+	return string(b)
 }
 
 // state waits until the host is in one of the states.
