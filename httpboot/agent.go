@@ -65,13 +65,11 @@ func (s *Server) checkIn(c echo.Context) error {
 	return c.JSON(http.StatusOK, agentapi.CheckInReply{HostID: h.ID, Status: statusOf(&h, s.cfg.ReportEvery), AuthorizedKeys: s.cfg.AuthorizedKeys()})
 }
 
-// errSource marks a report from an address that belongs to another machine.
-var errSource = errors.New("")
-
 func (s *Server) refuseCheckIn(c echo.Context, from netip.Addr, err error) error {
 	s.warnf("check-in refused", "ip", from, "err", err)
+	var wrongSource *sourceError
 	switch {
-	case errors.Is(err, errSource), errors.Is(err, inventory.ErrNonce):
+	case errors.As(err, &wrongSource), errors.Is(err, inventory.ErrNonce):
 		return s.refuse(c, http.StatusForbidden, err.Error(), "")
 	case errors.Is(err, inventory.ErrBadEvent):
 		return s.refuse(c, http.StatusConflict, err.Error(), agentapi.ActionNothing)
@@ -92,7 +90,7 @@ func (s *Server) takeCheckIn(msg agentapi.CheckIn, from netip.Addr, now time.Tim
 	unverified, err := s.judge(from, nonce, macs)
 	if err != nil {
 		s.noteSource(nonce.HostID, from, err, now)
-		return inventory.Host{}, fmt.Errorf("%w%w", err, errSource)
+		return inventory.Host{}, err
 	}
 	var h inventory.Host
 	err = s.cfg.Store.Update(func(tx *inventory.Tx) error {

@@ -52,7 +52,18 @@ func judgeSource(from netip.Addr, e evidence) (unverified bool, err error) {
 	case slices.Contains(e.Known, e.Neighbor):
 		return false, nil
 	}
-	return false, fmt.Errorf("this report came from %s, which belongs to another machine (%s): only the machine that netbooted may check in", from, e.Neighbor)
+	return false, &sourceError{from, e.Neighbor}
+}
+
+// sourceError says that a report came from an address that belongs to another machine.
+type sourceError struct {
+	from  netip.Addr
+	owner inventory.MAC
+}
+
+// Error implements error with a sentence for the machine's screen.
+func (e *sourceError) Error() string {
+	return fmt.Sprintf("this report came from %s, which belongs to another machine (%s): only the machine that netbooted may check in", e.from, e.owner)
 }
 
 // judge holds a report's source against the network's evidence. A USB image's boot is vouched for by
