@@ -29,7 +29,7 @@ build/hatchery: go.mod go.sum $(GOFILES) $(EMBEDDED)
 # The agent carries no version of ours, so that a new commit alone does not make a new stage-0 image.
 build/hatchery-agent: go.mod go.sum $(GOFILES)
 	@mkdir -p build
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $@ ./cmd/hatchery-agent
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w' -o $@ ./cmd/hatchery-agent
 
 build/ipxe: scripts/ipxe.sh scripts/debs.sh
 	scripts/ipxe.sh $@
