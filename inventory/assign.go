@@ -12,7 +12,7 @@ type Announce struct {
 	UUID, Serial, Name, Role string
 }
 
-// Expect stores a host that was announced. ErrInvalid, ErrConflict when it is known already.
+// Expect stores a host that was announced; with a role and no name it gets a proposed one. ErrInvalid, ErrConflict when it is known already.
 func Expect(tx *Tx, a Announce, now time.Time) (Host, error) {
 	if a.MAC.IsZero() && Filler(a.UUID) && Filler(a.Serial) {
 		return Host{}, fmt.Errorf("a host needs a MAC, or a UUID or serial number that is its own: %w", ErrInvalid)
@@ -47,6 +47,9 @@ func Expect(tx *Tx, a Announce, now time.Time) (Host, error) {
 		h.Name = a.Name
 	}
 	h.Role = a.Role
+	if err := h.propose(tx); err != nil {
+		return h, err
+	}
 	return tx.PutHost(h)
 }
 
@@ -57,7 +60,7 @@ type Assignment struct {
 }
 
 // Assign changes a host's settings; giving a role to a host that was never installed makes
-// its job when it has no open one. auto says that a rule does it. The job is nil when none was made.
+// its job when it has no open one. A host with a role and no name gets a proposed one. auto says that a rule does it. The job is nil when none was made.
 // ErrInvalid, ErrConflict, ErrBadEvent.
 func Assign(tx *Tx, id HostID, a Assignment, by string, auto bool, now time.Time) (Host, *Job, error) {
 	h, err := tx.Host(id)
@@ -77,7 +80,7 @@ func Assign(tx *Tx, id HostID, a Assignment, by string, auto bool, now time.Time
 			h.Attention, h.Approved = "", true
 		}
 	}
-	if err := trackStranger(tx, &h, now); err != nil {
+	if err := errors.Join(h.propose(tx), trackStranger(tx, &h, now)); err != nil {
 		return h, nil, err
 	}
 	switch {

@@ -17,6 +17,9 @@ func makeJob(tx *Tx, h Host, j Job, now time.Time) (Host, Job, error) {
 		j.BlockedOn = h.BlockedOn
 	}
 	h.Held, h.Fetches = false, 0
+	if err := h.propose(tx); err != nil {
+		return h, j, err
+	}
 	if j, err = tx.PutJob(j); err != nil {
 		return h, j, err
 	}

@@ -376,24 +376,3 @@ func TestWrapperIsFirst(t *testing.T) {
 		t.Error("a path that ssh would split was accepted")
 	}
 }
-
-func TestProposedNames(t *testing.T) {
-	t.Parallel()
-	mac := inventory.MAC{0x52, 0x54, 0, 0xaa, 0xbb, 1}
-	for _, c := range []struct {
-		name, role string
-		mac        inventory.MAC
-		want       []string
-	}{
-		{"a plain role", "worker", mac, []string{"worker-aabb01", "worker-525400aabb01", "worker-id1"}},
-		{"capitals and underscores", "Big_Box", mac, []string{"big-box-aabb01", "big-box-525400aabb01", "big-box-id1"}},
-		{"no MAC", "worker", inventory.MAC{}, []string{"worker-id1"}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			if diff := cmp.Diff(c.want, proposedNames(&inventory.Host{ID: "id1", MAC: c.mac}, c.role)); diff != "" {
-				t.Errorf("names (-want +got):\n%s", diff)
-			}
-		})
-	}
-}

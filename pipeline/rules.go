@@ -40,15 +40,7 @@ func applyRules(tx *inventory.Tx, id inventory.HostID, roles map[string]inventor
 		return nil
 	case 1:
 		by := "rule " + names[0]
-		a := inventory.Assignment{Role: &names[0]}
-		if h.Name == "" {
-			name, err := freeName(tx, &h, names[0])
-			if err != nil {
-				return err
-			}
-			a.Name = &name
-		}
-		h, _, err = inventory.Assign(tx, id, a, by, true, now)
+		h, _, err = inventory.Assign(tx, id, inventory.Assignment{Role: &names[0]}, by, true, now)
 		if err != nil {
 			return err
 		}
@@ -66,42 +58,7 @@ func applyRules(tx *inventory.Tx, id inventory.HostID, roles map[string]inventor
 	return tx.Note(inventory.Entry{Time: now, HostID: id, Kind: "state", By: "rules", Level: "warn", Text: text})
 }
 
-// proposedNames are names for a host that nobody named, from its role and MAC (else its id), shortest first.
-func proposedNames(h *inventory.Host, role string) []string {
-	base := strings.Trim(strings.Map(func(r rune) rune {
-		switch {
-		case r >= 'a' && r <= 'z', r >= '0' && r <= '9':
-			return r
-		case r >= 'A' && r <= 'Z':
-			return r + 'a' - 'A'
-		}
-		return '-'
-	}, role), "-")
-	if base == "" {
-		base = "host"
-	}
-	base = strings.Trim(base[:min(len(base), 40)], "-")
-	mac := strings.ReplaceAll(h.MAC.String(), ":", "")
-	var names []string
-	if mac != "" {
-		names = append(names, base+"-"+mac[6:], base+"-"+mac)
-	}
-	return append(names, base+"-"+string(h.ID))
-}
-
-// freeName is the first proposed name that no other host has.
+// freeName is the name that is proposed for a host of that role.
 func freeName(tx *inventory.Tx, h *inventory.Host, role string) (string, error) {
-	for _, n := range proposedNames(h, role) {
-		if inventory.CheckName(n) != nil {
-			continue
-		}
-		other, err := tx.HostByName(n)
-		if isNotFound(err) || err == nil && other.ID == h.ID {
-			return n, nil
-		}
-		if err != nil {
-			return "", err
-		}
-	}
-	return "", fmt.Errorf("host %s: every proposed name is taken: name it by hand: %w", h.Label(), inventory.ErrConflict)
+	return inventory.FreeName(tx, h, role)
 }

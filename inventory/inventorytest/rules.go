@@ -71,6 +71,8 @@ func checkHost(h *inventory.Host, j inventory.Job, has bool, now time.Time) erro
 	switch {
 	case has != busy:
 		return fmt.Errorf("host %s is %s, and has an open job: %v", h.ID, h.State, has)
+	case has && h.Name == "" && h.Role != "":
+		return fmt.Errorf("host %s has role %s and an open job, but no name", h.ID, h.Role)
 	case has && j.ID != h.JobID:
 		return fmt.Errorf("host %s has job %s, but %s is open", h.ID, h.JobID, j.ID)
 	case has && (j.State == inventory.JobRunning) != (h.State == inventory.StateInstalling):
