@@ -50,6 +50,7 @@ func (s *Server) api(e *echo.Echo, g *echo.Group) {
 	s.planAPI(a)
 	s.siteAPI(a)
 	s.streamAPI(a)
+	s.accessAPI(a)
 	e.GET("/openapi.json", func(c echo.Context) error {
 		return c.Redirect(http.StatusFound, "/api/v1/openapi.json")
 	})
@@ -58,8 +59,8 @@ func (s *Server) api(e *echo.Echo, g *echo.Group) {
 // op registers one operation and turns errors of the inventory into problems.
 func op[I, O any](a huma.API, method, path, id, summary string, fn func(context.Context, *I) (*O, error)) {
 	o := huma.Operation{OperationID: id, Method: method, Path: path, Summary: summary, MaxBodyBytes: maxBody,
-		Errors: []int{http.StatusNotFound, http.StatusConflict, http.StatusUnprocessableEntity}}
-	if method == http.MethodPost && path == "/hosts" {
+		Errors: []int{http.StatusForbidden, http.StatusNotFound, http.StatusConflict, http.StatusUnprocessableEntity}}
+	if method == http.MethodPost && (path == "/hosts" || path == "/tokens") {
 		o.DefaultStatus = http.StatusCreated
 	}
 	huma.Register(a, o, func(ctx context.Context, in *I) (*O, error) {

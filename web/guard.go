@@ -58,10 +58,12 @@ func (s *Server) guard(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// who says who makes a request, for the diary.
+// who says who makes a request, for the diary, and what the caller may do.
 type who struct {
-	By   string // "admin", "admin (socket)"
-	From netip.Addr
+	By    string // "admin" (a session or the file's token), "admin (socket)", "token NAME"
+	From  netip.Addr
+	Scope Scope
+	Until time.Time // when the caller's token ends; zero = never
 }
 
 type whoKey struct{}
@@ -72,28 +74,44 @@ func caller(ctx context.Context) who {
 }
 
 // identify finds out who makes the request; ok is false when nobody we know does.
-func (s *Server) identify(c echo.Context) (w who, ok bool) {
+func (s *Server) identify(c echo.Context) (w who, ok bool, err error) {
 	r := c.Request()
-	if ap, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
-		w.From = ap.Addr().Unmap()
-	}
+	w.From = remote(r)
 	if isLocal(r.Context()) {
-		w.By = "admin (socket)"
-		return w, true
+		w.By, w.Scope = "admin (socket)", ScopeAdmin
+		return w, true, nil
 	}
-	w.By = "admin"
-	if t, found := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); found {
-		return w, s.token.is(strings.TrimSpace(t))
+	presented, found := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if presented = strings.TrimSpace(presented); found && !s.token.is(presented) {
+		t, ok, err := s.findToken(presented)
+		w.By, w.Scope, w.Until = "token "+t.Name, t.Scope, t.Expires
+		return w, ok, err
 	}
-	return w, s.sessions.GetString(r.Context(), sessionMark) == s.token.mark()
+	w.By, w.Scope = "admin", ScopeAdmin
+	return w, found || s.sessions.GetString(r.Context(), sessionMark) == s.token.mark(), nil
 }
 
-// admit lets only those in who are known; others are sent to the login, or told what is missing.
+// remote is the address that a request came from; not valid for one through the socket.
+func remote(r *http.Request) netip.Addr {
+	ap, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return ap.Addr().Unmap()
+}
+
+// admit lets only those in who are known and whose scope is enough; others are sent to the login, or told what is missing.
 func (s *Server) admit(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
-		w, ok := s.identify(c)
+		w, ok, err := s.identify(c)
+		if err != nil {
+			return err
+		}
 		if ok {
+			if want := needs(r.Method, strings.Replace(c.Path(), ":act", c.Param("act"), 1)); !w.Scope.covers(want) {
+				return echo.NewHTTPError(http.StatusForbidden, "This needs scope "+string(want)+"; "+w.By+" has scope "+string(w.Scope)+". Use a token of that scope.")
+			}
 			c.SetRequest(r.WithContext(context.WithValue(r.Context(), whoKey{}, w)))
 			return next(c)
 		}
@@ -102,7 +120,7 @@ func (s *Server) admit(next echo.HandlerFunc) echo.HandlerFunc {
 				return echo.NewHTTPError(http.StatusTooManyRequests, "Too many requests without a valid token from this address. Wait a minute.")
 			}
 			c.Response().Header().Set("WWW-Authenticate", `Bearer realm="hatchery"`)
-			return echo.NewHTTPError(http.StatusUnauthorized, "This needs the header Authorization: Bearer TOKEN. The first token is in the file admin-token of the appliance's data directory.")
+			return echo.NewHTTPError(http.StatusUnauthorized, "This needs the header Authorization: Bearer TOKEN with a token that was neither revoked nor is over. The first token is in the file admin-token of the appliance's data directory.")
 		}
 		if r.URL.Path == "/live" || strings.HasSuffix(r.URL.Path, "/log/stream") {
 			return c.NoContent(http.StatusNoContent) // tells an EventSource to stop trying

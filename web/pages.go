@@ -61,6 +61,8 @@ func (s *Server) pageRoutes(g *echo.Group) {
 	g.POST("/reservations", s.reserveForm)
 	g.GET("/activity", s.activityPage)
 	g.GET("/settings", s.settingsPage)
+	g.POST("/settings/tokens", s.createTokenForm)
+	g.POST("/settings/tokens/:id/revoke", s.revokeTokenForm)
 	g.POST("/settings/signout", s.signOutAll)
 	g.GET("/settings/backup", s.backup)
 }

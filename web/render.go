@@ -91,6 +91,7 @@ func parsePages(a assets) (map[string]*template.Template, error) {
 		"plural": plural, "clock": func(t time.Time) string { return t.Format("15:04:05") },
 		"iso":  func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"day":  func(t time.Time) string { return t.Format("Mon 2 Jan 2006, 15:04:05 MST") },
+		"date": func(t time.Time) string { return t.Format("2 Jan 2006") },
 		"when": func(t, now time.Time) when { return when{t, now} },
 		"join": strings.Join,
 		"size": func(n int64) string { return diskText(uint64(max(n, 0))) }}

@@ -114,23 +114,25 @@ type loginPage struct {
 }
 
 func (s *Server) showLogin(c echo.Context) error {
-	if _, ok := s.identify(c); ok {
+	if _, ok, err := s.identify(c); err != nil {
+		return err
+	} else if ok {
 		return c.Redirect(http.StatusSeeOther, "/")
 	}
 	return s.render(c, http.StatusOK, "login", loginPage{base: s.base(c, "Sign in", ""), To: localPath(c.QueryParam("to"))})
 }
 
 func (s *Server) login(c echo.Context) error {
-	w, _ := s.identify(c)
+	from := remote(c.Request())
 	to := localPath(c.FormValue("to"))
 	fail := func(code int, text string) error {
 		return s.render(c, code, "login", loginPage{base: s.base(c, "Sign in", ""), To: to, Error: text})
 	}
-	if !s.attempts.allow(w.From, s.cfg.Now()) {
+	if !s.attempts.allow(from, s.cfg.Now()) {
 		return fail(http.StatusTooManyRequests, "Too many attempts from this address. Wait half a minute and try again.")
 	}
 	if !s.token.is(strings.TrimSpace(c.FormValue("token"))) {
-		s.log.Warn("sign-in refused: wrong token", "ip", w.From)
+		s.log.Warn("sign-in refused: wrong token", "ip", from)
 		return fail(http.StatusUnprocessableEntity, "That is not the admin token. It is the one line of the file admin-token in the appliance's data directory.")
 	}
 	ctx := c.Request().Context()
@@ -149,13 +151,17 @@ func (s *Server) endStreams() {
 	s.signedIn, s.signOut = context.WithCancel(context.Background())
 }
 
-// whileSignedIn is a context of a stream, which ends with the next sign-out too.
+// whileSignedIn is a context of a stream, which ends with the next sign-out and with the caller's token too.
 func (s *Server) whileSignedIn(ctx context.Context) (context.Context, context.CancelFunc) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	end := func() {}
+	if until := caller(ctx).Until; !until.IsZero() {
+		ctx, end = context.WithTimeout(ctx, until.Sub(s.cfg.Now()))
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(s.signedIn, cancel)
-	return ctx, func() { stop(); cancel() }
+	return ctx, func() { stop(); cancel(); end() }
 }
 
 func (s *Server) logout(c echo.Context) error {

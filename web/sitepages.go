@@ -3,7 +3,6 @@ package web
 import (
 	"net/http"
 	"net/netip"
-	"path/filepath"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -183,53 +182,6 @@ func (s *Server) activityPage(c echo.Context) (err error) {
 		p.Jobs = append(p.Jobs, t)
 	}
 	return s.render(c, http.StatusOK, "activity", p)
-}
-
-type settingsPage struct {
-	base
-	URL         string
-	Fingerprint string
-	TokenFile   string
-	Dir         string
-	CanBackup   bool
-}
-
-func (s *Server) settingsPage(c echo.Context) error {
-	return s.render(c, http.StatusOK, "settings", settingsPage{base: s.page(c, "Settings", "settings"), URL: s.URL(), Fingerprint: s.Fingerprint(),
-		TokenFile: filepath.Join(s.cfg.Dir, "admin-token"), Dir: s.cfg.Dir, CanBackup: s.cfg.Backup != nil})
-}
-
-// signOutAll ends every session, the caller's too.
-func (s *Server) signOutAll(c echo.Context) error {
-	if err := s.sessions.Destroy(c.Request().Context()); err != nil {
-		return err
-	}
-	if err := s.store.drop(true); err != nil {
-		return err
-	}
-	s.endStreams()
-	if err := s.noteSite(c.Request().Context(), "All sessions were ended by admin."); err != nil {
-		return err
-	}
-	return c.Redirect(http.StatusSeeOther, "/login")
-}
-
-func (s *Server) backup(c echo.Context) error {
-	if s.cfg.Backup == nil {
-		return echo.NewHTTPError(http.StatusNotImplemented, "This appliance offers no backup here. Stop it and copy its data directory.")
-	}
-	if err := s.noteSite(c.Request().Context(), "The database was downloaded by admin."); err != nil {
-		return err
-	}
-	out, err := startStream(c.Response())
-	if err != nil {
-		return err
-	}
-	h := c.Response().Header()
-	h.Set("Content-Type", "application/octet-stream")
-	h.Set("Content-Disposition", `attachment; filename="hatchery-`+s.cfg.Now().UTC().Format("2006-01-02-150405")+`.db"`)
-	c.Response().WriteHeader(http.StatusOK)
-	return s.cfg.Backup(out)
 }
 
 // announceForm makes a host known before it exists.
