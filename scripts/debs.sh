@@ -27,6 +27,7 @@ for k in /usr/share/keyrings/debian-archive-keyring.{gpg,pgp}; do [ -e "$k" ] &&
 [ -n "$keyring" ] || die "no Debian archive keys found: install debian-archive-keyring"
 # The host's own Debian mirror; HATCHERY_DEBIAN_MIRROR overrides it.
 mirror=${HATCHERY_DEBIAN_MIRROR:-}
+# shellcheck disable=SC2016 # apt's own variables
 [ -n "$mirror" ] || mirror=$(apt-get indextargets --format '$(REPO_URI) $(ORIGIN) $(LABEL)' 'Created-By: Packages' 2>/dev/null | awk '$2=="Debian" && $3=="Debian" {print $1; exit}')
 [ -n "$mirror" ] || mirror=$(cat /etc/apt/sources.list.d/*.sources 2>/dev/null | awk '$1=="URIs:" && $2 ~ /\/debian\/?$/ {print $2; exit}')
 [ -n "$mirror" ] || mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list 2>/dev/null | grep -E '^deb ' | grep -oE 'https?://[^ ]+/debian/?( |$)' | head -1 | tr -d ' ')
