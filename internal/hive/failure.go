@@ -95,13 +95,14 @@ func errText(err error) string {
 	return err.Error()
 }
 
-// nixCause is the sentence of nix's output that names the cause: the text after the last
-// "error:" that is not a mere "while …" frame. Nix prints the root cause last.
+// nixCause is the sentence of nix's output that names the cause: the text after the last "error:" that
+// begins a line. Since 2.20 nix prints the root cause last, below its trace; older ones print it first and
+// have no second. (Seen: 2.8.0 and 2.26.3.)
 func nixCause(output string) string {
 	cause := ""
 	lines := strings.Split(output, "\n")
 	for i, l := range lines {
-		_, msg, ok := strings.Cut(l, "error:")
+		msg, ok := strings.CutPrefix(strings.TrimSpace(l), "error:")
 		if !ok {
 			continue
 		}
