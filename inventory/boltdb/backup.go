@@ -173,5 +173,6 @@ func lockFile(path string) (unlock func(), err error) {
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return nil, errors.Join(fmt.Errorf("data directory %s: %w: stop it first", filepath.Dir(path), ErrInUse), f.Close())
 	}
-	return func() { _ = f.Close() }, nil
+	// Unlocked by name: a program being started elsewhere holds a copy of the file until its exec.
+	return func() { _ = errors.Join(syscall.Flock(int(f.Fd()), syscall.LOCK_UN), f.Close()) }, nil
 }
