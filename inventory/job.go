@@ -1,6 +1,9 @@
 package inventory
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // JobID names one job.
 type JobID string
@@ -30,12 +33,14 @@ const (
 
 // Job is one piece of work on one host, durable from the moment it was asked for.
 type Job struct {
-	ID     JobID    `json:"id"`
-	HostID HostID   `json:"host_id"`
-	Kind   JobKind  `json:"kind"`
-	State  JobState `json:"state"`
-	Role   string   `json:"role,omitempty"`
-	By     string   `json:"by,omitempty"` // who asked: "admin", "rule worker", "earlier assignment"
+	ID     JobID  `json:"id"`
+	HostID HostID `json:"host_id"`
+	// Host is what the host was called when the job was made or tried again: it stays readable after the host was forgotten.
+	Host  string   `json:"host,omitempty"`
+	Kind  JobKind  `json:"kind"`
+	State JobState `json:"state"`
+	Role  string   `json:"role,omitempty"`
+	By    string   `json:"by,omitempty"` // who asked: "admin", "rule worker", "earlier assignment"
 	// Auto says that no person asked for this very job: it may only touch blank disks and our own ephemeral ones.
 	Auto bool `json:"auto,omitempty"`
 
@@ -62,6 +67,9 @@ type Job struct {
 	// Data is the runner's own record of the job (commit, store paths), its format the pipeline's.
 	Data []byte `json:"data,omitempty"`
 
+	// Past is what became of earlier attempts, oldest first; at most MaxPast, the first and the newest.
+	Past []Attempt `json:"past,omitempty"`
+
 	Attempt   int       `json:"attempt"`
 	CreatedAt time.Time `json:"created_at"`
 	StartedAt time.Time `json:"started_at,omitzero"`
@@ -71,3 +79,28 @@ type Job struct {
 
 // Open reports whether the job still has work to do.
 func (j *Job) Open() bool { return j.State == JobQueued || j.State == JobRunning }
+
+// MaxPast is how many earlier attempts of a job are kept.
+const MaxPast = 20
+
+// Attempt is one try of a job that ended without success: who asked, when, and why it ended.
+type Attempt struct {
+	No        int       `json:"no"`
+	By        string    `json:"by,omitempty"`
+	Role      string    `json:"role,omitempty"`
+	Step      string    `json:"step,omitempty"`
+	Error     string    `json:"error,omitempty"`
+	Wrote     bool      `json:"wrote,omitempty"`
+	StartedAt time.Time `json:"started_at,omitzero"`
+	EndedAt   time.Time `json:"ended_at,omitzero"`
+}
+
+// remember keeps what became of the present attempt, before the next one begins.
+func (j *Job) remember() {
+	past := append(slices.Clone(j.Past), Attempt{No: j.Attempt, By: j.By, Role: j.Role, Step: j.Step, Error: j.Error,
+		Wrote: j.Wrote, StartedAt: j.StartedAt, EndedAt: j.EndedAt})
+	if len(past) > MaxPast {
+		past = slices.Delete(past, 1, len(past)-MaxPast+1)
+	}
+	j.Past = past
+}

@@ -306,12 +306,6 @@ func (tx *Tx) DeleteHost(id HostID) error {
 	return tx.Delete(BucketHosts, string(id))
 }
 
-// How many entries of a diary are kept; the oldest go first.
-const (
-	DiaryKeep         = 500   // of one host's
-	DiaryKeepActivity = 10000 // of the appliance's own, which tells who did what
-)
-
 func diaryKey(id HostID, seq uint64) string { return fmt.Sprintf("%s/%016x", id, seq) }
 
 // Note appends an entry to the diary; it sets Seq.
@@ -329,21 +323,7 @@ func (tx *Tx) Note(e Entry) error {
 	if seq*0x9e3779b97f4a7c15>>58 != 0 {
 		return nil
 	}
-	n, keep := 0, DiaryKeep
-	if e.HostID == "" {
-		keep = DiaryKeepActivity
-	}
-	var drop []string
-	err = tx.ScanBack(BucketDiary, string(e.HostID)+"/", "", func(k string, _ []byte) (bool, error) {
-		if n++; n > keep {
-			drop = append(drop, k)
-		}
-		return true, nil
-	})
-	for _, k := range drop {
-		err = errors.Join(err, tx.Delete(BucketDiary, k))
-	}
-	return err
+	return trimByNumber(tx, e.HostID)
 }
 
 // Diary reads up to limit entries of one host ("" = the appliance's own) after seq, oldest first.

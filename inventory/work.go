@@ -20,6 +20,7 @@ func makeJob(tx *Tx, h Host, j Job, now time.Time) (Host, Job, error) {
 	if err := h.propose(tx); err != nil {
 		return h, j, err
 	}
+	j.Host = h.Label()
 	if j, err = tx.PutJob(j); err != nil {
 		return h, j, err
 	}
@@ -84,6 +85,8 @@ func Retry(tx *Tx, id HostID, by string, now time.Time) (Host, Job, error) {
 	if h, err = Next(h, RetryAsked{}); err != nil {
 		return h, j, err
 	}
+	j.remember()
+	j.Host = h.Label()
 	j.State, j.Error, j.Hint, j.BlockedOn, j.CancelAsked, j.EndedAt, j.Role = JobQueued, "", "", "", false, time.Time{}, h.Role
 	j.By = by
 	j.Attempt++

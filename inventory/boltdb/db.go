@@ -64,6 +64,9 @@ type DB struct {
 	closed  bool
 	leases  chan leaseWrite
 	done    chan struct{} // closed when the committer has ended
+
+	stop    context.CancelFunc // ends the trimmer
+	trimmed chan struct{}      // closed when the trimmer has ended
 }
 
 var _ inventory.Store = (*DB)(nil)
@@ -79,8 +82,10 @@ func Open(cfg Config) (*DB, error) {
 	if err := migrate(b, cfg, migrations()); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
-	d := &DB{cfg: cfg, bolt: b, leases: make(chan leaseWrite, 256), done: make(chan struct{})}
+	ctx, stop := context.WithCancel(context.Background())
+	d := &DB{cfg: cfg, bolt: b, leases: make(chan leaseWrite, 256), done: make(chan struct{}), stop: stop, trimmed: make(chan struct{})}
 	go d.commitLeases()
+	go d.trimDaily(ctx)
 	return d, nil
 }
 
@@ -94,7 +99,9 @@ func (d *DB) Close() error {
 	d.closed = true
 	close(d.leases)
 	d.leaseMu.Unlock()
+	d.stop()
 	<-d.done
+	<-d.trimmed
 	d.write.Lock()
 	defer d.write.Unlock()
 	d.feed.Close()
