@@ -132,13 +132,13 @@ func TestTokenLivesUntilItEndsOrIsRevoked(t *testing.T) {
 	again.api("DELETE", "/tokens/"+long.ID, nil, 204, nil)
 	for range lines { // ends by itself
 	}
+	if e := again.lastActs(1)[0]; e.Text != `API token "long" was revoked.` || e.By != "admin" || !e.From.IsLoopback() {
+		t.Errorf("the activity says %+v", e)
+	}
 	if a := again.send("GET", "/api/v1/hosts", nil, as(long.Secret)); a.code != 401 {
 		t.Errorf("after it was revoked: got %d", a.code)
 	}
 	again.api("DELETE", "/tokens/"+long.ID, nil, 404, nil)
-	if e := again.lastActs(1)[0]; e.Text != `API token "long" was revoked.` || e.By != "admin" || !e.From.IsLoopback() {
-		t.Errorf("the activity says %+v", e)
-	}
 }
 
 func TestTokenThatCannotBe(t *testing.T) {

@@ -177,7 +177,7 @@ func TestOldSessionsAreSwept(t *testing.T) {
 	if _, ok, err := s.Find("old"); ok || err != nil {
 		t.Errorf("an old session is found: %v %v", ok, err)
 	}
-	if err := s.drop(false); err != nil {
+	if err := s.drop(isOver); err != nil {
 		t.Fatal(err)
 	}
 	now = t0

@@ -31,6 +31,8 @@ func (s *Server) routes() *echo.Echo {
 	session := echo.WrapMiddleware(s.sessions.LoadAndSave)
 	e.GET("/login", s.showLogin, session)
 	e.POST("/login", s.login, session)
+	e.GET("/first-run", s.showFirstRun, session)
+	e.POST("/first-run", s.setFirstPassword, session)
 	e.POST("/theme", s.setTheme)
 	s.api(e, e.Group("/api/v1", session, s.admit))
 	s.pageRoutes(e.Group("", session, s.admit))
@@ -63,6 +65,8 @@ func (s *Server) pageRoutes(g *echo.Group) {
 	g.GET("/settings", s.settingsPage)
 	g.POST("/settings/tokens", s.createTokenForm)
 	g.POST("/settings/tokens/:id/revoke", s.revokeTokenForm)
+	g.POST("/settings/password", s.changePassword)
+	g.POST("/settings/sessions/:id/revoke", s.revokeSession)
 	g.POST("/settings/signout", s.signOutAll)
 	g.GET("/settings/backup", s.backup)
 }

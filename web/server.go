@@ -31,6 +31,9 @@ type Server struct {
 	sessions *scs.SessionManager
 	store    *sessionStore
 	attempts *attempts
+	refusals *refusals
+	hasher   *hasher
+	firstRun *firstRun
 	pages    map[string]*template.Template
 	assets   assets
 	feed     *feed
@@ -52,7 +55,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{cfg: cfg, log: cfg.Log, names: ownNames(cfg.Names), ready: make(chan struct{}), limit: time.Minute,
-		attempts: newAttempts(), origin: http.NewCrossOriginProtection()}
+		attempts: newAttempts(), refusals: newRefusals(), hasher: &hasher{cost: passwordCost}, origin: http.NewCrossOriginProtection()}
 	var err error
 	if s.token, err = adminToken(cfg.Dir); err != nil {
 		return nil, err
@@ -62,6 +65,11 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.store = &sessionStore{store: cfg.Store, now: cfg.Now}
 	s.sessions = newSessions(s.store, s.cert != nil)
+	pw, err := s.password()
+	if err != nil {
+		return nil, err
+	}
+	s.firstRun = newFirstRun(pw.Hash != "")
 	if s.assets, err = loadAssets(); err != nil {
 		return nil, err
 	}
@@ -116,6 +124,9 @@ func (s *Server) Run(ctx context.Context) error {
 	g.Go(func() error { s.sweep(ctx); return nil })
 	g.Go(func() error { return serve(ctx, s.httpServer(ctx, s.echo), ln) })
 	g.Go(func() error { return serve(ctx, s.httpServer(ctx, s.local()), sock) })
+	if code := s.FirstRunCode(); code != "" {
+		s.log.Warn("no admin password is set: open /first-run and use this one-time code, or sign in with the admin token", "code", code)
+	}
 	close(s.ready)
 	err = g.Wait()
 	if rmErr := os.Remove(filepath.Join(s.cfg.Dir, socketName)); rmErr != nil && !errors.Is(rmErr, os.ErrNotExist) {

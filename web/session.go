@@ -57,13 +57,13 @@ func (s *sessionStore) Commit(token string, b []byte, expiry time.Time) error {
 	})
 }
 
-// drop ends sessions: all, or those that are over.
-func (s *sessionStore) drop(all bool) error {
+// drop ends the sessions that which says true to; over tells it that one is past its end or unreadable.
+func (s *sessionStore) drop(which func(key string, over bool) bool) error {
 	return s.store.Update(func(tx *inventory.Tx) error {
 		var keys []string
 		if err := tx.Scan(bucketSessions, "", "", func(k string, v []byte) (bool, error) {
 			var r sessionRecord
-			if json.Unmarshal(v, &r) != nil || all || !s.now().Before(r.Expires) {
+			if which(k, json.Unmarshal(v, &r) != nil || !s.now().Before(r.Expires)) {
 				keys = append(keys, k)
 			}
 			return true, nil
@@ -79,6 +79,8 @@ func (s *sessionStore) drop(all bool) error {
 	})
 }
 
+func isOver(_ string, over bool) bool { return over }
+
 // sweep removes sessions that are over, once a day. When it cannot (a full disk), the next day does.
 func (s *Server) sweep(ctx context.Context) {
 	t := time.NewTicker(24 * time.Hour)
@@ -88,7 +90,7 @@ func (s *Server) sweep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			if err := s.store.drop(false); err != nil {
+			if err := s.store.drop(isOver); err != nil {
 				s.log.Warn("old sessions could not be removed", "err", err)
 			}
 		}
@@ -108,9 +110,13 @@ func newSessions(store scs.Store, secure bool) *scs.SessionManager {
 		Cookie: scs.SessionCookie{Name: name, HttpOnly: true, Path: "/", Persist: true, SameSite: http.SameSiteStrictMode, Secure: secure}}
 }
 
+// tooMany is the answer to whoever guesses.
+const tooMany = "Too many attempts from this address. Wait half a minute and try again."
+
 type loginPage struct {
 	base
-	To, Error string
+	To, Error   string
+	HasPassword bool
 }
 
 func (s *Server) showLogin(c echo.Context) error {
@@ -119,28 +125,50 @@ func (s *Server) showLogin(c echo.Context) error {
 	} else if ok {
 		return c.Redirect(http.StatusSeeOther, "/")
 	}
-	return s.render(c, http.StatusOK, "login", loginPage{base: s.base(c, "Sign in", ""), To: localPath(c.QueryParam("to"))})
+	return s.loginForm(c, http.StatusOK, localPath(c.QueryParam("to")), "")
+}
+
+func (s *Server) loginForm(c echo.Context, code int, to, text string) error {
+	return s.render(c, code, "login", loginPage{base: s.base(c, "Sign in", ""), To: to, Error: text, HasPassword: s.FirstRunCode() == ""})
 }
 
 func (s *Server) login(c echo.Context) error {
-	from := remote(c.Request())
-	to := localPath(c.FormValue("to"))
-	fail := func(code int, text string) error {
-		return s.render(c, code, "login", loginPage{base: s.base(c, "Sign in", ""), To: to, Error: text})
-	}
+	from, to := remote(c.Request()), localPath(c.FormValue("to"))
 	if !s.attempts.allow(from, s.cfg.Now()) {
-		return fail(http.StatusTooManyRequests, "Too many attempts from this address. Wait half a minute and try again.")
+		return s.loginForm(c, http.StatusTooManyRequests, to, tooMany)
 	}
-	if !s.token.is(strings.TrimSpace(c.FormValue("token"))) {
-		s.log.Warn("sign-in refused: wrong token", "ip", from)
-		return fail(http.StatusUnprocessableEntity, "That is not the admin token. It is the one line of the file admin-token in the appliance's data directory.")
+	mark, with, err := s.known(c.FormValue("token"))
+	if err != nil {
+		return err
 	}
-	ctx := c.Request().Context()
-	if err := s.sessions.RenewToken(ctx); err != nil {
-		return fmt.Errorf("sign-in: %w", err)
+	if with == "" {
+		s.refused(from, "A sign-in was refused: wrong password or token.")
+		text := "That is not the admin token. It is the one line of the file admin-token in the appliance's data directory."
+		if s.FirstRunCode() == "" {
+			text = "That is neither the password nor the admin token. The token is the one line of the file admin-token in the appliance's data directory."
+		}
+		return s.loginForm(c, http.StatusUnprocessableEntity, to, text)
 	}
-	s.sessions.Put(ctx, sessionMark, s.token.mark())
+	ctx := context.WithValue(c.Request().Context(), whoKey{}, who{By: "admin", From: from})
+	if err := s.noteSite(ctx, "Signed in with the "+with+"."); err != nil {
+		return err
+	}
+	if err := s.open(c, mark, with); err != nil {
+		return err
+	}
 	return c.Redirect(http.StatusSeeOther, to)
+}
+
+// known finds out what was typed: with is "admin token", "password", or "" when it is neither; mark is for the session.
+func (s *Server) known(typed string) (mark, with string, err error) {
+	if s.token.is(strings.TrimSpace(typed)) {
+		return s.token.mark(), "admin token", nil
+	}
+	pw, err := s.password()
+	if err != nil || !s.hasher.is(pw, secret(typed)) {
+		return "", "", err
+	}
+	return pw.mark(), "password", nil
 }
 
 // endStreams makes all open streams end; those who may still read come back by themselves.
@@ -169,6 +197,9 @@ func (s *Server) logout(c echo.Context) error {
 		return fmt.Errorf("sign-out: %w", err)
 	}
 	s.endStreams()
+	if err := s.noteSite(c.Request().Context(), "Signed out."); err != nil {
+		return err
+	}
 	return c.Redirect(http.StatusSeeOther, "/login")
 }
 

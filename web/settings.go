@@ -22,6 +22,10 @@ type settingsPage struct {
 	Tokens      []Token
 	Made        *NewToken // just made: its secret is shown this once
 	Form        tokenForm // typed, when it was refused
+	Sessions    []sessionView
+	// HasPassword tells that a password is set; PasswordError is why a change was refused.
+	HasPassword   bool
+	PasswordError string
 }
 
 // tokenForm is what was typed to make an API token, and why it was refused.
@@ -42,6 +46,10 @@ func (s *Server) showSettings(c echo.Context, code int, p settingsPage) error {
 		return err
 	})
 	if err != nil {
+		return err
+	}
+	p.HasPassword = s.FirstRunCode() == ""
+	if p.Sessions, err = s.openSessions(c.Request().Context()); err != nil {
 		return err
 	}
 	return s.render(c, code, "settings", p)
@@ -83,7 +91,7 @@ func (s *Server) signOutAll(c echo.Context) error {
 	if err := s.sessions.Destroy(c.Request().Context()); err != nil {
 		return err
 	}
-	if err := s.store.drop(true); err != nil {
+	if err := s.store.drop(func(string, bool) bool { return true }); err != nil {
 		return err
 	}
 	s.endStreams()

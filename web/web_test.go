@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/crypto/bcrypt"
 
 	"github.com/staged-hive/hatchery/inventory"
 	"github.com/staged-hive/hatchery/inventory/inventorytest"
@@ -70,7 +71,7 @@ func run(t testing.TB, cfg Config, limit time.Duration) *box {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.limit = limit
+	s.limit, s.hasher.cost = limit, bcrypt.MinCost
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()

@@ -64,6 +64,10 @@ for (const [mode, options] of Object.entries({ light: { colorScheme: "light" }, 
     await page.goto(cfg.url + "/login");
     await axe(page, `login ${mode}`);
     await shot(page, `login-${mode}`);
+    await page.goto(cfg.url + "/first-run");
+    await axe(page, `first run ${mode}`);
+    await shot(page, `first-run-${mode}`);
+    await noScroll(page, `first run ${mode}`);
     await login(page);
     for (const [name, path] of Object.entries(pages)) {
       await page.goto(cfg.url + path);
