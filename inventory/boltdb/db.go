@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -26,6 +28,9 @@ var (
 	ErrCorrupt = errors.New("database is damaged")
 	// ErrClosed says that the database was closed.
 	ErrClosed = errors.New("database is closed")
+	// ErrDisk says that the disk failed under a commit: what it holds is not certain any more, and nothing
+	// more is saved before the database was opened again.
+	ErrDisk = errors.New("the disk failed under the database")
 )
 
 // Config says which file, and whom to tell.
@@ -57,8 +62,9 @@ type DB struct {
 	cfg  Config
 	bolt *bbolt.DB
 
-	write sync.Mutex // one update at a time; held until its changes are published, so that they come in order
-	feed  inventory.Feed
+	write  sync.Mutex // one update at a time; held until its changes are published, so that they come in order
+	broken error      // ErrDisk, once a commit's sync failed; guarded by write
+	feed   inventory.Feed
 
 	leaseMu sync.RWMutex // guards closed against a send on leases
 	closed  bool
@@ -125,10 +131,14 @@ func (d *DB) View(fn func(*inventory.Tx) error) error {
 	return fn(inventory.NewTx(raw))
 }
 
-// Update implements inventory.Store.
+// Update implements inventory.Store. After a failed sync every further one fails with ErrDisk: views and
+// boots go on, and whether the one that failed is there after a restart only the disk knows.
 func (d *DB) Update(fn func(*inventory.Tx) error) error {
 	d.write.Lock()
 	defer d.write.Unlock()
+	if d.broken != nil {
+		return d.broken
+	}
 	btx, err := d.bolt.Begin(true)
 	if err != nil {
 		return d.explain("write", err)
@@ -147,10 +157,36 @@ func (d *DB) Update(fn func(*inventory.Tx) error) error {
 		return nil
 	}
 	if err := btx.Commit(); err != nil {
-		return d.explain("commit", err)
+		return d.commitFailed(err)
 	}
 	d.feed.Publish(tx.Changes())
 	return nil
+}
+
+// commitFailed is the error of a commit that failed; when the disk did it, it is the error of all later ones too.
+// Linux forgets what it could not write once it told so: the next sync says that all is well, with a hole
+// below it (fsync(2), "Error reporting"; bbolt's map shows the lost pages as written, too).
+func (d *DB) commitFailed(err error) error {
+	if !diskFailed(err) {
+		return d.explain("commit", err)
+	}
+	d.broken = fmt.Errorf("commit %s: %w, nothing more is saved: check the disk (dmesg names it), then restart hatchery: %w", d.cfg.Path, ErrDisk, err)
+	d.cfg.Log.Error("database not writable any more", "err", d.broken)
+	return d.broken
+}
+
+// diskFailed reports whether a commit's error leaves the file uncertain. A full disk does not: it is met
+// while pages are written that nothing refers to yet.
+func diskFailed(err error) bool {
+	var write *fs.PathError
+	var sync syscall.Errno
+	switch {
+	case errors.As(err, &write):
+		return !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT)
+	case errors.As(err, &sync): // bbolt calls fdatasync itself
+		return true
+	}
+	return strings.HasPrefix(err.Error(), "file sync error") // bbolt's words when the file grows
 }
 
 // explain turns bbolt's and the system's errors into sentences a person can act on.

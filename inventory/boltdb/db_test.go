@@ -26,6 +26,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv("HATCHERY_CRASH_DIR"); dir != "" {
 		crashChild(dir) // never returns
 	}
+	if dir := os.Getenv("HATCHERY_FSYNC_DIR"); dir != "" {
+		fsyncChild(dir) // never returns
+	}
 	goleak.VerifyTestMain(m)
 }
 

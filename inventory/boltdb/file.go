@@ -174,35 +174,50 @@ type migration func(*inventory.Tx) error
 // Each has a test with a stored file of the old version.
 func migrations() []migration { return nil }
 
-// migrate brings the data to the version that the migrations lead to. ErrNewer.
+// migrate brings the data to the version that the migrations lead to; data that is there already is not
+// written to: the disk may be full. ErrNewer.
 func migrate(b *bbolt.DB, cfg Config, steps []migration) error {
 	current := len(steps) + 1
-	return b.Update(func(btx *bbolt.Tx) error {
-		tx := inventory.NewTx(&rawTx{tx: btx})
+	known := false
+	if err := b.View(func(btx *bbolt.Tx) error {
 		var s schema
-		found, err := tx.GetJSON(inventory.BucketMeta, schemaKey, &s)
-		switch {
-		case err != nil:
-			return err
-		case !found:
-			s.Version = current // an empty file
-		case s.Version > current:
-			return fmt.Errorf("%s has version %d, this program knows up to %d: %w: start that one again, or restore a backup made before the update",
-				cfg.Path, s.Version, current, ErrNewer)
-		case s.Version == current:
-			return nil
-		case s.Version < 1:
-			return fmt.Errorf("%s has version %d: %w", cfg.Path, s.Version, ErrCorrupt)
+		_, err := inventory.NewTx(&rawTx{tx: btx}).GetJSON(inventory.BucketMeta, schemaKey, &s)
+		known = s.Version == current
+		return err
+	}); err != nil || known {
+		return err
+	}
+	err := b.Update(func(btx *bbolt.Tx) error { return step(inventory.NewTx(&rawTx{tx: btx}), cfg, steps) })
+	if err != nil && !errors.Is(err, ErrNewer) && !errors.Is(err, ErrCorrupt) {
+		return fmt.Errorf("write %s: %w", cfg.Path, err)
+	}
+	return err
+}
+
+// step carries out the migrations that the data needs.
+func step(tx *inventory.Tx, cfg Config, steps []migration) error {
+	current := len(steps) + 1
+	var s schema
+	found, err := tx.GetJSON(inventory.BucketMeta, schemaKey, &s)
+	switch {
+	case err != nil:
+		return err
+	case !found:
+		s.Version = current // an empty file
+	case s.Version > current:
+		return fmt.Errorf("%s has version %d, this program knows up to %d: %w: start that one again, or restore a backup made before the update",
+			cfg.Path, s.Version, current, ErrNewer)
+	case s.Version < 1:
+		return fmt.Errorf("%s has version %d: %w", cfg.Path, s.Version, ErrCorrupt)
+	}
+	for ; s.Version < current; s.Version++ {
+		if err := steps[s.Version-1](tx); err != nil {
+			return fmt.Errorf("bring %s from version %d to %d: %w", cfg.Path, s.Version, s.Version+1, err)
 		}
-		for ; s.Version < current; s.Version++ {
-			if err := steps[s.Version-1](tx); err != nil {
-				return fmt.Errorf("bring %s from version %d to %d: %w", cfg.Path, s.Version, s.Version+1, err)
-			}
-		}
-		if found {
-			cfg.Log.Info("database brought up to date", "step", fmt.Sprintf("version %d", s.Version))
-		}
-		s.Since = cfg.Now().UTC()
-		return tx.PutJSON(inventory.BucketMeta, schemaKey, s)
-	})
+	}
+	if found {
+		cfg.Log.Info("database brought up to date", "step", fmt.Sprintf("version %d", s.Version))
+	}
+	s.Since = cfg.Now().UTC()
+	return tx.PutJSON(inventory.BucketMeta, schemaKey, s)
 }
