@@ -8,7 +8,7 @@ command -v apt-get >/dev/null || exit 0 # another distribution: the flake or the
 run=(ca-certificates git openssh-client iproute2 nix-bin)
 lab=(qemu-system-x86 qemu-utils ovmf ipxe-qemu dnsmasq-base ethtool nftables tcpdump procps debian-archive-keyring
   dosfstools mtools)
-test=(gcc libc6-dev make jq curl cpio mount util-linux e2fsprogs fdisk gdisk parted xfsprogs btrfs-progs shellcheck)
+test=(gcc libc6-dev make jq curl cpio mount util-linux e2fsprogs fdisk gdisk parted xfsprogs btrfs-progs shellcheck strace)
 want=("${run[@]}")
 [ "$1" = run ] || want+=("${lab[@]}")
 [ "$1" != test ] || want+=("${test[@]}")
