@@ -21,6 +21,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// errNoAppliance says that nothing listens on the data folder's socket.
+var errNoAppliance = errors.New("no appliance answers")
+
 // remote says how the other commands reach the appliance.
 type remote struct {
 	data      string // its data folder, when it is this machine
@@ -39,6 +42,7 @@ func (r *remote) bind(c *cobra.Command) {
 
 // problem is an RFC 9457 problem document.
 type problem struct {
+	Status int    `json:"status"`
 	Title  string `json:"title"`
 	Detail string `json:"detail"`
 	Errors []struct {
@@ -59,6 +63,17 @@ func (p problem) Error() string {
 	return words
 }
 
+// exitCode is what the program ends with for that answer: a refusal and a failure are told apart.
+func (p problem) exitCode() int {
+	switch {
+	case p.Status == http.StatusNotFound:
+		return exitNotFound
+	case p.Status >= 400 && p.Status < 500, p.Status == http.StatusNotImplemented:
+		return exitRefused
+	}
+	return exitError
+}
+
 // client is an HTTP client for the appliance and the prefix of its URLs.
 func (r *remote) client() (*http.Client, string, string, error) {
 	if r.server == "" {
@@ -66,14 +81,14 @@ func (r *remote) client() (*http.Client, string, string, error) {
 		tr := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			conn, err := (&net.Dialer{}).DialContext(ctx, "unix", sock)
 			if err != nil {
-				return nil, fmt.Errorf("no appliance answers at %s: start it with `hatchery serve`, or name another with --server URL --token-file F: %w", sock, err)
+				return nil, fmt.Errorf("%w at %s: start it with `hatchery serve`, or name another with --server URL --token-file F: %w", errNoAppliance, sock, err)
 			}
 			return conn, nil
 		}}
 		return &http.Client{Transport: tr}, "http://localhost", "", nil
 	}
 	if r.tokenFile == "" {
-		return nil, "", "", errors.New("--server needs --token-file: make one on the appliance with `hatchery token`")
+		return nil, "", "", usageError{errors.New("--server needs --token-file: make one on the appliance with `hatchery token`")}
 	}
 	raw, err := os.ReadFile(r.tokenFile)
 	if err != nil {
@@ -143,8 +158,9 @@ func (r *remote) do(ctx context.Context, method, path string, body any) (*http.R
 	defer res.Body.Close()
 	var p problem
 	if err := json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(&p); err != nil || p.Title == "" && p.Detail == "" {
-		return nil, fmt.Errorf("%s %s: the appliance answered %s", method, path, res.Status)
+		p.Detail = fmt.Sprintf("%s %s: the appliance answered %s", method, path, res.Status)
 	}
+	p.Status = res.StatusCode
 	return nil, p
 }
 
@@ -228,9 +244,15 @@ func cell(v any) string {
 		return "no"
 	case float64:
 		return fmt.Sprintf("%.0f", v)
+	case []any:
+		words := make([]string, len(v))
+		for i, e := range v {
+			words[i] = cell(e)
+		}
+		return strings.Join(words, ", ")
 	}
 	raw, _ := json.Marshal(v)
-	return string(raw)
+	return cell(string(raw))
 }
 
 // follow copies a stream of server-sent events or lines to w until it ends.

@@ -22,7 +22,8 @@ func hostsCommand() *cobra.Command {
 	for verb, short := range map[string]string{
 		"approve": "Approve what stopped automation for a machine", "cancel": "Give up a machine's job",
 		"retry": "Try a failed machine again", "rescue": "Boot a machine into stage-0 once, touching nothing",
-		"ignore": "Stay silent for a machine's netboot", "unignore": "Take `ignore` back",
+		"release": "Let a machine that the loop guard holds boot stage-0 again",
+		"ignore":  "Stay silent for a machine's netboot", "unignore": "Take `ignore` back",
 		"wake": "Send a Wake-on-LAN packet", "reboot": "Reboot a machine over SSH", "poweroff": "Power a machine off over SSH",
 		"deploy": "Bring an installed machine to the hive's newest revision",
 	} {
@@ -41,8 +42,30 @@ func (r *remote) listHosts() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return r.table(c, hosts, "name", "mac", "state", "role", "ip", "step", "id")
+		for _, h := range hosts {
+			h["progress"] = progress(h)
+		}
+		return r.table(c, hosts, "name", "mac", "state", "role", "ip", "progress", "id")
 	}}
+}
+
+// progress says how far a machine or job is, in a few words.
+func progress(h map[string]any) string {
+	switch h["state"] {
+	case "queued", "installing", "running", "ready":
+	case "failed":
+		return cell(h["error"])
+	default:
+		return ""
+	}
+	if on := cell(h["blocked_on"]); on != "" {
+		return "waits: " + on
+	}
+	step := cell(h["step"])
+	if of, _ := h["step_of"].(float64); of > 0 && step != "" {
+		step = cell(h["step_no"]) + "/" + cell(of) + " " + step
+	}
+	return step
 }
 
 // table prints items in columns, or as JSON.

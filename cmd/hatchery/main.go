@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
+	"io"
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -16,18 +17,48 @@ import (
 // version is set at build time (-ldflags -X main.version=…); empty builds show the commit Go recorded.
 var version string
 
+// Exit codes, documented in docs/cli.md.
+const (
+	exitError    = 1 // anything else
+	exitUsage    = 2 // the command line itself is wrong
+	exitRefused  = 3 // the appliance refused
+	exitNotFound = 4 // the appliance knows no such machine or job
+)
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := rootCommand().ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "hatchery:", err)
-		var p problem
-		if errors.As(err, &p) {
-			os.Exit(3) // the appliance refused
-		}
-		os.Exit(1)
-	}
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
 }
+
+// run is the whole program: it returns the exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	root := rootCommand()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(stderr, "hatchery:", err)
+	var wrong usageError
+	if errors.As(err, &wrong) {
+		fmt.Fprintf(stderr, "See `%s --help`.\n", cmd.CommandPath())
+		return exitUsage
+	}
+	var p problem
+	if errors.As(err, &p) {
+		return p.exitCode()
+	}
+	return exitError
+}
+
+// usageError says that the command line itself is wrong.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
 
 func rootCommand() *cobra.Command {
 	root := &cobra.Command{
@@ -36,12 +67,42 @@ func rootCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(serveCommand(), hostsCommand(), rolesCommand(), rulesCommand(), leasesCommand(), reservationsCommand(),
-		stage0Command(), tokenCommand(), &cobra.Command{
+	root.AddCommand(serveCommand(), hostsCommand(), jobsCommand(), rolesCommand(), rulesCommand(), leasesCommand(), reservationsCommand(),
+		networkCommand(), doctorCommand(), stage0Command(), tokenCommand(), backupCommand(), restoreCommand(), manCommand(), &cobra.Command{
 			Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 			Run: func(c *cobra.Command, _ []string) { fmt.Fprintln(c.OutOrStdout(), versionText()) },
 		})
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	strict(root)
 	return root
+}
+
+// strict makes every wrong command line a usageError, in the whole tree.
+func strict(c *cobra.Command) {
+	if !c.Runnable() {
+		c.Args = cobra.ArbitraryArgs
+		c.RunE = func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usageError{errors.Join(errors.New("say what to do"), c.Help())}
+			}
+			hint := ""
+			if like := c.SuggestionsFor(args[0]); len(like) > 0 {
+				hint = ": did you mean " + strings.Join(like, " or ") + "?"
+			}
+			return usageError{fmt.Errorf("%s has no command %q%s", c.CommandPath(), args[0], hint)}
+		}
+	}
+	if check := c.Args; check != nil {
+		c.Args = func(c *cobra.Command, args []string) error {
+			if err := check(c, args); err != nil {
+				return usageError{err}
+			}
+			return nil
+		}
+	}
+	for _, sub := range c.Commands() {
+		strict(sub)
+	}
 }
 
 // versionText is the release, or the commit this binary was built from.
@@ -66,51 +127,4 @@ func versionText() string {
 		return "development build"
 	}
 	return rev + dirty
-}
-
-// listCommand prints one list of the API as a table.
-func listCommand(use, short, path string, keys ...string) *cobra.Command {
-	r := &remote{}
-	cmd := &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
-		items, err := r.items(c.Context(), path)
-		if err != nil {
-			return err
-		}
-		return r.table(c, items, keys...)
-	}}
-	r.bind(cmd)
-	return cmd
-}
-
-func rolesCommand() *cobra.Command {
-	return listCommand("roles", "List the hive's roles", "/roles", "name", "description", "system")
-}
-
-func rulesCommand() *cobra.Command {
-	return listCommand("rules", "Show what the hive's automatic rules would do to every known machine", "/rules/preview")
-}
-
-func leasesCommand() *cobra.Command {
-	return listCommand("leases", "List DHCP leases", "/leases", "ip", "mac", "hostname", "expires")
-}
-
-func reservationsCommand() *cobra.Command {
-	r := &remote{}
-	cmd := &cobra.Command{Use: "reservations", Short: "Fixed addresses: list, set, remove"}
-	r.bind(cmd)
-	cmd.AddCommand(
-		&cobra.Command{Use: "list", Short: "List reservations", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
-			items, err := r.items(c.Context(), "/reservations")
-			if err != nil {
-				return err
-			}
-			return r.table(c, items, "mac", "ip", "hostname")
-		}},
-		&cobra.Command{Use: "set MAC IP", Short: "Give a MAC a fixed address", Args: cobra.ExactArgs(2), RunE: func(c *cobra.Command, a []string) error {
-			return r.call(c.Context(), http.MethodPut, "/reservations/"+a[0], map[string]string{"ip": a[1]}, nil)
-		}},
-		&cobra.Command{Use: "remove MAC", Short: "Take a reservation back", Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, a []string) error {
-			return r.call(c.Context(), http.MethodDelete, "/reservations/"+a[0], nil, nil)
-		}})
-	return cmd
 }

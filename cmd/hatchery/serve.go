@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/prometheus/client_golang/prometheus"
@@ -91,7 +90,7 @@ func serve(ctx context.Context, cfg config, out io.Writer) error {
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return fmt.Errorf("data folder %s: %w", cfg.Data, err)
 	}
-	db, err := boltdb.Open(boltdb.Config{Path: filepath.Join(cfg.Data, "hatchery.db"), Backups: filepath.Join(cfg.Data, "backups"), Log: log})
+	db, err := boltdb.Open(boltdb.Config{Path: filepath.Join(cfg.Data, databaseName), Backups: filepath.Join(cfg.Data, "backups"), Log: log})
 	if err != nil {
 		return err
 	}
@@ -143,7 +142,7 @@ func (a *appliance) wire() error {
 	}
 	a.web, err = web.New(web.Config{Addr: a.cfg.WebAddr, Dir: a.cfg.Data, TLS: a.cfg.WebTLS, Names: a.cfg.WebNames, Version: versionText(), Store: a.db,
 		Network: network{a.dhcp}, Leases: leases{a.db}, Media: a.media, SelfCheck: a.media.warnings, Logs: jobLogs{a.jobs}, Operator: operator{a.jobs},
-		Hive: roles{a.jobs, late}, Backup: a.db.Backup, AgentHandler: a.boot.AgentHandler(), Metrics: registry, Log: a.log})
+		Hive: roles{a.jobs, late}, Backup: a.backup, AgentHandler: a.boot.AgentHandler(), Metrics: registry, Log: a.log})
 	return err
 }
 
@@ -172,31 +171,4 @@ func (a *appliance) run(ctx context.Context, out io.Writer) error {
 		return nil
 	})
 	return explain(g.Wait())
-}
-
-// backups copies the database once a day into DATA/backups, where a damaged one is restored from.
-func (a *appliance) backups(ctx context.Context) error {
-	const every, keep = 24 * time.Hour, 14
-	dir := filepath.Join(a.cfg.Data, "backups")
-	for wait := every - time.Since(newest(dir)); ; wait = every {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(wait):
-		}
-		if _, err := a.db.BackupFile(dir, keep); err != nil {
-			a.log.Error("daily backup of the database: make room or look at the data folder", "err", err)
-		}
-	}
-}
-
-// newest is when the last file in dir was written, zero when there is none: a restart makes no extra backup.
-func newest(dir string) (at time.Time) {
-	files, _ := os.ReadDir(dir)
-	for _, f := range files {
-		if st, err := f.Info(); err == nil && st.ModTime().After(at) {
-			at = st.ModTime()
-		}
-	}
-	return at
 }

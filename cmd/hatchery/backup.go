@@ -1,0 +1,329 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/staged-hive/hatchery/inventory/boltdb"
+)
+
+const (
+	// backupEvery and backupsKept are the daily backups in DATA/backups; after a failure the next try is sooner.
+	backupEvery, backupAgain = 24 * time.Hour, time.Hour
+	backupsKept              = 14
+)
+
+// backupCommand is `hatchery backup FILE`.
+func backupCommand() *cobra.Command {
+	r := &remote{}
+	cmd := &cobra.Command{Use: "backup FILE.tar.gz", Short: "Write all state into one file: database, hive, keys, certificate, secrets, admin token",
+		Long: "Writes the database, hive/, ssh/, tls/, secrets/ and the admin token into one .tar.gz, readable by its owner alone: it holds\n" +
+			"every secret of the appliance. Images, logs and other backups are left out. A running appliance goes on working meanwhile;\n" +
+			"a stopped one is read directly.",
+		Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, a []string) error {
+			return r.backup(c.Context(), c.OutOrStdout(), a[0])
+		}}
+	r.bind(cmd)
+	return cmd
+}
+
+// backup writes a backup to a file, of a running appliance or of a stopped one's data folder.
+func (r *remote) backup(ctx context.Context, out io.Writer, file string) error {
+	tmp, err := r.download(ctx, filepath.Dir(file))
+	if errors.Is(err, errNoAppliance) {
+		tmp, err = stoppedBackup(ctx, r.data, filepath.Dir(file))
+	}
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp) // renamed when all went well
+	m, err := readArchive(tmp, nil)
+	if err != nil {
+		return fmt.Errorf("%w; nothing was saved, see the appliance's log", err)
+	}
+	if err := errors.Join(os.Rename(tmp, file), syncFolder(filepath.Dir(file))); err != nil {
+		return fmt.Errorf("backup: %w", err)
+	}
+	_, err = fmt.Fprintf(out, "%s holds the state of %s UTC. It holds every secret: keep it where only you can read it.\n", file, m.Made.Format(time.DateTime))
+	return err
+}
+
+// download fetches a running appliance's backup into a new file in dir.
+func (r *remote) download(ctx context.Context, dir string) (string, error) {
+	res, err := r.do(ctx, http.MethodGet, "/backup", nil)
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	f, err := os.CreateTemp(dir, ".backup-*")
+	if err != nil {
+		return "", fmt.Errorf("backup: %w", err)
+	}
+	_, err = io.Copy(f, res.Body)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return "", errors.Join(fmt.Errorf("backup: %w", err), os.Remove(f.Name()))
+	}
+	return f.Name(), nil
+}
+
+// stoppedBackup reads the data folder of an appliance that does not run.
+func stoppedBackup(ctx context.Context, data, dir string) (string, error) {
+	path := filepath.Join(data, databaseName)
+	if _, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("nothing to back up: %w; name the data folder with --data", err)
+	}
+	db, err := boltdb.Open(boltdb.Config{Path: path, Backups: filepath.Join(data, "backups")})
+	if err != nil {
+		return "", err
+	}
+	defer db.Close()
+	return makeArchive(ctx, data, dir, db, time.Now())
+}
+
+// restoreCommand is `hatchery restore FILE`.
+func restoreCommand() *cobra.Command {
+	data := defaultSettings().Data
+	cmd := &cobra.Command{Use: "restore FILE", Short: "Put a backup in the place of a stopped appliance's state",
+		Long: "Puts a backup in the place of the data folder's state; what was there is kept beside it. The appliance must be stopped.\n" +
+			"Jobs that were open when the backup was made end as failed, since nobody knows how far they came; installed machines stay installed.\n" +
+			"A bare database file (hatchery-….db) is taken too: then only the database is replaced.",
+		Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, a []string) error {
+			kept, err := restore(data, a[0], time.Now())
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(c.OutOrStdout(), "%s was restored from %s.\n", data, a[0])
+			if kept != "" {
+				fmt.Fprintf(c.OutOrStdout(), "What was there before is in %s: delete it when all is well.\n", kept)
+			}
+			return nil
+		}}
+	cmd.Flags().StringVar(&data, "data", data, "the appliance's data folder")
+	return cmd
+}
+
+// restore replaces the state in the data folder, which no appliance may be running on
+// (boltdb.ErrInUse). It returns where the old state is kept, "" when there was none.
+func restore(data, file string, now time.Time) (kept string, err error) {
+	if err := os.MkdirAll(data, 0o700); err != nil {
+		return "", fmt.Errorf("data folder %s: %w", data, err)
+	}
+	unlock, err := lockDatabase(filepath.Join(data, databaseName))
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	stage, err := os.MkdirTemp(data, ".restore-*")
+	if err != nil {
+		return "", fmt.Errorf("restore: %w", err)
+	}
+	defer os.RemoveAll(stage)
+	names, err := stageBackup(stage, file)
+	if err != nil {
+		return "", err
+	}
+	return swap(data, stage, filepath.Join(data, "before-restore-"+now.UTC().Format("20060102T150405Z")), names)
+}
+
+// stageBackup puts a backup into a folder, its database checked, brought up to date and with no open
+// job. It returns which parts of the state it replaces.
+func stageBackup(stage, file string) (names []string, err error) {
+	from, ready := file, filepath.Join(stage, "ready.db")
+	if zipped, err := isArchive(file); err != nil {
+		return nil, fmt.Errorf("restore: %w", err)
+	} else if zipped {
+		root, err := os.OpenRoot(stage)
+		if err != nil {
+			return nil, fmt.Errorf("restore: %w", err)
+		}
+		defer root.Close()
+		m, err := readArchive(file, root)
+		if err != nil {
+			return nil, fmt.Errorf("restore: %w", err)
+		}
+		names, from = stateNames(), filepath.Join(stage, databaseName)
+		if err := os.Chtimes(from, m.Made, m.Made); err != nil { // what the diary tells as the backup's time
+			return nil, fmt.Errorf("restore: %w", err)
+		}
+	}
+	if _, err := boltdb.Restore(boltdb.Config{Path: ready}, from); err != nil {
+		return nil, err
+	}
+	if err := os.Rename(ready, filepath.Join(stage, databaseName)); err != nil {
+		return nil, fmt.Errorf("restore: %w", err)
+	}
+	return append(names, databaseName), nil // last: with it the restore is done
+}
+
+// isArchive reports whether a file is compressed, as a full backup is and a bare database is not.
+func isArchive(file string) (bool, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	var magic [2]byte
+	_, err = io.ReadFull(f, magic[:])
+	return err == nil && magic == [2]byte{0x1f, 0x8b}, err
+}
+
+// swap moves the named parts of the state aside, and the new ones into their place; when one cannot be moved, all go back.
+func swap(data, stage, aside string, names []string) (kept string, err error) {
+	if err := os.Mkdir(aside, 0o700); err != nil {
+		return "", fmt.Errorf("restore: %w", err)
+	}
+	var undo [][2]string
+	move := func(from, to string) error {
+		err := os.Rename(from, to)
+		if errors.Is(err, os.ErrNotExist) {
+			return nil // no such part
+		}
+		if err == nil {
+			undo = append(undo, [2]string{to, from})
+		}
+		return err
+	}
+	for _, name := range names {
+		at := filepath.Join(data, name)
+		if name == databaseName { // never absent: an appliance that starts now must find it locked
+			err = link(at, filepath.Join(aside, name))
+		} else {
+			err = move(at, filepath.Join(aside, name))
+		}
+		if err == nil {
+			err = move(filepath.Join(stage, name), at)
+		}
+		if err != nil {
+			slices.Reverse(undo)
+			for _, u := range undo {
+				err = errors.Join(err, os.Rename(u[0], u[1]))
+			}
+			return "", errors.Join(fmt.Errorf("restore: %w; the old state was put back", err), os.RemoveAll(aside))
+		}
+	}
+	if os.Remove(aside) == nil { // empty: there was nothing before
+		aside = ""
+	}
+	return aside, syncFolder(data)
+}
+
+func link(from, to string) error {
+	if err := os.Link(from, to); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// lockDatabase takes the lock that a running appliance holds, if there is a database. boltdb.ErrInUse.
+func lockDatabase(path string) (unlock func(), err error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return func() {}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("restore: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("data folder %s: %w: stop it before you restore", filepath.Dir(path), boltdb.ErrInUse), f.Close())
+	}
+	// Unlocked by name: a program being started elsewhere holds a copy of the file until its exec.
+	return func() { _ = errors.Join(syscall.Flock(int(f.Fd()), syscall.LOCK_UN), f.Close()) }, nil
+}
+
+func syncFolder(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// backup writes a full backup to w: what the page and the API offer to download.
+func (a *appliance) backup(w io.Writer) error {
+	path, err := makeArchive(context.Background(), a.cfg.Data, a.cfg.Data, a.db, time.Now())
+	if err != nil {
+		return err
+	}
+	defer os.Remove(path)
+	f, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("backup: %w", err)
+	}
+	defer f.Close()
+	if _, err := io.Copy(w, f); err != nil {
+		return fmt.Errorf("backup: %w", err)
+	}
+	return nil
+}
+
+// backups writes a full backup once a day into DATA/backups.
+func (a *appliance) backups(ctx context.Context) error {
+	dir := filepath.Join(a.cfg.Data, "backups")
+	for wait := backupEvery - time.Since(newest(dir)); ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+		wait = backupEvery
+		if err := dailyBackup(ctx, a.cfg.Data, dir, a.db, time.Now()); err != nil && ctx.Err() == nil {
+			a.log.Error("daily backup: make room or look at the data folder; it is tried again in an hour", "err", err)
+			wait = backupAgain
+		}
+	}
+}
+
+// dailyBackup writes one backup into dir and deletes the oldest beyond those that are kept.
+func dailyBackup(ctx context.Context, data, dir string, db *boltdb.DB, now time.Time) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("backup of %s: %w", data, err)
+	}
+	tmp, err := makeArchive(ctx, data, dir, db, now)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(dir, now.UTC().Format("hatchery-20060102T150405Z.tar.gz"))
+	if err := errors.Join(os.Rename(tmp, path), syncFolder(dir)); err != nil {
+		return fmt.Errorf("backup of %s: %w", data, err)
+	}
+	names := backupFiles(dir)
+	for len(names) > backupsKept {
+		if err := os.Remove(filepath.Join(dir, names[0])); err != nil {
+			return fmt.Errorf("delete an old backup: %w", err)
+		}
+		names = names[1:]
+	}
+	return nil
+}
+
+// backupFiles are the names of the backups in a folder, oldest first.
+func backupFiles(dir string) (names []string) {
+	files, _ := os.ReadDir(dir) // sorted; the names begin with the date
+	for _, f := range files {
+		if strings.HasPrefix(f.Name(), "hatchery-") {
+			names = append(names, f.Name())
+		}
+	}
+	return names
+}
+
+// newest is when the last full backup in dir was written, zero when there is none: a restart makes no extra one.
+func newest(dir string) (at time.Time) {
+	for _, name := range backupFiles(dir) {
+		if st, err := os.Stat(filepath.Join(dir, name)); err == nil && strings.HasSuffix(name, ".tar.gz") && st.ModTime().After(at) {
+			at = st.ModTime()
+		}
+	}
+	return at
+}

@@ -1,0 +1,197 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/cobra/doc"
+)
+
+// listCommand prints one list of the API as a table.
+func listCommand(use, short, path string, keys ...string) *cobra.Command {
+	r := &remote{}
+	cmd := &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+		items, err := r.items(c.Context(), path)
+		if err != nil {
+			return err
+		}
+		return r.table(c, items, keys...)
+	}}
+	r.bind(cmd)
+	return cmd
+}
+
+// rolesCommand is `hatchery roles`.
+func rolesCommand() *cobra.Command {
+	r := &remote{}
+	var refresh bool
+	cmd := &cobra.Command{Use: "roles", Short: "List the hive's roles", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+		method, path := http.MethodGet, "/roles"
+		if refresh {
+			method, path = http.MethodPost, "/roles/refresh"
+		}
+		var page struct {
+			Items    []map[string]any `json:"items"`
+			Revision string           `json:"revision"`
+			Error    string           `json:"error"`
+		}
+		if err := r.call(c.Context(), method, path, nil, &page); err != nil {
+			return err
+		}
+		if page.Error != "" {
+			fmt.Fprintf(c.ErrOrStderr(), "The hive's newest revision cannot be read, these are the last good roles (%s): %s\n", cell(page.Revision), lines(page.Error))
+		}
+		return r.table(c, page.Items, "name", "description", "system")
+	}}
+	r.bind(cmd)
+	cmd.Flags().BoolVar(&refresh, "refresh", false, "read the hive again first")
+	return cmd
+}
+
+func rulesCommand() *cobra.Command {
+	return listCommand("rules", "Show what the hive's automatic rules would do to every known machine", "/rules/preview", "host", "would", "roles", "why", "host_id")
+}
+
+func leasesCommand() *cobra.Command {
+	return listCommand("leases", "List DHCP leases", "/leases", "ip", "mac", "hostname", "expires")
+}
+
+// jobsCommand is `hatchery jobs`.
+func jobsCommand() *cobra.Command {
+	r := &remote{}
+	var open bool
+	cmd := &cobra.Command{Use: "jobs", Short: "List jobs", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+		path := "/jobs"
+		if open {
+			path += "?state=open"
+		}
+		items, err := r.items(c.Context(), path)
+		if err != nil {
+			return err
+		}
+		for _, it := range items {
+			it["progress"] = progress(it)
+		}
+		return r.table(c, items, "id", "host_id", "kind", "state", "role", "progress", "error")
+	}}
+	r.bind(cmd)
+	cmd.Flags().BoolVar(&open, "open", false, "only those that wait or run")
+	return cmd
+}
+
+// networkCommand is `hatchery network`: what DHCP does and why.
+func networkCommand() *cobra.Command {
+	r := &remote{}
+	cmd := &cobra.Command{Use: "network", Short: "Show what DHCP does and why, with its last decisions", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+		var st map[string]any
+		if err := r.call(c.Context(), http.MethodGet, "/network", nil, &st); err != nil || r.json {
+			return errorOr(err, func() error { return printJSON(c.OutOrStdout(), st) })
+		}
+		if err := r.show(c.OutOrStdout(), st, "mode", "why", "range", "interfaces", "other_servers", "requests", "last_request"); err != nil {
+			return err
+		}
+		all, _ := st["decisions"].([]any)
+		items := make([]map[string]any, 0, len(all))
+		for _, d := range all {
+			if m, is := d.(map[string]any); is {
+				items = append(items, m)
+			}
+		}
+		return r.table(c, items, "time", "mac", "asked", "answer", "reason")
+	}}
+	r.bind(cmd)
+	return cmd
+}
+
+func errorOr(err error, next func() error) error {
+	if err != nil {
+		return err
+	}
+	return next()
+}
+
+// doctorCommand is `hatchery doctor`: the page's self-check.
+func doctorCommand() *cobra.Command {
+	r := &remote{}
+	cmd := &cobra.Command{Use: "doctor", Short: "Tell what keeps machines from booting or installing; exit code 1 when something does", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+		items, err := r.items(c.Context(), "/warnings")
+		if err != nil {
+			return err
+		}
+		if r.json {
+			err = r.table(c, items)
+		}
+		for _, it := range items {
+			if !r.json {
+				fmt.Fprintf(c.OutOrStdout(), "! %s\n  %s\n", cell(it["text"]), cell(it["hint"]))
+			}
+		}
+		switch {
+		case err != nil:
+			return err
+		case len(items) > 0:
+			return fmt.Errorf("%d things keep machines from booting or installing", len(items))
+		case !r.json:
+			fmt.Fprintln(c.OutOrStdout(), "Nothing keeps machines from booting or installing.")
+		}
+		return nil
+	}}
+	r.bind(cmd)
+	return cmd
+}
+
+// reservationsCommand is `hatchery reservations …`.
+func reservationsCommand() *cobra.Command {
+	r := &remote{}
+	cmd := &cobra.Command{Use: "reservations", Short: "Fixed addresses: list, set, remove"}
+	r.bind(cmd)
+	var hostname string
+	set := &cobra.Command{Use: "set MAC IP", Short: "Give a MAC a fixed address", Args: cobra.ExactArgs(2), RunE: func(c *cobra.Command, a []string) error {
+		body := map[string]string{"ip": a[1]}
+		if hostname != "" {
+			body["hostname"] = hostname
+		}
+		var got map[string]any
+		if err := r.call(c.Context(), http.MethodPut, "/reservations/"+a[0], body, &got); err != nil {
+			return err
+		}
+		return r.show(c.OutOrStdout(), got, "mac", "ip", "hostname")
+	}}
+	set.Flags().StringVar(&hostname, "hostname", "", "host name that DHCP tells the machine")
+	cmd.AddCommand(set,
+		&cobra.Command{Use: "list", Short: "List reservations", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+			items, err := r.items(c.Context(), "/reservations")
+			if err != nil {
+				return err
+			}
+			return r.table(c, items, "mac", "ip", "hostname")
+		}},
+		&cobra.Command{Use: "remove MAC", Short: "Take a reservation back", Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, a []string) error {
+			return r.call(c.Context(), http.MethodDelete, "/reservations/"+a[0], nil, nil)
+		}})
+	return cmd
+}
+
+// manCommand is `hatchery man DIR`.
+func manCommand() *cobra.Command {
+	return &cobra.Command{Use: "man DIR", Short: "Write the manual pages into a folder", Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, a []string) error {
+		if err := os.MkdirAll(a[0], 0o755); err != nil {
+			return err
+		}
+		root := c.Root()
+		root.DisableAutoGenTag = true // the same input gives the same pages
+		return doc.GenManTree(root, &doc.GenManHeader{Title: "HATCHERY", Section: "1", Source: "Hatchery " + versionText(), Manual: "Hatchery"}, a[0])
+	}}
+}
+
+// lines cleans a text of several lines for a terminal.
+func lines(text string) string {
+	all := strings.Split(text, "\n")
+	for i, l := range all {
+		all[i] = cell(l)
+	}
+	return strings.Join(all, "\n")
+}
