@@ -59,7 +59,7 @@ type Match struct {
 	Vendor         string `json:"vendor,omitempty"`
 	Product        string `json:"product,omitempty"`
 	Serial         string `json:"serial,omitempty"`
-	MAC            string `json:"mac,omitempty"` // glob over the MACs, for prefixes
+	MAC            string `json:"mac,omitempty"` // glob over the MACs, or the first bytes of one; '-' passes for ':'
 	Arch           string `json:"arch,omitempty"`
 	MinMemoryBytes uint64 `json:"minMemoryBytes,omitempty"`
 	MinDisks       int    `json:"minDisks,omitempty"`
@@ -80,7 +80,7 @@ func (m Match) Matches(h *Host) bool {
 	if m.MAC != "" {
 		hit := false
 		for _, mac := range h.MACs {
-			hit = hit || Glob(m.MAC, mac.String())
+			hit = hit || macGlob(m.MAC, mac)
 		}
 		if !hit {
 			return false
@@ -95,6 +95,19 @@ func (m Match) Matches(h *Host) bool {
 		}
 	}
 	return false
+}
+
+// macGlob reports whether a rule means the MAC: by a glob, or by its first bytes ("52:54:00").
+func macGlob(pattern string, m MAC) bool {
+	if !strings.ContainsAny(pattern, `*?[\`) {
+		pattern = strings.TrimSuffix(strings.ReplaceAll(pattern, "-", ":"), ":")
+		if len(pattern)%3 == 2 && len(pattern) < len("52:54:00:00:00:00") { // whole bytes
+			pattern += ":*"
+		}
+	} else if !strings.Contains(pattern, "[") {
+		pattern = strings.ReplaceAll(pattern, "-", ":")
+	}
+	return Glob(pattern, m.String())
 }
 
 // TypeIs reports whether the disk passes for the wanted type; a virtual one tells nothing and passes for any.
