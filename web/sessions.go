@@ -1,7 +1,6 @@
 package web
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -66,13 +65,13 @@ func sessionKey(cookie string) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
-// openSessions are those that still let somebody in, newest first.
-func (s *Server) openSessions(ctx context.Context) (out []sessionView, err error) {
+// openSessions are those that still let somebody in, newest first; current is the key of the caller's own.
+func (s *Server) openSessions(current string) (out []sessionView, err error) {
 	pw, err := s.password()
 	if err != nil {
 		return nil, err
 	}
-	now, current := s.cfg.Now(), sessionKey(s.sessions.Token(ctx))
+	now := s.cfg.Now()
 	err = s.cfg.Store.View(func(tx *inventory.Tx) error {
 		return tx.Scan(bucketSessions, "", "", func(k string, v []byte) (bool, error) {
 			var r sessionRecord
@@ -111,7 +110,7 @@ func (s *Server) markGood(mark string, pw passwordRecord) bool {
 // revokeSession ends one session; its open pages stop too.
 func (s *Server) revokeSession(c echo.Context) error {
 	ctx, id := c.Request().Context(), c.Param("id")
-	all, err := s.openSessions(ctx)
+	all, err := s.openSessions(sessionKey(s.sessions.Token(ctx)))
 	if err != nil {
 		return err
 	}

@@ -49,7 +49,7 @@ func (s *Server) showSettings(c echo.Context, code int, p settingsPage) error {
 		return err
 	}
 	p.HasPassword = s.FirstRunCode() == ""
-	if p.Sessions, err = s.openSessions(c.Request().Context()); err != nil {
+	if p.Sessions, err = s.openSessions(sessionKey(s.sessions.Token(c.Request().Context()))); err != nil {
 		return err
 	}
 	return s.render(c, code, "settings", p)

@@ -122,7 +122,10 @@ func (s *Server) refreshRoles(ctx context.Context) error {
 	if s.cfg.Hive == nil {
 		return fmt.Errorf("roles: this appliance has no hive: %w", ErrNotHere)
 	}
-	return s.cfg.Hive.Refresh(ctx)
+	if err := s.cfg.Hive.Refresh(ctx); err != nil {
+		return err
+	}
+	return s.noteSite(ctx, "The roles were read again for "+caller(ctx).By+".")
 }
 
 func sortedRoles(h inventory.Hive) []inventory.Role {
