@@ -202,6 +202,7 @@ func nextInstalled(h Host, e Event) (Host, error) {
 			return h, bad(h, "nothing was installed that could be verified")
 		}
 		h.State, h.InstalledSystem, h.InstalledAt = StateInstalled, e.System, e.At
+		h.ReportedAt = time.Time{} // its stage-0 is over: what answers from now on is the new system
 		h = clearWork(h)
 	}
 	return h, nil
