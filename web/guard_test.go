@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -285,6 +286,64 @@ func TestCertificate(t *testing.T) {
 	}
 	if _, err := ownCertificate(dir, nil, nil, t0); err == nil || !strings.Contains(err.Error(), "backup") {
 		t.Errorf("a broken key: got %v, want what to do", err)
+	}
+}
+
+func TestANewCertificateIsToldAndServedAtOnce(t *testing.T) {
+	t.Parallel()
+	clock, log := newClock(), &lockedBuffer{}
+	b := start(t, func(c *Config) { c.Now, c.Log = clock.now, slog.New(slog.NewTextHandler(log, nil)) })
+	served := func(b *box) string {
+		conn, err := tls.Dial("tcp", strings.TrimPrefix(b.url, "https://"), &tls.Config{InsecureSkipVerify: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		return fingerprint(&tls.Certificate{Certificate: [][]byte{conn.ConnectionState().PeerCertificates[0].Raw}})
+	}
+	old := b.Fingerprint()
+	if err := b.renewCertificate(); err != nil || served(b) != old || len(b.lastActs(9)) != 0 {
+		t.Errorf("a young certificate: %v, %+v", err, b.lastActs(9))
+	}
+	clock.add(certLife - certRenew)
+	if err := b.renewCertificate(); err != nil || b.Fingerprint() == old || served(b) != b.Fingerprint() {
+		t.Errorf("an old certificate is served still: %v", err)
+	}
+	if e := b.lastActs(1)[0]; !strings.Contains(e.Text, old) || !strings.Contains(e.Text, b.Fingerprint()) || !strings.Contains(log.String(), old) {
+		t.Errorf("neither log nor activity tell of it: %+v", e)
+	}
+	second := b.Fingerprint()
+	if err := os.Remove(filepath.Join(b.cfg.Dir, "tls", "cert.pem")); err != nil {
+		t.Fatal(err)
+	}
+	again := b.again()
+	if e := again.lastActs(1)[0]; again.Fingerprint() == second || !strings.Contains(e.Text, second) || e.Level != "warn" {
+		t.Errorf("made anew on purpose: the activity says %+v", e)
+	}
+	if n := len(again.again().lastActs(9)); n != 2 {
+		t.Errorf("another restart: got %d lines, want 2", n)
+	}
+}
+
+func TestSettingsSayWhichAddressesTheCertificateDoesNotName(t *testing.T) {
+	t.Parallel()
+	b := start(t, nil)
+	b.signIn()
+	if p := b.page("/settings"); strings.Contains(p, "It does not name") || !strings.Contains(p, "Good until") {
+		t.Error("a fresh certificate is said to miss names")
+	}
+	later := start(t, func(c *Config) {
+		c.Names = []string{"boot.example"}
+		if err := os.MkdirAll(filepath.Join(c.Dir, "tls"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range []string{"cert.pem", "key.pem"} {
+			copyFile(t, filepath.Join(b.cfg.Dir, "tls", f), filepath.Join(c.Dir, "tls", f))
+		}
+	})
+	later.signIn()
+	if p := later.page("/settings"); !strings.Contains(p, "It does not name boot.example") || later.Fingerprint() != b.Fingerprint() {
+		t.Error("a name that came later is not told, or changed the certificate")
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/alexedwards/scs/v2"
@@ -26,8 +27,9 @@ type Server struct {
 	cfg      Config
 	log      *slog.Logger
 	token    secret
-	cert     *tls.Certificate // nil = plain HTTP
-	names    []string         // Host headers that are ours, beside addresses
+	cert     *tls.Certificate                // of the start; nil = plain HTTP
+	inUse    atomic.Pointer[tls.Certificate] // the one in use: cert until it is renewed
+	names    []string                        // Host headers that are ours, beside addresses
 	sessions *scs.SessionManager
 	store    *sessionStore
 	attempts *attempts
@@ -63,6 +65,7 @@ func New(cfg Config) (*Server, error) {
 	if s.cert, err = s.certificate(); err != nil {
 		return nil, err
 	}
+	s.inUse.Store(s.cert)
 	s.store = &sessionStore{store: cfg.Store, now: cfg.Now}
 	s.sessions = newSessions(s.store, s.cert != nil)
 	pw, err := s.password()
@@ -115,7 +118,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.addr = ln.Addr()
 	s.mu.Unlock()
 	if s.cert != nil {
-		ln = tls.NewListener(ln, &tls.Config{Certificates: []tls.Certificate{*s.cert}, MinVersion: tls.VersionTLS12,
+		ln = tls.NewListener(ln, &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.inUse.Load(), nil }, MinVersion: tls.VersionTLS12,
 			NextProtos: []string{"h2", "http/1.1"}}) // HTTP/1.1 alone lets a browser hold six streams in all its tabs
 	}
 	g, ctx := errgroup.WithContext(ctx)
@@ -124,6 +127,9 @@ func (s *Server) Run(ctx context.Context) error {
 	g.Go(func() error { s.sweep(ctx); return nil })
 	g.Go(func() error { return serve(ctx, s.httpServer(ctx, s.echo), ln) })
 	g.Go(func() error { return serve(ctx, s.httpServer(ctx, s.local()), sock) })
+	if err := s.tellCertificate(); err != nil {
+		s.log.Warn("the change of the certificate could not be noted", "err", err)
+	}
 	if code := s.FirstRunCode(); code != "" {
 		s.log.Warn("no admin password is set: open /first-run and use this one-time code, or sign in with the admin token", "code", code)
 	}
@@ -184,7 +190,7 @@ func serve(ctx context.Context, srv *http.Server, ln net.Listener) error {
 func (s *Server) Ready() <-chan struct{} { return s.ready }
 
 // Fingerprint is the SHA-256 of the certificate in lower-case hex; "" over plain HTTP.
-func (s *Server) Fingerprint() string { return fingerprint(s.cert) }
+func (s *Server) Fingerprint() string { return fingerprint(s.inUse.Load()) }
 
 // URL is where a person reaches the pages: the first address of this box that is not loopback,
 // with the port it really listens on once Ready. No slash at the end.

@@ -16,13 +16,16 @@ type settingsPage struct {
 	base
 	URL         string
 	Fingerprint string
-	TokenFile   string
-	Dir         string
-	CanBackup   bool
-	Tokens      []Token
-	Made        *NewToken // just made: its secret is shown this once
-	Form        tokenForm // typed, when it was refused
-	Sessions    []sessionView
+	// CertEnds is when the certificate ends; CertMisses are names and addresses of this box that it does not name.
+	CertEnds   time.Time
+	CertMisses []string
+	TokenFile  string
+	Dir        string
+	CanBackup  bool
+	Tokens     []Token
+	Made       *NewToken // just made: its secret is shown this once
+	Form       tokenForm // typed, when it was refused
+	Sessions   []sessionView
 	// HasPassword tells that a password is set; PasswordError is why a change was refused.
 	HasPassword   bool
 	PasswordError string
@@ -38,6 +41,12 @@ func (s *Server) settingsPage(c echo.Context) error {
 func (s *Server) showSettings(c echo.Context, code int, p settingsPage) error {
 	p.base, p.URL, p.Fingerprint = s.page(c, "Settings", "settings"), s.URL(), s.Fingerprint()
 	p.Back, p.Dir, p.TokenFile, p.CanBackup = "/settings", s.cfg.Dir, filepath.Join(s.cfg.Dir, "admin-token"), s.cfg.Backup != nil
+	if c := s.inUse.Load(); c != nil && c.Leaf != nil {
+		p.CertEnds = c.Leaf.NotAfter
+		if s.makesOwn() {
+			p.CertMisses = unnamed(c.Leaf, s.names, ownAddrs())
+		}
+	}
 	err := s.cfg.Store.View(func(tx *inventory.Tx) error {
 		all, err := tokens(tx)
 		for i := range all {

@@ -24,6 +24,8 @@ import (
 	"time"
 
 	"github.com/google/renameio/v2"
+
+	"github.com/staged-hive/hatchery/inventory"
 )
 
 // certLife is how long a certificate of our own is good; it is made anew certRenew before its end.
@@ -32,8 +34,13 @@ const (
 	certRenew = 90 * 24 * time.Hour
 )
 
-// ownCertificate reads the certificate in dir, or makes one for the names and addresses.
-// The key is kept when the certificate must be renewed.
+// ownCertificate reads the certificate in dir, or makes one for the names and addresses of now.
+//
+// It is made anew when it nears its end, with the same key, and not when names or addresses of this box
+// change: the CLI, USB sticks and people's notes pin its fingerprint, and a new one would lock them out
+// because of a DHCP lease. Whoever pins does not look at names, and a browser asks about a self-signed
+// certificate either way. The settings page says which addresses it does not name and how to have it made
+// anew on purpose: remove cert.pem and restart; the log and the activity then tell both fingerprints.
 func ownCertificate(dir string, names []string, addrs []netip.Addr, now time.Time) (tls.Certificate, error) {
 	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -61,8 +68,7 @@ func ownCertificate(dir string, names []string, addrs []netip.Addr, now time.Tim
 	return tls.LoadX509KeyPair(certFile, keyFile)
 }
 
-// stillGood reports whether the certificate need not be made anew. Addresses that came later do not
-// count: its fingerprint is pinned by the CLI and by USB sticks, and nobody checks its names.
+// stillGood reports whether the certificate need not be made anew; see ownCertificate for what does not count.
 func stillGood(c *x509.Certificate, now time.Time) bool {
 	return c != nil && now.Add(certRenew).Before(c.NotAfter) && !now.Before(c.NotBefore.Add(-24*time.Hour))
 }
@@ -157,4 +163,64 @@ func ownAddrs() []netip.Addr {
 		out = append(out, p.Addr().Unmap())
 	}
 	return out
+}
+
+// unnamed are the names and addresses that the certificate does not name.
+func unnamed(c *x509.Certificate, names []string, addrs []netip.Addr) (out []string) {
+	for _, a := range addrs {
+		names = append(names[:len(names):len(names)], a.String())
+	}
+	for _, n := range names {
+		if c.VerifyHostname(n) != nil {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// makesOwn reports whether the certificate is one that the appliance makes.
+func (s *Server) makesOwn() bool { return s.cfg.TLS == "" || s.cfg.TLS == "auto" }
+
+// lastFingerprint is what the appliance showed at its last start, from the file kept beside the certificate; "" when there was none.
+func lastFingerprint(dir string) string {
+	raw, err := os.ReadFile(filepath.Join(dir, "fingerprint"))
+	if err != nil {
+		return ""
+	}
+	return inventory.Clean(strings.TrimSpace(string(raw)), sha256.Size*2)
+}
+
+// tellCertificate logs and notes a certificate that is not the one of before, and remembers it.
+func (s *Server) tellCertificate() error {
+	dir := filepath.Join(s.cfg.Dir, "tls")
+	old, now := lastFingerprint(dir), s.Fingerprint()
+	if !s.makesOwn() || old == now {
+		return nil
+	}
+	if old != "" {
+		s.log.Warn("the certificate was made anew: pin the new fingerprint (hatchery token) wherever the old one was", "was", old, "now", now)
+		if err := s.cfg.Store.Update(func(tx *inventory.Tx) error {
+			return tx.Note(inventory.Entry{Time: s.cfg.Now(), Kind: "admin", By: "appliance", Level: "warn",
+				Text: "The certificate was made anew with the same key. Its fingerprint was " + old + " and is " + now + ": pin it again where it was pinned."})
+		}); err != nil {
+			return err
+		}
+	}
+	if err := renameio.WriteFile(filepath.Join(dir, "fingerprint"), []byte(now+"\n"), 0o644); err != nil {
+		return fmt.Errorf("certificate: %w", err)
+	}
+	return nil
+}
+
+// renewCertificate makes the certificate anew when it nears its end; new connections get it at once.
+func (s *Server) renewCertificate() error {
+	if !s.makesOwn() {
+		return nil
+	}
+	c, err := s.certificate()
+	if err != nil {
+		return err
+	}
+	s.inUse.Store(c)
+	return s.tellCertificate()
 }
