@@ -32,7 +32,7 @@ func watchPage(t *testing.T, a *appliance, mac string) *page {
 	}
 	tokenFile := filepath.Join(a.data, "admin-token")
 	r, w := io.Pipe()
-	proc, err := a.lan.Start(lab.Appliance, w, "node", script, a.url("/"), tokenFile, mac, shot, filepath.Join(t.TempDir(), "profile"))
+	proc, err := a.lan.Start(lab.Appliance, w, "node", script, a.url("/"), tokenFile, mac, shot, filepath.Join(a.lan.Dir(), "chromium"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,6 +56,14 @@ func watchPage(t *testing.T, a *appliance, mac string) *page {
 func (p *page) seen(t *testing.T) {
 	t.Helper()
 	p.wait(t, "READY", 10*time.Second)
+	select {
+	case <-p.proc.Done():
+		if err := p.proc.Err(); err != nil {
+			t.Errorf("the browser ends with %v", err)
+		}
+	case <-within(t, 20*time.Second).Done():
+		t.Error("the browser does not end")
+	}
 }
 
 func (p *page) wait(t *testing.T, word string, d time.Duration) {
