@@ -133,7 +133,12 @@ type Hive struct {
 	ReadAt   time.Time       `json:"read_at"`
 	// Error is why the newest revision could not be read ("" = it could); Roles are then the last good ones.
 	Error string `json:"error,omitempty"`
+	// Trace is the end of what the evaluation said about Error, lines of plain text; at most MaxTrace bytes.
+	Trace string `json:"trace,omitempty"`
 }
+
+// MaxTrace bounds [Hive.Trace].
+const MaxTrace = 16 << 10
 
 // Hive reads what is known of the hive; the zero value when it was never read.
 func (tx *Tx) Hive() (Hive, error) {

@@ -176,10 +176,20 @@ func TestHiveThatBreaksKeepsTheRoles(t *testing.T) {
 	r.hive.mu.Unlock()
 	wait("showed the error", func(h inventory.Hive) bool { return len(h.Roles) == 3 && h.Error == "Syntax error in flake.nix." })
 	r.hive.mu.Lock()
-	r.hive.rev, r.hive.evalErr = 2, nil
+	r.hive.rev, r.hive.evalErr = 2, &hive.Failure{What: "reading the roles", Cause: "attribute missing",
+		Output: strings.Repeat("x\n", inventory.MaxTrace) + "\x1b[31merror: attribute missing\nat flake.nix:3\n"}
+	r.hive.mu.Unlock()
+	wait("showed the trace", func(h inventory.Hive) bool {
+		return len(h.Roles) == 3 && h.Error == "Reading the roles: attribute missing." && len(h.Trace) < inventory.MaxTrace &&
+			strings.HasSuffix(h.Trace, "\n[31merror: attribute missing\nat flake.nix:3")
+	})
+	r.hive.mu.Lock()
+	r.hive.rev, r.hive.evalErr = 3, nil
 	r.hive.roles = map[string]inventory.Role{"plain": testRole("plain")}
 	r.hive.mu.Unlock()
-	wait("were replaced", func(h inventory.Hive) bool { return len(h.Roles) == 1 && h.Error == "" && h.Revision == "2" })
+	wait("were replaced", func(h inventory.Hive) bool {
+		return len(h.Roles) == 1 && h.Error == "" && h.Trace == "" && h.Revision == "3"
+	})
 }
 
 func TestFollowStreamsTheLog(t *testing.T) {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/staged-hive/hatchery/internal/hive"
 	"github.com/staged-hive/hatchery/inventory"
@@ -58,7 +60,7 @@ func (r *Runner) RefreshRoles(ctx context.Context) error {
 		if readErr != nil {
 			now = old
 			cause, _ := hiveCause(readErr)
-			now.Error = cause
+			now.Error, now.Trace = cause, hiveTrace(readErr)
 		}
 		if changed = now.Error != old.Error || now.Revision != old.Revision; changed && now.Error != "" && now.Error != old.Error {
 			if err := tx.Note(inventory.Entry{Time: r.cfg.Now(), Kind: "state", By: "hive", Level: "error",
@@ -76,6 +78,24 @@ func (r *Runner) RefreshRoles(ctx context.Context) error {
 		r.nudge(r.wake)
 	}
 	return readErr
+}
+
+// hiveTrace is the end of what the program said that could not read the hive, "" when it said nothing.
+func hiveTrace(err error) string {
+	var f *hive.Failure
+	if !errors.As(err, &f) {
+		return ""
+	}
+	out := strings.TrimSpace(f.Output)
+	if over := len(out) - inventory.MaxTrace; over > 0 {
+		_, out, _ = strings.Cut(out[over:], "\n") // whole lines
+	}
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\t' || unicode.IsPrint(r) {
+			return r
+		}
+		return -1
+	}, strings.ToValidUTF8(out, ""))
 }
 
 // hiveCause is the cause of a failure of the hive as one sentence, and what to do next ("" = not known).
