@@ -7,32 +7,32 @@ MAKEFLAGS += --no-builtin-rules
 
 GO := scripts/go.sh
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unversioned)
-GOFILES := $(shell find cmd dhcp tftp httpboot inventory internal pipeline web -name '*.go' -not -name '*_test.go' -not -path '*/node_modules/*' 2>/dev/null)
-EMBEDDED := $(shell find web/static web/templates -type f 2>/dev/null)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
 # make run DATA=DIR keeps the appliance's state elsewhere; make run ARGS="--dhcp-range 192.168.1.100-192.168.1.150" adds flags.
 DATA ?= /var/lib/hatchery
 ARGS ?=
 
-.PHONY: help build run demo lab-images test test-full unit e2e bench lint tidy browser-deps packages-% clean
+.PHONY: FORCE help build run demo lab-images test test-full unit e2e bench lint tidy browser-deps packages-% clean
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 build: build/hatchery build/hatchery-agent ## the two programs, in build/
 
-build/hatchery: go.mod go.sum $(GOFILES) $(EMBEDDED)
+# Go itself knows best what is up to date.
+build/hatchery: FORCE
 	@mkdir -p build
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/hatchery
 
 # The agent carries no version of ours, so that a new commit alone does not make a new stage-0 image.
-build/hatchery-agent: go.mod go.sum $(GOFILES)
+build/hatchery-agent: FORCE
 	@mkdir -p build
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w' -o $@ ./cmd/hatchery-agent
 
 build/ipxe: scripts/ipxe.sh scripts/debs.sh
 	scripts/ipxe.sh $@
+	@touch $@
 
 # Remade when the agent's bytes or the script change, not for every build.
 build/stage0/x86_64/manifest.json: scripts/stage0.sh build/hatchery-agent.sum
@@ -45,7 +45,7 @@ build/parts/kernel/vmlinuz: scripts/parts.sh nix/tests/stub/nixpkgs/mkparts.sh
 build/hatchery-agent.sum: build/hatchery-agent
 	@sha256sum $< >$@.new; cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
-build/hatchery-demo: $(GOFILES)
+build/hatchery-demo: FORCE
 	CGO_ENABLED=0 $(GO) build -trimpath -o $@ ./internal/lab/demo
 
 lab-images: build/ipxe build/stage0/x86_64/manifest.json build/parts/kernel/vmlinuz ## what the virtual LAN boots: iPXE, a stage-0 stand-in, a system to install
