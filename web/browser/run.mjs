@@ -149,7 +149,7 @@ test("assign in two clicks, follow the install, hostile names stay text", async 
   await page.click("text=Assign to selected");
   await page.getByText("1 of 1 machine got role worker").waitFor();
   await page.locator("#rows tr", { hasText: "52:54:00:12:34:1e" }).getByText("Queued").waitFor();
-  await page.locator("#rows").getByRole("link", { name: "52:54:00:12:34:1e" }).click();
+  await page.locator("#rows tr", { hasText: "52:54:00:12:34:1e" }).getByRole("link").first().click(); // named by its role since it has one
   await page.locator("#link", { hasText: "Live" }).waitFor();
   await page.getByText(`<img src=x onerror=`).first().waitFor();
   await page.fill("#name", "typed-not-saved");
