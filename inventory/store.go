@@ -159,14 +159,21 @@ func (tx *Tx) HostByName(n string) (Host, error) { return tx.byIndex("name/" + n
 // HostByIP reads the host that was last heard at the address. ErrNotFound.
 func (tx *Tx) HostByIP(a netip.Addr) (Host, error) { return tx.byIndex("ip/" + a.String()) }
 
-// FindHost reads a host by what a person calls it: id, any MAC, or name. ErrNotFound.
-func (tx *Tx) FindHost(ref string) (Host, error) {
+// FindHost reads a host by what a person calls it: id, any MAC, name, UUID or serial, in that order: what a
+// machine says of itself never hides what a person said. ErrNotFound.
+func (tx *Tx) FindHost(ref string) (h Host, err error) {
 	if m, err := ParseMAC(ref); err == nil {
 		return tx.HostByMAC(m)
 	}
-	h, err := tx.Host(HostID(ref))
-	if errors.Is(err, ErrNotFound) {
-		return tx.HostByName(ref)
+	for _, find := range []func() (Host, error){
+		func() (Host, error) { return tx.Host(HostID(ref)) },
+		func() (Host, error) { return tx.HostByName(ref) },
+		func() (Host, error) { return tx.HostByUUID(ref) },
+		func() (Host, error) { return tx.HostBySerial(ref) },
+	} {
+		if h, err = find(); !errors.Is(err, ErrNotFound) {
+			return h, err
+		}
 	}
 	return h, err
 }

@@ -30,13 +30,18 @@ func testHosts(t *testing.T, s inventory.Store) {
 	})
 	view(t, s, func(tx *inventory.Tx) error {
 		for name, find := range map[string]func() (inventory.Host, error){
-			"id":        func() (inventory.Host, error) { return tx.Host("h1") },
-			"other MAC": func() (inventory.Host, error) { return tx.HostByMAC(mac(2)) },
-			"UUID":      func() (inventory.Host, error) { return tx.HostByUUID("AA-BB") },
-			"serial":    func() (inventory.Host, error) { return tx.HostBySerial("S1") },
-			"name":      func() (inventory.Host, error) { return tx.HostByName("alpha") },
-			"IP":        func() (inventory.Host, error) { return tx.HostByIP(want.IP) },
-			"reference": func() (inventory.Host, error) { return tx.FindHost("52-54-00-00-00-01") },
+			"id":                                func() (inventory.Host, error) { return tx.Host("h1") },
+			"other MAC":                         func() (inventory.Host, error) { return tx.HostByMAC(mac(2)) },
+			"UUID":                              func() (inventory.Host, error) { return tx.HostByUUID("AA-BB") },
+			"serial":                            func() (inventory.Host, error) { return tx.HostBySerial("S1") },
+			"name":                              func() (inventory.Host, error) { return tx.HostByName("alpha") },
+			"IP":                                func() (inventory.Host, error) { return tx.HostByIP(want.IP) },
+			"reference":                         func() (inventory.Host, error) { return tx.FindHost("52-54-00-00-00-01") },
+			"a reference that is its other MAC": func() (inventory.Host, error) { return tx.FindHost("52:54:00:00:00:02") },
+			"a reference that is its id":        func() (inventory.Host, error) { return tx.FindHost("h1") },
+			"a reference that is its name":      func() (inventory.Host, error) { return tx.FindHost("alpha") },
+			"a reference that is its UUID":      func() (inventory.Host, error) { return tx.FindHost("AA-bb") },
+			"a reference that is its serial":    func() (inventory.Host, error) { return tx.FindHost("S1") },
 		} {
 			got, err := find()
 			if diff := cmp.Diff(want, got, cmpAddr()); err != nil || diff != "" {
