@@ -5,7 +5,7 @@ buildGoModule {
   version = "0-${src.shortRev or "dirty"}";
   src = lib.cleanSource src;
   # vendor-hash.sh --write after a change of go.mod
-  vendorHash = "sha256-mqyUoSaMrFdB3sMinmkZHYJ2pAiCyPMp+emUhStOIng=";
+  vendorHash = "sha256-QqKS5r1AKAkYKrQ/Luo/1pBhpjByeEtR4ZOJoPgZ4HY=";
   subPackages = [ "cmd/hatchery" "cmd/hatchery-agent" ];
   env.CGO_ENABLED = "0";
   ldflags = [ "-s" "-w" ];
