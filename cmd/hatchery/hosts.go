@@ -37,7 +37,11 @@ func hostPath(ref string, more ...string) string {
 }
 
 func (r *remote) listHosts() *cobra.Command {
-	return &cobra.Command{Use: "list", Short: "List machines", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+	var watch bool
+	cmd := &cobra.Command{Use: "list", Short: "List machines", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+		if watch {
+			return r.watch(c, "")
+		}
 		hosts, err := r.items(c.Context(), "/hosts?limit=200")
 		if err != nil {
 			return err
@@ -47,6 +51,8 @@ func (r *remote) listHosts() *cobra.Command {
 		}
 		return r.table(c, hosts, "name", "mac", "state", "role", "ip", "progress", "id")
 	}}
+	cmd.Flags().BoolVar(&watch, "watch", false, "print a line for every change, until interrupted")
+	return cmd
 }
 
 // progress says how far a machine or job is, in a few words.
@@ -91,13 +97,19 @@ func (r *remote) table(c *cobra.Command, items []map[string]any, keys ...string)
 }
 
 func (r *remote) showHost() *cobra.Command {
-	return &cobra.Command{Use: "show HOST", Short: "Show one machine, by id, MAC or name", Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, a []string) error {
+	var watch bool
+	cmd := &cobra.Command{Use: "show HOST", Short: "Show one machine, by id, MAC or name", Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, a []string) error {
 		var h map[string]any
 		if err := r.call(c.Context(), http.MethodGet, hostPath(a[0]), nil, &h); err != nil {
 			return err
 		}
+		if watch {
+			return r.watch(c, cell(h["id"]))
+		}
 		return r.showOne(c, h)
 	}}
+	cmd.Flags().BoolVar(&watch, "watch", false, "print a line for every change, until interrupted")
+	return cmd
 }
 
 func (r *remote) showOne(c *cobra.Command, h map[string]any) error {
@@ -234,14 +246,21 @@ func (r *remote) forgetHost() *cobra.Command {
 }
 
 func (r *remote) logHost() *cobra.Command {
-	return &cobra.Command{Use: "log HOST", Short: "Follow the log of a machine's job", Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, a []string) error {
-		res, err := r.do(c.Context(), http.MethodGet, hostPath(a[0], "log"), nil)
+	var stay bool
+	cmd := &cobra.Command{Use: "log HOST", Short: "Print the log of a machine's job, and follow it while the job is open", Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, a []string) error {
+		path := hostPath(a[0], "log")
+		if stay {
+			path += "?follow=false"
+		}
+		res, err := r.do(c.Context(), http.MethodGet, path, nil)
 		if err != nil {
 			return err
 		}
 		defer res.Body.Close()
 		return follow(c.OutOrStdout(), res.Body)
 	}}
+	cmd.Flags().BoolVar(&stay, "no-follow", false, "print what there is and end")
+	return cmd
 }
 
 func (r *remote) diaryHost() *cobra.Command {

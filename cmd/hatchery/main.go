@@ -85,6 +85,7 @@ func strict(c *cobra.Command) {
 			if len(args) == 0 {
 				return usageError{errors.Join(errors.New("say what to do"), c.Help())}
 			}
+			c.SuggestionsMinimumDistance = 2
 			hint := ""
 			if like := c.SuggestionsFor(args[0]); len(like) > 0 {
 				hint = ": did you mean " + strings.Join(like, " or ") + "?"
