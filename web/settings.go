@@ -122,8 +122,8 @@ func (s *Server) backup(c echo.Context) error {
 		return err
 	}
 	h := c.Response().Header()
-	h.Set("Content-Type", "application/octet-stream")
-	h.Set("Content-Disposition", `attachment; filename="hatchery-`+s.cfg.Now().UTC().Format("2006-01-02-150405")+`.db"`)
+	h.Set("Content-Type", "application/gzip")
+	h.Set("Content-Disposition", `attachment; filename="hatchery-`+s.cfg.Now().UTC().Format("2006-01-02-150405")+`.tar.gz"`)
 	c.Response().WriteHeader(http.StatusOK)
 	return s.cfg.Backup(out)
 }
