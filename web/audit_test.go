@@ -62,6 +62,7 @@ func deeds(b *box, token, session string) map[string]deed {
 		"POST /settings/sessions/:id/revoke": {"/settings/sessions/" + session + "/revoke", nil, 303},
 		"POST /settings/signout":             {"", nil, 303},
 		"GET /settings/backup":               {"", nil, 200},
+		"GET /api/v1/backup":                 {"", nil, 200},
 	}
 }
 
