@@ -27,6 +27,9 @@ func (a *appliance) greet(w io.Writer) {
 		fmt.Fprintf(w, "  certificate SHA-256 %s\n", fp)
 	}
 	fmt.Fprintf(w, "  admin token in %s\n", filepath.Join(a.cfg.Data, "admin-token"))
+	if code := a.web.FirstRunCode(); code != "" {
+		fmt.Fprintf(w, "  first run   set a password on the page with the code %s\n", code)
+	}
 	if a.cfg.DHCP == "off" {
 		fmt.Fprintf(w, "  DHCP        off: your own DHCP server must send machines here\n")
 	} else {
