@@ -149,7 +149,7 @@ func TestEventsCarryTheLinesOfOpenJobs(t *testing.T) {
 	lines, _ := b.stream("/api/v1/events", nil)
 	until(t, lines, "event: hello")
 	b.assignRole(h, "node1", "worker")
-	until(t, lines, `"state":"queued"`)
+	until(t, lines, `"role":"worker","state":"queued"`) // the host's event: the job's comes just before
 	site.say(h.ID, "copying path")
 	got := until(t, lines, `"text":"copying path"`)
 	if !strings.Contains(got[len(got)-1], `"host_id":"`+string(h.ID)+`"`) || slices.ContainsFunc(got, func(l string) bool { return strings.Contains(l, "earlier job") }) {
