@@ -113,26 +113,8 @@ func complete(h http.Header, size, sent int64) bool {
 
 func (s *Server) noteFile(r *http.Request, d download, sent int64, took time.Duration) {
 	from, _ := endpoints(r)
-	// Looked up first, so that a stranger's download costs no commit.
-	var h inventory.Host
-	err := s.cfg.Store.View(func(tx *inventory.Tx) (err error) {
-		h, err = tx.HostByIP(from)
-		if errors.Is(err, inventory.ErrNotFound) {
-			if mac, ok := s.cfg.Neighbor(from); ok {
-				h, err = tx.HostByMAC(mac)
-			}
-		}
-		return err
-	})
-	if errors.Is(err, inventory.ErrNotFound) {
-		return
-	}
-	if err == nil {
-		err = s.cfg.Store.Update(func(tx *inventory.Tx) error {
-			return tx.Note(inventory.Entry{Time: s.cfg.Now(), HostID: h.ID, Kind: "http.file", By: byAgent(r), From: from, Bytes: sent, Duration: took,
-				Text: fmt.Sprintf("Loaded %s by HTTP: %s in %.1f s.", d.name, mb(sent), took.Seconds())})
-		})
-	}
+	err := inventory.NoteFrom(s.cfg.Store, s.cfg.Neighbor, inventory.Entry{Time: s.cfg.Now(), Kind: "http.file", By: byAgent(r), From: from,
+		Bytes: sent, Duration: took, Text: fmt.Sprintf("Loaded %s by HTTP: %s in %.1f s.", d.name, mb(sent), took.Seconds())})
 	if err != nil {
 		s.cfg.Log.Error("noting a download", "ip", from, "err", err)
 	}

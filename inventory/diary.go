@@ -1,6 +1,7 @@
 package inventory
 
 import (
+	"errors"
 	"net/netip"
 	"time"
 )
@@ -23,4 +24,28 @@ type Entry struct {
 	Duration time.Duration `json:"duration_ns,omitempty"`
 	// Level is "" (information), "warn" or "error".
 	Level string `json:"level,omitempty"`
+}
+
+// NoteFrom appends an entry to the diary of the host at e.From: the one last heard there, else the one
+// whose MAC neighbor shows for the address. A stranger has no diary, and costs no commit: the host is
+// looked up before anything is written.
+func NoteFrom(s Store, neighbor func(netip.Addr) (MAC, bool), e Entry) error {
+	var h Host
+	err := s.View(func(tx *Tx) (err error) {
+		h, err = tx.HostByIP(e.From)
+		if errors.Is(err, ErrNotFound) {
+			if mac, ok := neighbor(e.From); ok {
+				h, err = tx.HostByMAC(mac)
+			}
+		}
+		return err
+	})
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	e.HostID = h.ID
+	return s.Update(func(tx *Tx) error { return tx.Note(e) })
 }

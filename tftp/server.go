@@ -259,25 +259,8 @@ func endpoints(rf io.ReaderFrom) (from, local netip.Addr) {
 
 // note writes a line into the diary of the host that has the address; a stranger has none.
 func (s *Server) note(by string, from netip.Addr, text, level string, n int64, took time.Duration) {
-	var h inventory.Host
-	// Looked up first, so that a stranger's transfer costs no commit.
-	err := s.cfg.Store.View(func(tx *inventory.Tx) (err error) {
-		h, err = tx.HostByIP(from)
-		if errors.Is(err, inventory.ErrNotFound) {
-			if mac, ok := s.cfg.Neighbor(from); ok {
-				h, err = tx.HostByMAC(mac)
-			}
-		}
-		return err
-	})
-	if errors.Is(err, inventory.ErrNotFound) {
-		return
-	}
-	if err == nil {
-		err = s.cfg.Store.Update(func(tx *inventory.Tx) error {
-			return tx.Note(inventory.Entry{Time: s.cfg.Now(), HostID: h.ID, Kind: "tftp.file", By: by, From: from, Text: text, Level: level, Bytes: n, Duration: took})
-		})
-	}
+	err := inventory.NoteFrom(s.cfg.Store, s.cfg.Neighbor,
+		inventory.Entry{Time: s.cfg.Now(), Kind: "tftp.file", By: by, From: from, Text: text, Level: level, Bytes: n, Duration: took})
 	if err != nil {
 		s.cfg.Log.Error("noting a tftp transfer", "ip", from, "err", err)
 	}
