@@ -69,11 +69,9 @@ func (s *Server) siteAPI(a huma.API) {
 	op(a, http.MethodGet, "/jobs", "list-jobs", "List jobs", s.listJobs)
 	op(a, http.MethodGet, "/jobs/{id}", "get-job", "Read a job", s.getJob)
 	op(a, http.MethodGet, "/network", "get-network", "What DHCP does and why", func(context.Context, *none) (*struct{ Body NetworkStatus }, error) {
-		n := s.network()
-		n.Decisions = nil
-		return &struct{ Body NetworkStatus }{n}, nil
+		return &struct{ Body NetworkStatus }{s.network()}, nil
 	})
-	op(a, http.MethodGet, "/decisions", "list-decisions", "The last DHCP decisions with their reasons, oldest first", func(context.Context, *none) (*listOut[Decision], error) {
+	op(a, http.MethodGet, "/decisions", "list-decisions", "The last DHCP decisions with their reasons, also of silence, newest first", func(context.Context, *none) (*listOut[Decision], error) {
 		return items(s.network().Decisions), nil
 	})
 	op(a, http.MethodGet, "/media", "get-media", "Boot files and stage-0 images", func(context.Context, *none) (*struct{ Body MediaStatus }, error) {

@@ -71,39 +71,60 @@ type Network interface {
 
 // NetworkStatus is what the network page shows.
 type NetworkStatus struct {
-	Mode         string         `json:"mode"` // "proxy", "server", "off", "probing"
-	Why          string         `json:"why"`  // the reason for the mode, one sentence
-	Range        string         `json:"range,omitempty"`
+	Mode         string         `json:"mode"`  // "proxy", "server", "off", "probing"
+	Why          string         `json:"why"`   // the reason for the mode, one sentence
+	Pools        []AddressPool  `json:"pools"` // empty for ProxyDHCP
 	Interfaces   []NetInterface `json:"interfaces"`
 	OtherServers []DHCPServer   `json:"other_servers"`
 	// Requests counts the DHCP packets heard since the start, LastRequest is when and LastMAC who.
 	Requests    uint64        `json:"requests"`
 	LastRequest time.Time     `json:"last_request,omitzero"`
 	LastMAC     inventory.MAC `json:"last_mac,omitzero"`
-	// Decisions are the last ones with their reasons, oldest first.
-	Decisions []Decision `json:"decisions,omitempty"`
+	// Decisions are the last ones with their reasons, newest first; the API has them at /decisions.
+	Decisions []Decision `json:"-"`
+}
+
+// AddressPool is the addresses of one subnet and what is taken of them.
+type AddressPool struct {
+	Subnet      netip.Prefix `json:"subnet"`
+	Range       string       `json:"range"`
+	Router      netip.Addr   `json:"router,omitzero"`
+	Relayed     bool         `json:"relayed"` // its machines come through a relay
+	Size        int          `json:"size"`    // addresses in the range
+	Live        int          `json:"live"`    // leased
+	Quarantined int          `json:"quarantined" doc:"found in use by somebody who did not get them from us"`
+	Reserved    int          `json:"reserved"`
 }
 
 // NetInterface is one interface that netboot requests are answered on.
 type NetInterface struct {
 	Name  string         `json:"name"`
+	MAC   inventory.MAC  `json:"mac"`
 	Addrs []netip.Prefix `json:"addrs"`
+	Why   string         `json:"why"`            // it is served, one sentence
+	Note  string         `json:"note,omitempty"` // what is not as it should be, one sentence
 }
 
 // DHCPServer is another DHCP server that was heard.
 type DHCPServer struct {
-	IP       netip.Addr `json:"ip"`
-	LastSeen time.Time  `json:"last_seen"`
+	IP        netip.Addr    `json:"ip"`
+	MAC       inventory.MAC `json:"mac,omitzero"`
+	Iface     string        `json:"iface,omitempty"` // where it was heard
+	Proxy     bool          `json:"proxy"`           // it gives boot files only, never addresses
+	FirstSeen time.Time     `json:"first_seen,omitzero"`
+	LastSeen  time.Time     `json:"last_seen"`
 }
 
 // Decision is one answer, or silence, and why.
 type Decision struct {
-	Time   time.Time     `json:"time"`
+	Time   time.Time     `json:"time"` // of the last when Times is more than one
 	MAC    inventory.MAC `json:"mac"`
 	Iface  string        `json:"iface,omitempty"`
-	Asked  string        `json:"asked"`  // "DISCOVER by firmware (UEFI x64)"
-	Answer string        `json:"answer"` // "OFFER 10.0.0.12, snponly.efi", "silence"
+	Relay  netip.Addr    `json:"relay,omitzero"` // it came through
+	Asked  string        `json:"asked"`          // "DISCOVER by firmware (UEFI x64)"
+	Answer string        `json:"answer"`         // "OFFER 10.0.0.12, snponly.efi", "silence"
 	Reason string        `json:"reason"`
+	Times  int           `json:"times"` // how often in a row
 }
 
 // Leases reads the leases and keeps the reservations. Safe for concurrent use.
@@ -127,6 +148,7 @@ type Reservation struct {
 	MAC      inventory.MAC `json:"mac"`
 	IP       netip.Addr    `json:"ip"`
 	Hostname string        `json:"hostname,omitempty"`
+	Fixed    bool          `json:"fixed,omitempty" doc:"set in the configuration file and changed only there"`
 }
 
 // Media tells which boot files and stage-0 images there are. Safe for concurrent use.

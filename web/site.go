@@ -19,6 +19,9 @@ func (s *Server) network() NetworkStatus {
 	if n.Interfaces == nil {
 		n.Interfaces = []NetInterface{}
 	}
+	if n.Pools == nil {
+		n.Pools = []AddressPool{}
+	}
 	if n.OtherServers == nil {
 		n.OtherServers = []DHCPServer{}
 	}

@@ -104,11 +104,6 @@ func (s *Server) showNetwork(c echo.Context, code int, p networkPage) (err error
 	if p.Reservations, err = s.reservations(); err != nil {
 		return err
 	}
-	ds := p.Net.Decisions
-	p.Net.Decisions = nil
-	for i := len(ds) - 1; i >= 0 && len(p.Net.Decisions) < 100; i-- {
-		p.Net.Decisions = append(p.Net.Decisions, ds[i])
-	}
 	if p.Known, err = s.knownMACs(p); err != nil {
 		return err
 	}

@@ -18,12 +18,42 @@ import (
 	"github.com/staged-hive/hatchery/web"
 )
 
-// leases shows the database's leases and reservations to the web.
-type leases struct{ db *boltdb.DB }
+// leaseBook is the database's leases and reservations, with the reservations of the configuration file, which win.
+type leaseBook struct {
+	*boltdb.DB
+	fixed []lease.Reservation
+}
+
+// Reservations implements server.LeaseStore.
+func (b leaseBook) Reservations() ([]lease.Reservation, error) {
+	stored, err := b.DB.Reservations()
+	out := slices.Clone(b.fixed)
+	for _, r := range stored {
+		if b.fixedFor(r.HW, r.IP) == nil {
+			out = append(out, r)
+		}
+	}
+	return out, err
+}
+
+// fixedFor is the configuration file's reservation of that machine or address, nil when there is none.
+func (b leaseBook) fixedFor(hw lease.HW, ip netip.Addr) *lease.Reservation {
+	i := slices.IndexFunc(b.fixed, func(r lease.Reservation) bool { return r.HW == hw || r.IP == ip })
+	if i < 0 {
+		return nil
+	}
+	return &b.fixed[i]
+}
+
+// leases shows the leases and reservations to the web.
+type leases struct {
+	book leaseBook
+	dhcp *server.Server
+}
 
 // Leases implements web.Leases.
 func (l leases) Leases() ([]web.Lease, error) {
-	all, err := l.db.Leases()
+	all, err := l.book.Leases()
 	out := make([]web.Lease, 0, len(all))
 	for _, e := range all {
 		if e.State != lease.StateBound {
@@ -36,20 +66,41 @@ func (l leases) Leases() ([]web.Lease, error) {
 
 // Reservations implements web.Leases.
 func (l leases) Reservations() ([]web.Reservation, error) {
-	all, err := l.db.Reservations()
+	all, err := l.book.Reservations()
 	out := make([]web.Reservation, 0, len(all))
 	for _, e := range all {
-		out = append(out, web.Reservation{MAC: inventory.MAC(e.HW), IP: e.IP, Hostname: e.Name})
+		out = append(out, web.Reservation{MAC: inventory.MAC(e.HW), IP: e.IP, Hostname: e.Name, Fixed: l.book.fixedFor(e.HW, e.IP) != nil})
 	}
 	return out, err
 }
 
 // SetReservation implements web.Leases.
 func (l leases) SetReservation(_ context.Context, r web.Reservation) error {
-	if !r.IP.IsValid() {
-		return l.db.DeleteReservation(lease.HW(r.MAC))
+	if f := l.book.fixedFor(lease.HW(r.MAC), r.IP); f != nil {
+		return fmt.Errorf("%s for %s is reserved in the configuration file; change it there: %w", f.IP, f.HW, inventory.ErrConflict)
 	}
-	return l.db.PutReservation(lease.Reservation{HW: lease.HW(r.MAC), IP: r.IP, Name: r.Hostname})
+	if !r.IP.IsValid() {
+		return l.book.DeleteReservation(lease.HW(r.MAC))
+	}
+	if err := checkSubnet(l.dhcp.Status().Pools, r.IP); err != nil {
+		return err
+	}
+	return l.book.PutReservation(lease.Reservation{HW: lease.HW(r.MAC), IP: r.IP, Name: r.Hostname})
+}
+
+// checkSubnet says when an address is in none of the subnets that addresses are given on.
+func checkSubnet(pools []server.Pool, ip netip.Addr) error {
+	var subnets []string
+	for _, p := range pools {
+		if p.Prefix.Contains(ip) {
+			return nil
+		}
+		subnets = append(subnets, p.Prefix.String())
+	}
+	if len(pools) == 0 {
+		return nil // none is known yet: ProxyDHCP, or an interface that is not up
+	}
+	return fmt.Errorf("address %s is in no subnet that addresses are given on (%s): %w", ip, strings.Join(subnets, ", "), inventory.ErrInvalid)
 }
 
 // network shows the DHCP server's status to the web.
@@ -60,15 +111,14 @@ func (n network) Network() web.NetworkStatus {
 	st := n.dhcp.Status()
 	out := web.NetworkStatus{Mode: st.Role, Why: st.Why, Requests: st.Counters.Received}
 	for _, p := range st.Pools {
-		if !p.Relayed {
-			out.Range = p.Range
-		}
+		out.Pools = append(out.Pools, web.AddressPool{Subnet: p.Prefix, Range: p.Range, Router: p.Router, Relayed: p.Relayed,
+			Size: p.Size, Live: p.Live, Quarantined: p.Quarantined, Reserved: p.Reserved})
 	}
 	for _, i := range st.Interfaces {
-		out.Interfaces = append(out.Interfaces, web.NetInterface{Name: i.Name, Addrs: i.Addrs})
+		out.Interfaces = append(out.Interfaces, web.NetInterface{Name: i.Name, MAC: i.MAC, Addrs: i.Addrs, Why: i.Why, Note: i.Note})
 	}
 	for _, o := range st.Servers {
-		out.OtherServers = append(out.OtherServers, web.DHCPServer{IP: o.IP, LastSeen: o.Last})
+		out.OtherServers = append(out.OtherServers, web.DHCPServer{IP: o.IP, MAC: o.MAC, Iface: o.Iface, Proxy: o.Proxy, FirstSeen: o.First, LastSeen: o.Last})
 	}
 	for i, d := range st.Decisions {
 		if i == 0 {
@@ -76,7 +126,6 @@ func (n network) Network() web.NetworkStatus {
 		}
 		out.Decisions = append(out.Decisions, decision(d))
 	}
-	slices.Reverse(out.Decisions) // the page wants the oldest first
 	return out
 }
 
@@ -88,7 +137,7 @@ func decision(d server.Logged) web.Decision {
 	if d.Reply != "" {
 		answer = strings.Join(slices.DeleteFunc([]string{d.Reply + addrText(d.IP), d.Boot}, func(s string) bool { return s == "" }), ", ")
 	}
-	return web.Decision{Time: d.Time, MAC: d.MAC, Iface: d.Iface, Asked: asked, Answer: answer, Reason: d.Why}
+	return web.Decision{Time: d.Time, MAC: d.MAC, Iface: d.Iface, Relay: d.Relay, Asked: asked, Answer: answer, Reason: d.Why, Times: max(d.Times, 1)}
 }
 
 func addrText(a netip.Addr) string {

@@ -14,12 +14,14 @@ import (
 	"github.com/pelletier/go-toml/v2"
 	"github.com/spf13/pflag"
 
+	"github.com/staged-hive/hatchery/dhcp"
 	"github.com/staged-hive/hatchery/dhcp/lease"
+	"github.com/staged-hive/hatchery/dhcp/server"
 	"github.com/staged-hive/hatchery/inventory"
 )
 
-// settings mirrors the configuration file; every key has a flag of the same meaning, and a
-// flag that was given wins over the file. Unknown keys in the file are errors.
+// settings mirrors the configuration file; every key has a flag of the same meaning but the tables
+// (relayed subnets, reservations), and a flag that was given wins over the file. Unknown keys in the file are errors.
 type settings struct {
 	Data          string   `toml:"data"`
 	Interfaces    []string `toml:"interfaces"`
@@ -29,6 +31,8 @@ type settings struct {
 	DHCPRouter    string   `toml:"dhcp_router"`
 	DHCPDNS       []string `toml:"dhcp_dns"`
 	DHCPDomain    string   `toml:"dhcp_domain"`
+	DHCPNTP       []string `toml:"dhcp_ntp"`
+	DHCPRoutes    []string `toml:"dhcp_routes"`
 	LeaseTime     string   `toml:"lease_time"`
 	Discovery     string   `toml:"discovery"`
 	IPXE          string   `toml:"ipxe"`
@@ -46,6 +50,9 @@ type settings struct {
 	SSHKeys       []string `toml:"ssh_keys"`
 	LogFormat     string   `toml:"log_format"`
 	LogLevel      string   `toml:"log_level"`
+
+	DHCPRelayed  []relayedSettings     `toml:"dhcp_relayed"`
+	Reservations []reservationSettings `toml:"reservations"`
 }
 
 func defaultSettings() settings {
@@ -64,6 +71,8 @@ func (s *settings) bind(f *pflag.FlagSet) {
 	f.StringVar(&s.DHCPRouter, "dhcp-router", s.DHCPRouter, "router to hand out")
 	f.StringSliceVar(&s.DHCPDNS, "dhcp-dns", s.DHCPDNS, "DNS servers to hand out")
 	f.StringVar(&s.DHCPDomain, "dhcp-domain", s.DHCPDomain, "domain name to hand out")
+	f.StringSliceVar(&s.DHCPNTP, "dhcp-ntp", s.DHCPNTP, "time servers to hand out")
+	f.StringArrayVar(&s.DHCPRoutes, "dhcp-route", s.DHCPRoutes, "static route to hand out, as \"10.9.0.0/16 via 192.168.1.5\"; repeatable")
 	f.StringVar(&s.LeaseTime, "lease-time", s.LeaseTime, "how long a lease lasts")
 	f.StringVar(&s.Discovery, "discovery", s.Discovery, "who gets stage-0 unasked: once, always or off")
 	f.StringVar(&s.IPXE, "ipxe", s.IPXE, "folder with the iPXE boot files")
@@ -110,6 +119,10 @@ type config struct {
 	dhcpRange lease.Range
 	router    netip.Addr
 	dns       []netip.Addr
+	ntp       []netip.Addr
+	routes    []dhcp.Route
+	relayed   []server.Relayed
+	reserved  []lease.Reservation
 	leaseTime time.Duration
 	bootAddr  netip.AddrPort
 	webCert   string
@@ -134,24 +147,7 @@ func (s settings) check() (config, error) {
 	if c.Data, err = absolute(s.Data, err); c.Stage0 == "" {
 		c.Stage0 = filepath.Join(c.Data, "stage0")
 	}
-	if s.DHCPRange != "" {
-		r, rerr := lease.ParseRange(s.DHCPRange)
-		if rerr != nil {
-			err = errors.Join(err, fmt.Errorf("dhcp_range: %w", rerr))
-		}
-		c.dhcpRange = r
-	}
-	if s.DHCP == "server" && s.DHCPRange == "" {
-		err = errors.Join(err, errors.New("dhcp = \"server\" needs dhcp_range = \"FIRST-LAST\" (--dhcp-range)"))
-	}
-	if s.DHCPRouter != "" {
-		c.router, err = addr("dhcp_router", s.DHCPRouter, err)
-	}
-	for _, d := range s.DHCPDNS {
-		var a netip.Addr
-		a, err = addr("dhcp_dns", d, err)
-		c.dns = append(c.dns, a)
-	}
+	err = errors.Join(err, c.checkDHCP())
 	d, derr := time.ParseDuration(s.LeaseTime)
 	if derr != nil || d < 2*time.Minute || d > 365*24*time.Hour {
 		err = errors.Join(err, fmt.Errorf("lease_time = %q: want a duration from 2m to 8760h", s.LeaseTime))

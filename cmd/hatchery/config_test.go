@@ -1,13 +1,24 @@
 package main
 
 import (
+	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/spf13/pflag"
+
+	"github.com/staged-hive/hatchery/dhcp"
+	"github.com/staged-hive/hatchery/dhcp/lease"
+	"github.com/staged-hive/hatchery/dhcp/server"
+	"github.com/staged-hive/hatchery/inventory"
+	"github.com/staged-hive/hatchery/inventory/boltdb"
+	"github.com/staged-hive/hatchery/web"
 )
 
 func writeConfig(t *testing.T, text string) string {
@@ -62,6 +73,27 @@ func TestBadSettingsNameTheKey(t *testing.T) {
 		{"a range of one word", "dhcp_range", func(s *settings) { s.DHCPRange = "10.0.0.9" }},
 		{"a server without a range", "dhcp_range", func(s *settings) { s.DHCP = "server" }},
 		{"a router that is a name", "dhcp_router", func(s *settings) { s.DHCPRouter = "router" }},
+		{"a time server that is a name", "dhcp_ntp", func(s *settings) { s.DHCPNTP = []string{"pool"} }},
+		{"a route without a gateway", "dhcp_routes", func(s *settings) { s.DHCPRoutes = []string{"10.9.0.0/16"} }},
+		{"a route with host bits", "dhcp_routes", func(s *settings) { s.DHCPRoutes = []string{"10.9.0.1/16 via 10.0.0.1"} }},
+		{"the default route as a route", "dhcp_router", func(s *settings) { s.DHCPRoutes = []string{"0.0.0.0/0 via 10.0.0.1"} }},
+		{"a relayed subnet without a range", "dhcp_relayed 10.20.0.0/24", func(s *settings) { s.DHCPRelayed = []relayedSettings{{Subnet: "10.20.0.0/24"}} }},
+		{"a relayed range outside its subnet", "dhcp_relayed", func(s *settings) {
+			s.DHCPRelayed = []relayedSettings{{Subnet: "10.20.0.0/24", Range: "10.21.0.5-10.21.0.9"}}
+		}},
+		{"a relayed router outside its subnet", "dhcp_relayed", func(s *settings) {
+			s.DHCPRelayed = []relayedSettings{{Subnet: "10.20.0.0/24", Range: "10.20.0.5-9", Router: "10.0.0.1"}}
+		}},
+		{"two relayed subnets that overlap", "overlaps", func(s *settings) {
+			s.DHCPRelayed = []relayedSettings{{Subnet: "10.20.0.0/16", Range: "10.20.0.5-9"}, {Subnet: "10.20.7.0/24", Range: "10.20.7.5-9"}}
+		}},
+		{"a reservation for nobody", "reservations", func(s *settings) { s.Reservations = []reservationSettings{{IP: "10.0.0.9"}} }},
+		{"a reservation of an IPv6 address", "reservations: ip", func(s *settings) {
+			s.Reservations = []reservationSettings{{MAC: "52:54:00:00:00:01", IP: "fd00::1"}}
+		}},
+		{"an address reserved twice", "twice", func(s *settings) {
+			s.Reservations = []reservationSettings{{MAC: "52:54:00:00:00:01", IP: "10.0.0.9"}, {MAC: "52:54:00:00:00:02", IP: "10.0.0.9"}}
+		}},
 		{"a lease of seconds", "lease_time", func(s *settings) { s.LeaseTime = "10s" }},
 		{"an address without port", "boot_addr", func(s *settings) { s.BootAddr = "1.2.3.4" }},
 		{"kernel arguments for a shell", "kernel_args", func(s *settings) { s.KernelArgs = "a=$(reboot)" }},
@@ -74,5 +106,91 @@ func TestBadSettingsNameTheKey(t *testing.T) {
 				t.Errorf("got %v, want an error that names %s", err, tt.key)
 			}
 		})
+	}
+}
+
+// TestAddressSettings reads everything that server mode can hand out from a file.
+func TestAddressSettings(t *testing.T) {
+	t.Parallel()
+	s, err := loadSettings(writeConfig(t, `
+dhcp = "server"
+dhcp_range = "192.168.1.100-199"
+dhcp_ntp = ["192.168.1.1"]
+dhcp_routes = ["10.9.0.0/16 via 192.168.1.5"]
+
+[[dhcp_relayed]]
+subnet = "10.20.0.0/24"
+range = "10.20.0.50-10.20.0.99"
+router = "10.20.0.1"
+dns = ["9.9.9.9"]
+
+[[reservations]]
+mac = "52-54-00-12-34-56"
+ip = "192.168.1.20"
+hostname = "alpha"
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := s.check()
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := netip.MustParseAddr
+	if diff := cmp.Diff([]server.Relayed{{Prefix: netip.MustParsePrefix("10.20.0.0/24"), Range: lease.Range{First: a("10.20.0.50"), Last: a("10.20.0.99")},
+		Router: a("10.20.0.1"), DNS: []netip.Addr{a("9.9.9.9")}}}, c.relayed, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]lease.Reservation{{HW: lease.HW{0x52, 0x54, 0, 0x12, 0x34, 0x56}, IP: a("192.168.1.20"), Name: "alpha"}}, c.reserved,
+		cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+		t.Error(diff)
+	}
+	if len(c.ntp) != 1 || c.ntp[0] != a("192.168.1.1") || len(c.routes) != 1 || c.routes[0] != (dhcp.Route{To: netip.MustParsePrefix("10.9.0.0/16"), Via: a("192.168.1.5")}) {
+		t.Errorf("time servers %v, routes %v", c.ntp, c.routes)
+	}
+}
+
+// TestReservationsOfTheFileWin: what the configuration file reserves is shown, and changed nowhere else.
+func TestReservationsOfTheFileWin(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	db, err := boltdb.Open(boltdb.Config{Path: filepath.Join(dir, "h.db"), Backups: filepath.Join(dir, "b")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	a, m := netip.MustParseAddr, func(n byte) inventory.MAC { return inventory.MAC{2, 0, 0, 0, 0, n} }
+	for n, ip := range map[byte]string{1: "10.0.0.99", 2: "10.0.0.9", 3: "10.0.0.30"} { // 1 and 2 contradict the file
+		if err := db.PutReservation(lease.Reservation{HW: lease.HW(m(n)), IP: a(ip)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rng := lease.Range{First: a("10.0.0.50"), Last: a("10.0.0.60")}
+	book := leaseBook{db, []lease.Reservation{{HW: lease.HW(m(1)), IP: a("10.0.0.9"), Name: "alpha"}}}
+	srv, err := server.New(server.Config{Mode: server.ModeServer, Range: rng, HTTPPort: 8080, Store: db, Leases: book})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := leases{book, srv}
+	got, err := l.Reservations()
+	want := []web.Reservation{{MAC: m(1), IP: a("10.0.0.9"), Hostname: "alpha", Fixed: true}, {MAC: m(3), IP: a("10.0.0.30")}}
+	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{})); diff != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	for name, r := range map[string]web.Reservation{"another address for its machine": {MAC: m(1), IP: a("10.0.0.40")},
+		"its address for another machine": {MAC: m(4), IP: a("10.0.0.9")}, "giving it up": {MAC: m(1)}} {
+		if err := l.SetReservation(t.Context(), r); !errors.Is(err, inventory.ErrConflict) || !strings.Contains(err.Error(), "configuration file") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := l.SetReservation(t.Context(), web.Reservation{MAC: m(3)}); err != nil {
+		t.Errorf("giving up one of the page's: %v", err)
+	}
+	pools := []server.Pool{{Prefix: netip.MustParsePrefix("10.0.0.0/24")}}
+	if err := checkSubnet(pools, a("10.9.0.4")); !errors.Is(err, inventory.ErrInvalid) || !strings.Contains(err.Error(), "10.0.0.0/24") {
+		t.Errorf("an address of no subnet of ours: %v", err)
+	}
+	if err := errors.Join(checkSubnet(pools, a("10.0.0.4")), checkSubnet(nil, a("10.9.0.4"))); err != nil {
+		t.Error(err)
 	}
 }

@@ -87,30 +87,54 @@ func networkCommand() *cobra.Command {
 	r := &remote{}
 	cmd := &cobra.Command{Use: "network", Short: "Show what DHCP does and why, with its last decisions", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
 		var st map[string]any
-		if err := r.call(c.Context(), http.MethodGet, "/network", nil, &st); err != nil || r.json {
-			return errorOr(err, func() error { return printJSON(c.OutOrStdout(), st) })
-		}
-		if err := r.show(c.OutOrStdout(), st, "mode", "why", "range", "interfaces", "other_servers", "requests", "last_request"); err != nil {
+		if err := r.call(c.Context(), http.MethodGet, "/network", nil, &st); err != nil {
 			return err
 		}
-		all, _ := st["decisions"].([]any)
-		items := make([]map[string]any, 0, len(all))
-		for _, d := range all {
-			if m, is := d.(map[string]any); is {
-				items = append(items, m)
+		decisions, err := r.items(c.Context(), "/decisions")
+		if err != nil {
+			return err
+		}
+		if r.json {
+			st["decisions"] = decisions
+			return printJSON(c.OutOrStdout(), st)
+		}
+		if err := r.show(c.OutOrStdout(), st, "mode", "why", "requests", "last_request"); err != nil {
+			return err
+		}
+		for _, part := range []struct {
+			list string
+			keys []string
+		}{
+			{"interfaces", []string{"name", "mac", "addrs", "why", "note"}},
+			{"pools", []string{"range", "subnet", "live", "size", "quarantined", "reserved", "relayed"}},
+			{"other_servers", []string{"ip", "mac", "iface", "proxy", "last_seen"}},
+		} {
+			rows := objects(st[part.list])
+			if len(rows) == 0 {
+				continue
+			}
+			fmt.Fprintf(c.OutOrStdout(), "\n%s\n", strings.ReplaceAll(part.list, "_", " "))
+			if err := r.table(c, rows, part.keys...); err != nil {
+				return err
 			}
 		}
-		return r.table(c, items, "time", "mac", "asked", "answer", "reason")
+		fmt.Fprintln(c.OutOrStdout(), "\nlast decisions, newest first")
+		return r.table(c, decisions, "time", "mac", "asked", "answer", "reason", "times")
 	}}
 	r.bind(cmd)
 	return cmd
 }
 
-func errorOr(err error, next func() error) error {
-	if err != nil {
-		return err
+// objects are the JSON objects of a list.
+func objects(list any) []map[string]any {
+	all, _ := list.([]any)
+	out := make([]map[string]any, 0, len(all))
+	for _, v := range all {
+		if m, is := v.(map[string]any); is {
+			out = append(out, m)
+		}
 	}
-	return next()
+	return out
 }
 
 // doctorCommand is `hatchery doctor`: the page's self-check.

@@ -121,9 +121,10 @@ func (a *appliance) wire() error {
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	files := os.DirFS(a.cfg.IPXE)
 	port := int(a.cfg.bootAddr.Port())
+	book := leaseBook{a.db, a.cfg.reserved}
 	if a.dhcp, err = server.New(server.Config{Interfaces: a.cfg.Interfaces, Mode: server.Mode(a.cfg.DHCP), Force: a.cfg.DHCPForce,
-		Range: a.cfg.dhcpRange, Router: a.cfg.router, DNS: a.cfg.dns, Domain: a.cfg.DHCPDomain, LeaseTime: a.cfg.leaseTime,
-		HTTPPort: port, RouterAdv: a.cfg.RouterAdv == "auto", Store: a.db, Leases: a.db, Log: a.log}); err != nil {
+		Range: a.cfg.dhcpRange, Router: a.cfg.router, DNS: a.cfg.dns, NTP: a.cfg.ntp, Domain: a.cfg.DHCPDomain, Routes: a.cfg.routes, Relayed: a.cfg.relayed,
+		LeaseTime: a.cfg.leaseTime, HTTPPort: port, RouterAdv: a.cfg.RouterAdv == "auto", Store: a.db, Leases: book, Log: a.log}); err != nil {
 		return err
 	}
 	if a.tftp, err = tftp.New(tftp.Config{Addr: ":69", Files: files, Store: a.db, Neighbor: neighbor.MAC, HTTPPort: port, Log: a.log}); err != nil {
@@ -141,7 +142,7 @@ func (a *appliance) wire() error {
 		return err
 	}
 	a.web, err = web.New(web.Config{Addr: a.cfg.WebAddr, Dir: a.cfg.Data, TLS: a.cfg.WebTLS, Names: a.cfg.WebNames, Version: versionText(), Store: a.db,
-		Network: network{a.dhcp}, Leases: leases{a.db}, Media: a.media, SelfCheck: a.media.warnings, Logs: jobLogs{a.jobs}, Operator: operator{a.jobs},
+		Network: network{a.dhcp}, Leases: leases{book, a.dhcp}, Media: a.media, SelfCheck: a.media.warnings, Logs: jobLogs{a.jobs}, Operator: operator{a.jobs},
 		Hive: roles{a.jobs, late}, Backup: a.backup, AgentHandler: a.boot.AgentHandler(), Metrics: registry, Log: a.log})
 	return err
 }

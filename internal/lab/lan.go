@@ -20,7 +20,7 @@ type Side string
 const (
 	Switch    Side = "sw"  // the bridge br0 and the machines' taps; QEMU runs here
 	Appliance Side = "app" // eth0 with [LAN.ApplianceAddr]
-	Router    Side = "rtr" // eth0 with [LAN.RouterAddr]; silent until [LAN.StartRouter]
+	Router    Side = "rtr" // eth0 with [LAN.RouterAddr]; silent until [LAN.StartRouter] or [LAN.StartRelay]
 )
 
 // sides lists all of them.
@@ -33,6 +33,9 @@ type Config struct {
 	Net netip.Prefix
 	// Ports is how many machines can be plugged in; 0 means 4.
 	Ports int
+	// Behind is a second network, a /24 behind the router, with as many ports: its machines reach the
+	// appliance only through the router. The zero value means none.
+	Behind netip.Prefix
 	// Log gets what the lab does; nil means nowhere.
 	Log *slog.Logger
 }
@@ -60,6 +63,9 @@ func (l *LAN) RouterAddr() netip.Addr { return hostAddr(l.cfg.Net, 1) }
 // Addr is the address with host number n.
 func (l *LAN) Addr(n byte) netip.Addr { return hostAddr(l.cfg.Net, n) }
 
+// BehindAddr is the address with host number n on the network behind the router, which itself is number 1.
+func (l *LAN) BehindAddr(n byte) netip.Addr { return hostAddr(l.cfg.Behind, n) }
+
 func hostAddr(p netip.Prefix, n byte) netip.Addr {
 	a := p.Masked().Addr().As4()
 	a[3] = n
@@ -77,6 +83,9 @@ func New(cfg Config) (*LAN, error) {
 	}
 	if !cfg.Net.Addr().Is4() || cfg.Net.Bits() != 24 {
 		return nil, fmt.Errorf("lab network %s: want an IPv4 /24", cfg.Net)
+	}
+	if cfg.Behind.IsValid() && (!cfg.Behind.Addr().Is4() || cfg.Behind.Bits() != 24 || cfg.Behind.Overlaps(cfg.Net)) {
+		return nil, fmt.Errorf("lab network %s behind %s: want another IPv4 /24", cfg.Behind, cfg.Net)
 	}
 	if cfg.Ports == 0 {
 		cfg.Ports = 4
@@ -138,14 +147,45 @@ func (l *LAN) up() error {
 		return err
 	}
 	for i := range l.cfg.Ports {
-		if err := commands(
-			fmt.Sprintf("ip -n %s tuntap add tap%d mode tap", sw, i),
-			fmt.Sprintf("ip -n %s link set tap%d master br0 up", sw, i),
-		); err != nil {
+		if err := plug(sw, fmt.Sprintf("tap%d", i), "br0"); err != nil {
+			return err
+		}
+	}
+	if !l.cfg.Behind.IsValid() {
+		return nil
+	}
+	return l.upBehind()
+}
+
+// upBehind makes the second network: br1 with ports rtap0 and so on, and the router between the two.
+func (l *LAN) upBehind() error {
+	sw, rtr := l.ns(Switch), l.ns(Router)
+	if err := commands(
+		"ip -n "+sw+" link add br1 type bridge stp_state 0 forward_delay 0 mcast_snooping 0",
+		"ip -n "+sw+" link set br1 up",
+		"ip -n "+sw+" link add prtr1 type veth peer name eth1 netns "+rtr,
+		"ip -n "+sw+" link set prtr1 master br1 up",
+		"ip -n "+rtr+" link set eth1 up",
+		fmt.Sprintf("ip -n %s addr add %s/24 brd + dev eth1", rtr, l.BehindAddr(1)),
+		"ip netns exec "+rtr+" sysctl -qw net.ipv4.ip_forward=1",
+		"ip netns exec "+rtr+" ethtool -K eth1 tx off rx off tso off gso off gro off",
+	); err != nil {
+		return err
+	}
+	for i := range l.cfg.Ports {
+		if err := plug(sw, fmt.Sprintf("rtap%d", i), "br1"); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// plug makes a port for a machine on a bridge.
+func plug(sw, port, bridge string) error {
+	return commands(
+		fmt.Sprintf("ip -n %s tuntap add %s mode tap", sw, port),
+		fmt.Sprintf("ip -n %s link set %s master %s up", sw, port, bridge),
+	)
 }
 
 // Cable plugs a machine's port in or pulls it out.

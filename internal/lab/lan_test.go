@@ -184,6 +184,7 @@ func TestQemuArgs(t *testing.T) {
 		{"BIOS boots by the stock ROM, network first", MachineConfig{Name: "m0", Port: 3, Disks: []Disk{{Serial: "A-1"}}},
 			[]string{"qemu-system-x86_64 ", "virtio-net-pci,netdev=n0,mac=52:54:00:6c:61:03,bootindex=1", "ifname=tap3,", "virtio-blk-pci,drive=d0,serial=A-1,bootindex=2", "serial=SN-m0"},
 			[]string{"pflash", "romfile="}},
+		{"a machine behind the router has a port there", MachineConfig{Name: "m5", Port: 1, Behind: true}, []string{"ifname=rtap1,"}, nil},
 		{"UEFI boots by its own client without a ROM", MachineConfig{Name: "m1", Firmware: UEFI},
 			[]string{"OVMF_CODE_4M.fd", "file=/d/vars.fd", "bootindex=1,romfile="}, []string{"fw_cfg"}},
 		{"HTTP Boot switches PXE off", MachineConfig{Name: "m2", Firmware: UEFIHTTP}, []string{"IPv4PXESupport,string=no"}, nil},

@@ -21,6 +21,8 @@ type MachineConfig struct {
 	Firmware Firmware // "" means BIOS
 	// Port of the switch it is plugged into, from 0.
 	Port int
+	// Behind plugs it into that port of the network behind the router.
+	Behind bool
 	// MAC of its network card; "" means one made of the port.
 	MAC string
 	// UUID, Serial and Product are what SMBIOS says; "" means values made of name and port.

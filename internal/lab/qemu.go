@@ -67,7 +67,11 @@ func qemuArgs(c MachineConfig, dir string) []string {
 	if c.Firmware != BIOS {
 		nic += ",romfile="
 	}
-	q = append(q, "-netdev", fmt.Sprintf("tap,id=n0,ifname=tap%d,script=no,downscript=no", c.Port), "-device", nic)
+	tap := fmt.Sprintf("tap%d", c.Port)
+	if c.Behind {
+		tap = "r" + tap
+	}
+	q = append(q, "-netdev", "tap,id=n0,ifname="+tap+",script=no,downscript=no", "-device", nic)
 	return append(q, diskArgs(c.Disks, dir)...)
 }
 

@@ -26,19 +26,29 @@ type RouterConfig struct {
 // StartRouter starts dnsmasq as the home router's DHCP server (hosts .100 to .250)
 // and returns once it answers.
 func (l *LAN) StartRouter(ctx context.Context, cfg RouterConfig) (*Process, error) {
-	conf := filepath.Join(l.dir, "router.conf")
-	if err := os.WriteFile(conf, []byte(l.routerConf(cfg)), 0o644); err != nil {
+	return l.dnsmasq(ctx, "router", l.routerConf(cfg), "DHCP, IP range")
+}
+
+// StartRelay starts the router's DHCP relay: what machines on the network behind it ask goes to the appliance.
+func (l *LAN) StartRelay(ctx context.Context) (*Process, error) {
+	conf := fmt.Sprintf("port=0\nuser=root\nlog-dhcp\nlog-facility=-\ndhcp-relay=%s,%s\n", l.BehindAddr(1), l.ApplianceAddr())
+	return l.dnsmasq(ctx, "relay", conf, "DHCP relay from")
+}
+
+// dnsmasq runs one on the router and returns once it says that it is ready.
+func (l *LAN) dnsmasq(ctx context.Context, name, text, sign string) (*Process, error) {
+	conf := filepath.Join(l.dir, name+".conf")
+	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
 		return nil, err
 	}
-	log, err := os.OpenFile(filepath.Join(l.dir, "router.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	log, err := os.OpenFile(filepath.Join(l.dir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, err
 	}
-	// dnsmasq names its range once its sockets are open.
-	ready := newWatcher(log, "DHCP, IP range")
+	ready := newWatcher(log, sign) // its sockets are open then
 	p, err := l.Start(Router, ready, "dnsmasq", "--keep-in-foreground", "--conf-file="+conf)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("home router: %w", err), log.Close())
+		return nil, errors.Join(fmt.Errorf("%s: %w", name, err), log.Close())
 	}
 	go func() {
 		<-p.Done()
@@ -48,12 +58,12 @@ func (l *LAN) StartRouter(ctx context.Context, cfg RouterConfig) (*Process, erro
 	case <-ready.seen:
 		return p, nil
 	case <-p.Done():
-		return nil, fmt.Errorf("home router ended: %w: %s", p.Err(), ready.text())
+		return nil, fmt.Errorf("%s ended: %w: %s", name, p.Err(), ready.text())
 	case <-ctx.Done():
 	case <-time.After(10 * time.Second):
 	}
 	p.Kill()
-	return nil, fmt.Errorf("home router does not start: %s", ready.text())
+	return nil, fmt.Errorf("%s does not start: %s", name, ready.text())
 }
 
 func (l *LAN) routerConf(cfg RouterConfig) string {

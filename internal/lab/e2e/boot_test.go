@@ -252,27 +252,6 @@ func TestProxyMode(t *testing.T) {
 	}
 }
 
-// TestHTTPBoot boots UEFI by its HTTP Boot client alone, in both DHCP modes.
-func TestHTTPBoot(t *testing.T) {
-	full(t)
-	for _, mode := range []string{"server", "proxy"} {
-		t.Run(mode, func(t *testing.T) {
-			l := newLAN(t)
-			flags := serverFlags(l)
-			if mode == "proxy" {
-				flags = []string{"--dhcp", "proxy"}
-				if _, err := l.StartRouter(t.Context(), lab.RouterConfig{}); err != nil {
-					t.Fatal(err)
-				}
-			}
-			a := startAppliance(t, l, flags...)
-			m := newMachine(t, l, lab.MachineConfig{Name: "http", Firmware: lab.UEFIHTTP, Disks: []lab.Disk{{}}})
-			powerOn(t, a, m).ready(t, 120*time.Second)
-			noLoop(t, m)
-		})
-	}
-}
-
 // TestFixedFileName boots UEFI behind a router that knows one boot file for
 // everybody, iPXE included: only autoexec.ipxe can end the circle.
 func TestFixedFileName(t *testing.T) {

@@ -45,12 +45,15 @@ func built(t *testing.T, name string) string {
 }
 
 // newLAN lays a LAN for a test, which is skipped where such tests are not asked for.
-func newLAN(t *testing.T) *lab.LAN {
+func newLAN(t *testing.T) *lab.LAN { return newLANWith(t, lab.Config{}) }
+
+func newLANWith(t *testing.T, cfg lab.Config) *lab.LAN {
 	t.Helper()
 	if os.Getenv("HATCHERY_E2E") != "1" {
 		t.Skip("needs root, network namespaces and QEMU: run `make e2e` or set HATCHERY_E2E=1")
 	}
-	l, err := lab.New(lab.Config{Log: slog.New(slog.DiscardHandler)})
+	cfg.Log = slog.New(slog.DiscardHandler)
+	l, err := lab.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

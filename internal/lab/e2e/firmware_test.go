@@ -1,0 +1,107 @@
+package e2e
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/staged-hive/hatchery/internal/lab"
+)
+
+// setting is a network that machines netboot in.
+type setting struct {
+	name string
+	// start makes the network with an appliance in it; the machines are behind the router when behind is true.
+	start  func(t *testing.T) (*lab.LAN, *appliance)
+	behind bool
+}
+
+var (
+	asServer = setting{name: "server mode", start: func(t *testing.T) (*lab.LAN, *appliance) {
+		l := newLAN(t)
+		return l, startAppliance(t, l, serverFlags(l)...)
+	}}
+	asProxy = setting{name: "ProxyDHCP beside a router", start: func(t *testing.T) (*lab.LAN, *appliance) {
+		l := newLAN(t)
+		if _, err := l.StartRouter(t.Context(), lab.RouterConfig{}); err != nil {
+			t.Fatal(err)
+		}
+		return l, startAppliance(t, l, "--dhcp", "proxy")
+	}}
+	throughRelay = setting{name: "through a relay", behind: true, start: func(t *testing.T) (*lab.LAN, *appliance) {
+		l := newLANWith(t, lab.Config{Behind: netip.MustParsePrefix("10.84.0.0/24")})
+		if _, err := l.StartRelay(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(t.TempDir(), "hatchery.toml")
+		text := fmt.Sprintf("[[dhcp_relayed]]\nsubnet = \"10.84.0.0/24\"\nrange = \"%s-%s\"\nrouter = %q\n", l.BehindAddr(100), l.BehindAddr(150), l.BehindAddr(1))
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return l, startAppliance(t, l, append([]string{"--config", file}, serverFlags(l)...)...)
+	}}
+)
+
+// netboot powers the machine on and waits until its iPXE has fetched its script; it reports the seconds that took.
+func (s setting) netboot(t *testing.T, a *appliance, m *lab.Machine, limit time.Duration) *journey {
+	t.Helper()
+	j := powerOn(t, a, m)
+	eventually(t, limit, func() string {
+		for _, e := range m.Events() {
+			if e.Name == lab.EventNoBoot || e.Name == lab.EventExit {
+				j.timeline(t)
+				t.Fatalf("%s: %s after %.1fs: %s", m.MAC(), e.Name, e.Since.Seconds(), e.Line)
+			}
+		}
+		if h, err := a.host(m.MAC()); err != nil || h == nil {
+			return fmt.Sprintf("it was not heard yet (%v)", err)
+		}
+		for _, e := range a.diary(m.MAC(), j.powered) {
+			if e.Kind == "http.script" {
+				t.Logf("FIRMWARE %s, %s: script %.1f s after power-on", m.Config().Firmware, s.name, e.Time.Sub(j.powered).Seconds())
+				return ""
+			}
+		}
+		return "it did not fetch its script"
+	})
+	return j
+}
+
+// TestRelay boots a machine that reaches the appliance only through a relay (dnsmasq's) and a router: it gets an address
+// of the pool of its own subnet, and the router of that subnet.
+func TestRelay(t *testing.T) {
+	s := throughRelay
+	l, a := s.start(t)
+	m := newMachine(t, l, lab.MachineConfig{Name: "far", Behind: true})
+	s.netboot(t, a, m, 60*time.Second)
+	h, err := a.host(m.MAC())
+	if err != nil || h == nil || !strings.HasPrefix(h.IP, "10.84.0.1") {
+		t.Errorf("got %+v, %v; want an address of 10.84.0.100 to 150", h, err)
+	}
+}
+
+// TestEveryFirmware boots each firmware of the lab in each setting: x86 to its check-in, arm64, for which there is no
+// stage-0 stand-in, to its script.
+func TestEveryFirmware(t *testing.T) {
+	full(t)
+	all := []lab.Firmware{lab.BIOS, lab.UEFI, lab.UEFIHTTP, lab.ARM64, lab.ARM64HTTP}
+	for _, s := range []setting{asServer, asProxy, throughRelay} {
+		l, a := s.start(t)
+		for i, fw := range all {
+			t.Run(s.name+", "+string(fw), func(t *testing.T) {
+				m := newMachine(t, l, lab.MachineConfig{Name: string(fw), Firmware: fw, Behind: s.behind, MAC: fmt.Sprintf("52:54:00:6c:62:%02x", i)})
+				j := s.netboot(t, a, m, 240*time.Second)
+				noLoop(t, m)
+				if strings.HasPrefix(string(fw), "arm64") {
+					j.timeline(t)
+					return
+				}
+				j.ready(t, 180*time.Second)
+			})
+		}
+	}
+}
