@@ -157,6 +157,9 @@ func (l *LAN) up() error {
 	return l.upBehind()
 }
 
+// behindNet6 is the IPv6 network behind the router: one that advertises itself saves old iPXE ROMs their wait.
+const behindNet6 = "fd84::"
+
 // upBehind makes the second network: br1 with ports rtap0 and so on, and the router between the two.
 func (l *LAN) upBehind() error {
 	sw, rtr := l.ns(Switch), l.ns(Router)
@@ -167,6 +170,7 @@ func (l *LAN) upBehind() error {
 		"ip -n "+sw+" link set prtr1 master br1 up",
 		"ip -n "+rtr+" link set eth1 up",
 		fmt.Sprintf("ip -n %s addr add %s/24 brd + dev eth1", rtr, l.BehindAddr(1)),
+		fmt.Sprintf("ip -n %s addr add %s1/64 dev eth1 nodad", rtr, behindNet6),
 		"ip netns exec "+rtr+" sysctl -qw net.ipv4.ip_forward=1",
 		"ip netns exec "+rtr+" ethtool -K eth1 tx off rx off tso off gso off gro off",
 	); err != nil {

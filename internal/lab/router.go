@@ -31,7 +31,7 @@ func (l *LAN) StartRouter(ctx context.Context, cfg RouterConfig) (*Process, erro
 
 // StartRelay starts the router's DHCP relay: what machines on the network behind it ask goes to the appliance.
 func (l *LAN) StartRelay(ctx context.Context) (*Process, error) {
-	conf := fmt.Sprintf("port=0\nuser=root\nlog-dhcp\nlog-facility=-\ndhcp-relay=%s,%s\n", l.BehindAddr(1), l.ApplianceAddr())
+	conf := fmt.Sprintf("port=0\nuser=root\nlog-dhcp\nlog-facility=-\nenable-ra\ndhcp-range=%s,ra-only\ndhcp-relay=%s,%s\n", behindNet6, l.BehindAddr(1), l.ApplianceAddr())
 	return l.dnsmasq(ctx, "relay", conf, "DHCP relay from")
 }
 

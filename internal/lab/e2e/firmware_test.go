@@ -88,20 +88,23 @@ func TestRelay(t *testing.T) {
 // stage-0 stand-in, to its script.
 func TestEveryFirmware(t *testing.T) {
 	full(t)
-	all := []lab.Firmware{lab.BIOS, lab.UEFI, lab.UEFIHTTP, lab.ARM64, lab.ARM64HTTP}
 	for _, s := range []setting{asServer, asProxy, throughRelay} {
-		l, a := s.start(t)
-		for i, fw := range all {
-			t.Run(s.name+", "+string(fw), func(t *testing.T) {
-				m := newMachine(t, l, lab.MachineConfig{Name: string(fw), Firmware: fw, Behind: s.behind, MAC: fmt.Sprintf("52:54:00:6c:62:%02x", i)})
-				j := s.netboot(t, a, m, 240*time.Second)
-				noLoop(t, m)
-				if strings.HasPrefix(string(fw), "arm64") {
-					j.timeline(t)
-					return
-				}
-				j.ready(t, 180*time.Second)
-			})
-		}
+		t.Run(s.name, func(t *testing.T) {
+			l, a := s.start(t)
+			for i, fw := range []lab.Firmware{lab.BIOS, lab.UEFI, lab.UEFIHTTP, lab.ARM64, lab.ARM64HTTP} {
+				t.Run(string(fw), func(t *testing.T) { s.everyFirmware(t, l, a, fw, i) })
+			}
+		})
 	}
+}
+
+func (s setting) everyFirmware(t *testing.T, l *lab.LAN, a *appliance, fw lab.Firmware, i int) {
+	m := newMachine(t, l, lab.MachineConfig{Name: string(fw), Firmware: fw, Behind: s.behind, MAC: fmt.Sprintf("52:54:00:6c:62:%02x", i)})
+	j := s.netboot(t, a, m, 240*time.Second)
+	noLoop(t, m)
+	if strings.HasPrefix(string(fw), "arm64") {
+		j.timeline(t)
+		return
+	}
+	j.ready(t, 180*time.Second)
 }
