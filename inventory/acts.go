@@ -49,6 +49,9 @@ func Forget(tx *Tx, id HostID, now time.Time) error {
 	if h.in(StateQueued, StateInstalling) {
 		return fmt.Errorf("host %s has an open job: cancel it first: %w", h.Label(), ErrBadEvent)
 	}
+	if h.Upkeep != "" {
+		return busy(h)
+	}
 	if h.EverFlipped {
 		if err := bury(tx, &h, now); err != nil {
 			return err

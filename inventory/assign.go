@@ -57,6 +57,7 @@ func Expect(tx *Tx, a Announce, now time.Time) (Host, error) {
 type Assignment struct {
 	Name, Role, KernelArgs *string
 	Pins                   map[string]string // nil = as it is
+	Address                *Address          // the zero Address takes it away
 }
 
 // Assign changes a host's settings; giving a role to a host that was never installed makes
@@ -74,6 +75,9 @@ func Assign(tx *Tx, id HostID, a Assignment, by string, auto bool, now time.Time
 	if a.Role != nil && !again {
 		if h.in(StateInstalling, StateIgnored) {
 			return h, nil, fmt.Errorf("host %s is %s: its role cannot change now: %w", h.Label(), h.State, ErrBadEvent)
+		}
+		if h.Upkeep != "" {
+			return h, nil, busy(h)
 		}
 		h.Role = *a.Role
 		if !auto && h.Attention == attentionSource { // a person chose this very machine
@@ -106,6 +110,9 @@ func (h *Host) set(a Assignment) error {
 		if h.State == StateInstalling {
 			return fmt.Errorf("host %s is being installed under that name: rename it afterwards: %w", h.Label(), ErrBadEvent)
 		}
+		if h.Upkeep != "" {
+			return busy(*h)
+		}
 		h.Name = *a.Name
 	}
 	if a.KernelArgs != nil {
@@ -117,6 +124,17 @@ func (h *Host) set(a Assignment) error {
 	if a.Role != nil {
 		if err := CheckRole(*a.Role); err != nil {
 			return err
+		}
+	}
+	if a.Address != nil {
+		if err := a.Address.Check(); err != nil {
+			return err
+		}
+		if h.State == StateInstalling {
+			return fmt.Errorf("host %s is being installed with the address it had: change it afterwards: %w", h.Label(), ErrBadEvent)
+		}
+		if h.Address = a.Address; !h.Address.IP.IsValid() {
+			h.Address = nil
 		}
 	}
 	if a.Pins == nil {

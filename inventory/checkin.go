@@ -97,7 +97,7 @@ func settle(tx *Tx, h Host, now time.Time) (Host, error) {
 
 // wantsJob reports whether an earlier assignment is due: a role, ready, and nothing in the way.
 func (h *Host) wantsJob() bool {
-	return h.State == StateReady && h.Role != "" && !h.Held && !h.EverFlipped && h.Attention == ""
+	return h.State == StateReady && h.Role != "" && !h.Held && !h.EverFlipped && h.Attention == "" && h.Upkeep == ""
 }
 
 // vouched reports whether UUID and serial are a person's or an earlier check-in's word, not only what

@@ -61,6 +61,8 @@ type Host struct {
 
 	// JobID is the open or last job, "" when there never was one.
 	JobID JobID `json:"job_id,omitempty"`
+	// Upkeep is the kind of the open job when that is one which leaves State as it is; "" = none.
+	Upkeep JobKind `json:"upkeep,omitempty"`
 	// Flipped says that the current job's netboot answer was turned to the host's own disk.
 	Flipped bool `json:"flipped,omitempty"`
 	// EverFlipped says that any job ever flipped it: such a host counts as installed
@@ -102,6 +104,16 @@ type Host struct {
 	// InstalledSystem is the store path that was verified last.
 	InstalledSystem string    `json:"installed_system,omitempty"`
 	InstalledAt     time.Time `json:"installed_at,omitzero"`
+	// InstalledRole and InstalledCommit are the role and the hive's commit that InstalledSystem was built of; "" =
+	// an earlier release did not record them.
+	InstalledRole   string `json:"installed_role,omitempty"`
+	InstalledCommit string `json:"installed_commit,omitempty"`
+	// Behind is how many of the hive's commits since InstalledCommit concern this host, as last counted; -1 = the
+	// hive does not have that commit any more.
+	Behind int `json:"behind,omitempty"`
+
+	// Address is the fixed address of the installed system; nil = whatever DHCP gives it.
+	Address *Address `json:"address,omitempty"`
 
 	// Pins binds slots to disks by id, by a person's wish.
 	Pins map[string]string `json:"pins,omitempty"`

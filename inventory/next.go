@@ -42,8 +42,16 @@ type (
 	// Verified says that the new system answered with the planted key and is the one that was built.
 	Verified struct {
 		System string // store path
+		Commit string // of the hive, that it was built of
 		At     time.Time
 	}
+	// UpkeepMade says that a job exists that leaves the host's state as it is.
+	UpkeepMade struct {
+		Job  JobID
+		Kind JobKind
+	}
+	// UpkeepDone says that such a job ended well.
+	UpkeepDone struct{}
 	// StepFailed says that the job ended in a failure.
 	StepFailed struct{ Step, Cause, Hint string }
 	// RetryAsked says that a person asked for another try.
@@ -84,6 +92,12 @@ func (NetbootFlipped) EventName() string { return "NetbootFlipped" }
 func (Verified) EventName() string { return "Verified" }
 
 // EventName implements Event.
+func (UpkeepMade) EventName() string { return "UpkeepMade" }
+
+// EventName implements Event.
+func (UpkeepDone) EventName() string { return "UpkeepDone" }
+
+// EventName implements Event.
 func (StepFailed) EventName() string { return "StepFailed" }
 
 // EventName implements Event.
@@ -101,11 +115,20 @@ func (UnignoreAsked) EventName() string { return "UnignoreAsked" }
 // Next is the state machine: the host after the event, or an error that wraps
 // [ErrBadEvent] and leaves h as it is. It is pure; the table is in docs/states.md.
 func Next(h Host, e Event) (Host, error) {
+	if h.Upkeep != "" {
+		if next, ok := nextUpkeep(h, e); ok {
+			return next, nil
+		}
+	}
 	switch e := e.(type) {
 	case HeardDHCP, ScriptFetched, CheckedIn:
 		return nextHeard(h, e)
 	case JobMade:
 		return nextJobMade(h, e)
+	case UpkeepMade:
+		return nextUpkeepMade(h, e)
+	case UpkeepDone:
+		return h, bad(h, "no such job is open")
 	case Blocked:
 		if h.State != StateQueued {
 			return h, bad(h, "no job waits")
@@ -137,6 +160,9 @@ func Next(h Host, e Event) (Host, error) {
 	case IgnoreAsked:
 		if h.in(StateQueued, StateInstalling) {
 			return h, bad(h, "its job is open: cancel it first")
+		}
+		if h.Upkeep != "" {
+			return h, busy(h)
 		}
 		h.State = StateIgnored
 		return clearWork(h), nil
@@ -174,6 +200,8 @@ func nextJobMade(h Host, e JobMade) (Host, error) {
 	switch {
 	case h.in(StateQueued, StateInstalling):
 		return h, bad(h, "it has an open job")
+	case h.Upkeep != "":
+		return h, busy(h)
 	case h.State == StateIgnored:
 		return h, bad(h, "it is ignored")
 	case e.Kind == JobInstall && h.EverFlipped:
@@ -202,6 +230,7 @@ func nextInstalled(h Host, e Event) (Host, error) {
 			return h, bad(h, "nothing was installed that could be verified")
 		}
 		h.State, h.InstalledSystem, h.InstalledAt = StateInstalled, e.System, e.At
+		h.InstalledRole, h.InstalledCommit, h.Behind = h.Role, e.Commit, 0
 		h.ReportedAt = time.Time{} // its stage-0 is over: what answers from now on is the new system
 		h = clearWork(h)
 	}

@@ -51,6 +51,9 @@ func columns() []column {
 		{inventory.Cancelled{}, "", "a person gave the job up"},
 		{inventory.IgnoreAsked{}, "", "a person wants the host's netboot met with silence"},
 		{inventory.UnignoreAsked{}, "", "a person took that back"},
+		{inventory.UpkeepMade{Job: "u", Kind: inventory.JobDeploy}, "UpkeepMade, deploy", "a person asked for a deploy"},
+		{inventory.UpkeepMade{Job: "u", Kind: inventory.JobFormat}, "UpkeepMade, format", "a person asked to have one disk formatted"},
+		{inventory.UpkeepDone{}, "", "the deploy or format ended well"},
 	}
 }
 
@@ -80,6 +83,11 @@ func kinds() []kind {
 			func(h *inventory.Host) { h.Facts, h.LastSeen, h.EverFlipped = facts, t0, true }},
 		{"whose present or last job flipped its netboot answer", once, func(h *inventory.Host) {
 			h.Facts, h.LastSeen, h.EverFlipped, h.Wrote, h.Flipped = facts, t0, true, true, true
+		}},
+		{"that was never installed, while one of its disks is formatted", []inventory.State{inventory.StateBooting, inventory.StateReady},
+			func(h *inventory.Host) { h.Facts, h.LastSeen, h.Upkeep = facts, t0, inventory.JobFormat }},
+		{"that is installed, during a deploy or a format", []inventory.State{inventory.StateInstalled}, func(h *inventory.Host) {
+			h.Facts, h.LastSeen, h.EverFlipped, h.Wrote, h.Flipped, h.Upkeep = facts, t0, true, true, true, inventory.JobDeploy
 		}},
 	}
 }
@@ -168,7 +176,10 @@ func TestNext(t *testing.T) {
 		RetryAsked              ·       ·        ·       ·       ·      ·          queued  ·
 		Cancelled               ·       ·        ·       ·       seen   seen       seen    ·
 		IgnoreAsked             ignored ignored  ignored ignored ·      ·          ignored ignored
-		UnignoreAsked           ·       ·        ·       ·       ·      ·          ·       seen`, `
+		UnignoreAsked           ·       ·        ·       ·       ·      ·          ·       seen
+		UpkeepMade,deploy       ·       ·        ·       ·       ·      ·          ·       ·
+		UpkeepMade,format       ·       ·        ·       ·       ·      ·          ·       ·
+		UpkeepDone              ·       ·        ·       ·       ·      ·          ·       ·`, `
 		HeardDHCP               booting ready   queued installing failed  ignored
 		ScriptFetched,stage-0   booting booting queued installing failed  ignored
 		ScriptFetched,own-disk  booting ready   queued installing failed  ignored
@@ -184,7 +195,10 @@ func TestNext(t *testing.T) {
 		RetryAsked              ·       ·       ·      ·          queued  ·
 		Cancelled               ·       ·       ready  ready      ready   ·
 		IgnoreAsked             ignored ignored ·      ·          ignored ignored
-		UnignoreAsked           ·       ·       ·      ·          ·       ready`, `
+		UnignoreAsked           ·       ·       ·      ·          ·       ready
+		UpkeepMade,deploy       ·       ·       ·      ·          ·       ·
+		UpkeepMade,format       ·       ready   ·      ·          ·       ·
+		UpkeepDone              ·       ·       ·      ·          ·       ·`, `
 		HeardDHCP               queued installing installed failed    ignored
 		ScriptFetched,stage-0   queued installing installed failed    ignored
 		ScriptFetched,own-disk  queued installing installed failed    ignored
@@ -200,7 +214,10 @@ func TestNext(t *testing.T) {
 		RetryAsked              ·      ·          ·         queued    ·
 		Cancelled               installed installed ·       installed ·
 		IgnoreAsked             ·      ·          ignored   ignored   ignored
-		UnignoreAsked           ·      ·          ·         ·         installed`, `
+		UnignoreAsked           ·      ·          ·         ·         installed
+		UpkeepMade,deploy       ·      ·          installed ·         ·
+		UpkeepMade,format       ·      ·          installed ·         ·
+		UpkeepDone              ·      ·          ·         ·         ·`, `
 		HeardDHCP               queued installing installed failed    ignored
 		ScriptFetched,stage-0   queued installing installed failed    ignored
 		ScriptFetched,own-disk  queued installing installed failed    ignored
@@ -216,7 +233,48 @@ func TestNext(t *testing.T) {
 		RetryAsked              ·      ·          ·         queued    ·
 		Cancelled               installed installed ·       installed ·
 		IgnoreAsked             ·      ·          ignored   ignored   ignored
-		UnignoreAsked           ·      ·          ·         ·         installed`,
+		UnignoreAsked           ·      ·          ·         ·         installed
+		UpkeepMade,deploy       ·      ·          installed ·         ·
+		UpkeepMade,format       ·      ·          installed ·         ·
+		UpkeepDone              ·      ·          ·         ·         ·`, `
+		HeardDHCP               booting ready
+		ScriptFetched,stage-0   booting booting
+		ScriptFetched,own-disk  booting ready
+		CheckedIn               ready   ready
+		JobMade,install         ·       ·
+		JobMade,reinstall       ·       ·
+		Blocked                 booting ready
+		StepStarted             booting ready
+		WriteStarted            ·       ·
+		NetbootFlipped          ·       ·
+		Verified                ·       ·
+		StepFailed              booting ready
+		RetryAsked              ·       ·
+		Cancelled               booting ready
+		IgnoreAsked             ·       ·
+		UnignoreAsked           ·       ·
+		UpkeepMade,deploy       ·       ·
+		UpkeepMade,format       ·       ·
+		UpkeepDone              booting ready`, `
+		HeardDHCP               installed
+		ScriptFetched,stage-0   installed
+		ScriptFetched,own-disk  installed
+		CheckedIn               installed
+		JobMade,install         ·
+		JobMade,reinstall       ·
+		Blocked                 installed
+		StepStarted             installed
+		WriteStarted            ·
+		NetbootFlipped          ·
+		Verified                ·
+		StepFailed              installed
+		RetryAsked              ·
+		Cancelled               installed
+		IgnoreAsked             ·
+		UnignoreAsked           ·
+		UpkeepMade,deploy       ·
+		UpkeepMade,format       ·
+		UpkeepDone              installed`,
 	} {
 		k := kinds()[i]
 		lines := strings.Split(strings.TrimSpace(want), "\n")
@@ -267,8 +325,8 @@ func TestNextEffects(t *testing.T) {
 		{"a flip is for ever", with(func(h *inventory.Host) { h.EverFlipped = false }), inventory.NetbootFlipped{}, with(func(h *inventory.Host) { h.Flipped = true })},
 		{"a failure says why", busy, inventory.StepFailed{Step: "copy", Cause: "c", Hint: "h"},
 			with(func(h *inventory.Host) { h.State, h.Error, h.Hint = inventory.StateFailed, "c", "h" })},
-		{"a verified host has its system", with(func(h *inventory.Host) { h.Flipped = true }), inventory.Verified{System: "/nix/store/x", At: t0},
-			inventory.Host{State: inventory.StateInstalled, JobID: "j", Flipped: true, EverFlipped: true, Facts: busy.Facts, InstalledSystem: "/nix/store/x", InstalledAt: t0}},
+		{"a verified host has its system", with(func(h *inventory.Host) { h.Flipped = true }), inventory.Verified{System: "/nix/store/x", Commit: "c", At: t0},
+			inventory.Host{State: inventory.StateInstalled, JobID: "j", Flipped: true, EverFlipped: true, Facts: busy.Facts, InstalledSystem: "/nix/store/x", InstalledCommit: "c", InstalledAt: t0}},
 		{"a retry keeps the flip", with(func(h *inventory.Host) { h.State, h.Flipped, h.Error = inventory.StateFailed, true, "e" }), inventory.RetryAsked{},
 			inventory.Host{State: inventory.StateQueued, JobID: "j", Flipped: true, EverFlipped: true, Facts: busy.Facts}},
 		{"a cancelled reinstall that wrote leaves a warning", with(func(h *inventory.Host) { h.Wrote = true }), inventory.Cancelled{},
@@ -276,6 +334,14 @@ func TestNextEffects(t *testing.T) {
 				Error: "A reinstall was cancelled after it had begun to write: the system on its disks may not start.", Hint: "Reinstall it."}},
 		{"a cancelled reinstall that wrote nothing leaves none", busy, inventory.Cancelled{},
 			inventory.Host{State: inventory.StateInstalled, JobID: "j", EverFlipped: true, Facts: busy.Facts}},
+		{"an upkeep job forgets what the last job left to read, and keeps its flip", inventory.Host{State: inventory.StateInstalled, Error: "e", Hint: "h", Flipped: true, EverFlipped: true},
+			inventory.UpkeepMade{Job: "u", Kind: inventory.JobDeploy}, inventory.Host{State: inventory.StateInstalled, JobID: "u", Upkeep: inventory.JobDeploy, Flipped: true, EverFlipped: true}},
+		{"a failed deploy leaves its cause on the installed host", inventory.Host{State: inventory.StateInstalled, Upkeep: inventory.JobDeploy, Step: "build", StepNo: 2, StepOf: 7, EverFlipped: true},
+			inventory.StepFailed{Step: "build", Cause: "c", Hint: "h"}, inventory.Host{State: inventory.StateInstalled, Step: "build", Error: "c", Hint: "h", EverFlipped: true}},
+		{"a cancelled format takes the stage-0 back that it asked for", inventory.Host{State: inventory.StateInstalled, Upkeep: inventory.JobFormat, StageZeroUntil: t0, EverFlipped: true},
+			inventory.Cancelled{}, inventory.Host{State: inventory.StateInstalled, EverFlipped: true}},
+		{"a finished deploy leaves the stage-0 that a person asked for", inventory.Host{State: inventory.StateInstalled, Upkeep: inventory.JobDeploy, StageZeroUntil: t0, EverFlipped: true},
+			inventory.UpkeepDone{}, inventory.Host{State: inventory.StateInstalled, StageZeroUntil: t0, EverFlipped: true}},
 		{"a check-in heals a host that was installed", inventory.Host{State: inventory.StateSeen, EverFlipped: true}, inventory.CheckedIn{},
 			inventory.Host{State: inventory.StateInstalled, EverFlipped: true}},
 	} {

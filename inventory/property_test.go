@@ -189,6 +189,19 @@ func (c *crowd) personActs() []act {
 			_, _, err := inventory.Retry(tx, h.ID, "admin", c.now)
 			return err
 		})},
+		{"deploy", of(func(tx *inventory.Tx, h inventory.Host) error {
+			_, _, err := inventory.Deploy(tx, h.ID, "admin", c.now)
+			return err
+		})},
+		{"format", of(func(tx *inventory.Tx, h inventory.Host) error {
+			_, _, err := inventory.Format(tx, h.ID, inventory.FormatOrder{PlanID: "p", Slot: "data", Word: "D"}, "admin", c.now.Add(time.Hour), c.now)
+			return err
+		})},
+		{"rescue", of(func(tx *inventory.Tx, h inventory.Host) error {
+			_, err := inventory.Rescue(tx, h.ID, c.now.Add(time.Hour))
+			return err
+		})},
+		{"restore of a backup", func(tx *inventory.Tx, _ int) error { return inventory.Restored(tx, c.now, c.now) }},
 		{"cancel", of(func(tx *inventory.Tx, h inventory.Host) error {
 			_, err := inventory.Cancel(tx, h.ID, c.now)
 			return err
@@ -233,6 +246,7 @@ func (c *crowd) runnerActs() []act {
 		{"write", both(inventory.WriteStarted{}, func(j *inventory.Job) { j.Wrote = true })},
 		{"flip", both(inventory.NetbootFlipped{}, func(j *inventory.Job) { j.Flipped = true })},
 		{"verified", both(inventory.Verified{}, func(j *inventory.Job) { j.State = inventory.JobDone })},
+		{"upkeep done", both(inventory.UpkeepDone{}, func(j *inventory.Job) { j.State = inventory.JobDone })},
 		{"failed", both(inventory.StepFailed{Step: "s"}, func(j *inventory.Job) { j.State = inventory.JobFailed })},
 		{"cancelled", of(func(tx *inventory.Tx, h inventory.Host) error {
 			_, err := inventory.FinishCancel(tx, h.ID, c.now)

@@ -24,7 +24,7 @@ type Bucket string
 // kind in further buckets through Tx.Get, Put and Scan.
 const (
 	BucketHosts    Bucket = "hosts"      // host id → Host
-	BucketIndex    Bucket = "host_index" // "mac/…", "uuid/…", "serial/…", "name/…", "ip/…" → host id
+	BucketIndex    Bucket = "host_index" // "mac/…", "uuid/…", "serial/…", "name/…", "ip/…", "address/…" → host id
 	BucketJobs     Bucket = "jobs"       // job id → Job
 	BucketOpenJobs Bucket = "open_jobs"  // job id → host id
 	BucketDiary    Bucket = "diary"      // host id/seq → Entry
@@ -211,6 +211,9 @@ func indexKeys(h *Host) []string {
 	if h.Name != "" {
 		keys = append(keys, "name/"+h.Name)
 	}
+	if h.Address != nil {
+		keys = append(keys, "address/"+h.Address.IP.String())
+	}
 	if h.IP.IsValid() {
 		keys = append(keys, "ip/"+h.IP.String())
 	}
@@ -219,7 +222,7 @@ func indexKeys(h *Host) []string {
 
 // PutHost writes a host whose Revision is the one that was read (0 = new) and
 // returns it with the next one. ErrConflict when somebody wrote in between, or
-// when a MAC or name is another host's. A UUID or serial that another host
+// when a MAC, name or fixed address is another host's. A UUID or serial that another host
 // has is kept on this one but does not find it (cloned boards: seen often).
 func (tx *Tx) PutHost(h Host) (Host, error) {
 	for _, m := range h.MACs { // one that cannot be read back would make the record unreadable

@@ -104,7 +104,7 @@ func Cancel(tx *Tx, id HostID, now time.Time) (Host, error) {
 	if err != nil {
 		return h, err
 	}
-	if h.State == StateInstalling {
+	if h.State == StateInstalling || h.Upkeep != "" {
 		j, err := tx.Job(h.JobID)
 		if err != nil {
 			return h, err
@@ -124,10 +124,11 @@ func FinishCancel(tx *Tx, id HostID, now time.Time) (Host, error) {
 	if err != nil {
 		return h, err
 	}
+	upkeep := h.Upkeep != ""
 	if h, err = Next(h, Cancelled{}); err != nil {
 		return h, err
 	}
-	h.Held = true
+	h.Held = h.Held || !upkeep
 	if h.JobID != "" {
 		j, err := tx.Job(h.JobID)
 		if err != nil {

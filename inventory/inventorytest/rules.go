@@ -67,7 +67,7 @@ func allHosts(tx *inventory.Tx) (all []inventory.Host, err error) {
 
 // checkHost holds a host against its open job, if any.
 func checkHost(h *inventory.Host, j inventory.Job, has bool, now time.Time) error {
-	busy := h.State == inventory.StateQueued || h.State == inventory.StateInstalling
+	busy := h.State == inventory.StateQueued || h.State == inventory.StateInstalling || h.Upkeep != ""
 	switch {
 	case has != busy:
 		return fmt.Errorf("host %s is %s, and has an open job: %v", h.ID, h.State, has)
@@ -75,7 +75,11 @@ func checkHost(h *inventory.Host, j inventory.Job, has bool, now time.Time) erro
 		return fmt.Errorf("host %s has role %s and an open job, but no name", h.ID, h.Role)
 	case has && j.ID != h.JobID:
 		return fmt.Errorf("host %s has job %s, but %s is open", h.ID, h.JobID, j.ID)
-	case has && (j.State == inventory.JobRunning) != (h.State == inventory.StateInstalling):
+	case has && (j.Kind != h.Upkeep) == j.Kind.Upkeep():
+		return fmt.Errorf("host %s has upkeep %q, its open job %s is of kind %s", h.ID, h.Upkeep, j.ID, j.Kind)
+	case h.Upkeep != "" && (h.State == inventory.StateQueued || h.State == inventory.StateInstalling):
+		return fmt.Errorf("host %s is %s with an open %s", h.ID, h.State, h.Upkeep)
+	case has && h.Upkeep == "" && (j.State == inventory.JobRunning) != (h.State == inventory.StateInstalling):
 		return fmt.Errorf("host %s is %s, its job %s is %s", h.ID, h.State, j.ID, j.State)
 	case has && j.Auto && h.Held:
 		return fmt.Errorf("host %s is held and has the automatic job %s", h.ID, j.ID)
