@@ -90,13 +90,16 @@ func carry(v *View, r Request, d Decision, now time.Time) {
 		return
 	}
 	if d.Hold.IsValid() {
-		v.Segment.Pool.Hold(d.Hold, lease.HW(r.MAC), now)
+		v.Segment.Pool.Hold(d.Hold, d.Client, now)
 	}
 	if d.Drop.IsValid() {
-		v.Segment.Pool.Unhold(d.Drop, lease.HW(r.MAC))
+		v.Segment.Pool.Unhold(d.Drop, d.Client)
 	}
 	if d.Lease != nil {
 		v.Segment.Pool.Put(*d.Lease)
+	}
+	if d.Split {
+		v.Segment.Pool.Split(lease.HW(r.MAC), r.ClientID)
 	}
 }
 

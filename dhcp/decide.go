@@ -31,7 +31,15 @@ func Decide(cfg Config, v View, r Request, now time.Time) Decision {
 		return d.proxy()
 	}
 	d.pool = v.Segment.Pool
-	switch r.Type {
+	d.hw = d.pool.Key(d.hw, r.ClientID)
+	out := d.serve()
+	out.Client = d.hw
+	return out
+}
+
+// serve answers as the segment's server.
+func (d *decider) serve() Decision {
+	switch d.r.Type {
 	case Discover:
 		return d.offer()
 	case RequestMsg:
@@ -43,7 +51,7 @@ func Decide(cfg Config, v View, r Request, now time.Time) Decision {
 	case Inform:
 		return d.inform()
 	}
-	return silence("a server's message (%s), not a client's", r.Type)
+	return silence("a server's message (%s), not a client's", d.r.Type)
 }
 
 type decider struct {
@@ -74,6 +82,9 @@ func (d *decider) reply(t MessageType) *Reply {
 	rep := &Reply{Type: t, XID: r.XID, Hops: r.Hops, Broadcast: r.Broadcast, Relay: r.Relay, MAC: r.MAC, ServerID: d.v.Self, Agent: r.Agent}
 	if t == Ack {
 		rep.CIAddr = r.CIAddr // RFC 2131 table 3
+	}
+	if d.pool != nil {
+		rep.add(61, r.ClientID) // RFC 6842 §3: echoed, so that clients behind one hardware address know whose reply it is
 	}
 	return rep
 }
@@ -177,6 +188,22 @@ func (d *decider) addNetwork(rep *Reply) {
 	if r.Wants(121) {
 		rep.add(121, d.routes())
 	}
+	if r.Wants(33) {
+		rep.add(33, d.hostRoutes())
+	}
+}
+
+// hostRoutes is option 33, for clients older than option 121: it has no masks, so only routes to single hosts
+// mean the same to everybody (RFC 2132 §5.8). Who reads 121 ignores it (RFC 3442).
+func (d *decider) hostRoutes() []byte {
+	var b []byte
+	for _, rt := range d.cfg.Routes {
+		if rt.To.Bits() == 32 && rt.Via.Is4() && len(b) <= 255-8 {
+			b = append(b, rt.To.Addr().AsSlice()...)
+			b = append(b, rt.Via.AsSlice()...)
+		}
+	}
+	return b
 }
 
 // routes is option 121; RFC 3442: who reads it ignores option 3, so the default route is in it too.

@@ -1,6 +1,7 @@
 package dhcp
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net/netip"
 	"strings"
@@ -205,6 +206,9 @@ func TestServerConversations(t *testing.T) {
 		{"INIT-REBOOT from another network", []step{{typ: RequestMsg, o: want(netip.MustParseAddr("192.168.1.5")), reply: Nak, reason: "not an address of the subnet"}}},
 		{"INIT-REBOOT from another network beside another server", []step{{typ: RequestMsg, o: want(netip.MustParseAddr("192.168.1.5")), view: notAlone, reason: "may be another server's"}}},
 		{"INIT-REBOOT of another server's address", []step{{typ: RequestMsg, o: want(netip.MustParseAddr("10.77.0.30")), view: notAlone, reason: "may be another server's"}}},
+		{"INIT-REBOOT of a client that is unknown, beside another server", []step{{typ: RequestMsg, o: want(clientIP), view: notAlone, reason: "another server may have given it"}}},
+		{"RENEWING by a client that is unknown, beside another server", []step{{typ: RequestMsg, edit: ciaddr(clientIP), view: notAlone, reason: "another server may have given it"}}},
+		{"RENEWING by a client of ours, beside another server", []step{get, {typ: RequestMsg, edit: ciaddr(clientIP), view: notAlone, reply: Ack, ip: clientIP, lease: lease.StateBound}}},
 		{"INIT-REBOOT of an address leased to another", []step{get, {typ: RequestMsg, mac: otherMAC, o: want(clientIP), view: notAlone, reply: Nak, reason: "leased to 52:54:00:01:02:03"}}},
 		{"RENEWING", []step{get, {typ: RequestMsg, edit: ciaddr(clientIP), after: 30 * time.Minute, reply: Ack, ip: clientIP, lease: lease.StateBound}}},
 		{"RENEWING after the lease ended and nobody else took it", []step{get, {typ: RequestMsg, edit: ciaddr(clientIP), after: 3 * time.Hour, reply: Ack, ip: clientIP, lease: lease.StateBound}}},
@@ -230,6 +234,12 @@ func TestServerConversations(t *testing.T) {
 			{typ: RequestMsg, o: with(sel(clientIP, appliance), opts{61: {1, 2, 3}}), reply: Ack, ip: clientIP, lease: lease.StateBound},
 			{typ: Discover, o: opts{61: []byte("\xff another id of the installed system")}, reply: Offer, ip: clientIP},
 			{typ: Discover, reply: Offer, ip: clientIP}}},
+		{"a system that is restarted is one machine, whatever its firmware says", []step{
+			{typ: RequestMsg, o: with(sel(clientIP, appliance), opts{61: {1, 2, 3}}), reply: Ack, ip: clientIP, lease: lease.StateBound},
+			{typ: RequestMsg, edit: ciaddr(clientIP), o: opts{61: {1, 2, 3}}, reply: Ack, ip: clientIP, lease: lease.StateBound},
+			{typ: RequestMsg, o: with(sel(clientIP, appliance), opts{61: {9}}), reply: Ack, ip: clientIP, lease: lease.StateBound},
+			{typ: RequestMsg, o: with(want(clientIP), opts{61: {1, 2, 3}}), reply: Ack, ip: clientIP, lease: lease.StateBound},
+			{typ: RequestMsg, edit: ciaddr(clientIP), o: opts{61: {1, 2, 3}}, reply: Ack, ip: clientIP, lease: lease.StateBound}}},
 		{"a server's message is nobody's question", []step{{typ: Offer, reason: "a server's message"}}},
 		{"a relay that names us", []step{{typ: Discover, edit: func(m *dhcpv4.DHCPv4) { m.GatewayIPAddr = addrBytes(appliance) }, reason: "as the relay"}}},
 		{"no range for the segment", []step{{typ: Discover, view: func(v *View) { v.Segment = nil }, reason: "no range of addresses is configured"}}},
@@ -259,6 +269,72 @@ func TestServerConversations(t *testing.T) {
 				checkStep(t, i, s, d)
 			}
 		})
+	}
+}
+
+// TestTwoMachinesWithOneMAC: only when both run at once, which shows in both extending one lease, does the client
+// identifier tell them apart.
+func TestTwoMachinesWithOneMAC(t *testing.T) {
+	t.Parallel()
+	v, now := labView(t, RoleServer), epoch
+	say := func(typ MessageType, id byte, edit func(m *dhcpv4.DHCPv4), o opts) Decision {
+		t.Helper()
+		now = now.Add(time.Minute)
+		r := request(t, typ, edit, with(o, opts{61: {0, id}}))
+		d := Decide(labConfig, v, r, now)
+		carry(&v, r, d, now)
+		if d.Reply == nil || !bytes.Equal(d.Reply.Option(61), []byte{0, id}) {
+			t.Fatalf("%s of %c: %+v; want a reply with its client id (RFC 6842)", typ, id, d)
+		}
+		return d
+	}
+	take := opts{50: addrBytes(clientIP), 54: addrBytes(appliance)}
+	for _, id := range []byte("ab") {
+		if d := say(RequestMsg, id, nil, take); d.Reply.YIAddr != clientIP {
+			t.Fatalf("%c got %v", id, d.Reply.YIAddr)
+		}
+	}
+	if d := say(RequestMsg, 'a', ciaddr(clientIP), nil); d.Reply.Type != Ack {
+		t.Errorf("the first that extends: %s", d.Reason)
+	}
+	d := say(RequestMsg, 'b', ciaddr(clientIP), nil)
+	if d.Reply.Type != Nak || !d.Split || !strings.Contains(d.Reason, "another running machine with the same MAC") || !strings.Contains(d.Events[0].Text, "give one of them another MAC") {
+		t.Errorf("the second that extends: %+v", d)
+	}
+	second := say(Discover, 'b', nil, opts{50: addrBytes(clientIP)}).Reply.YIAddr
+	if second == clientIP {
+		t.Fatal("both have one address")
+	}
+	d = say(RequestMsg, 'b', nil, opts{50: addrBytes(second), 54: addrBytes(appliance)})
+	if d.Reply.Type != Ack || d.Lease.HW != lease.HW(clientMAC) || d.Lease.Key() == d.Lease.HW {
+		t.Errorf("the second's lease: %+v (%s)", d.Lease, d.Reason)
+	}
+	again := newPool(t, labNet) // a restart: all there is are the records
+	for _, l := range v.Segment.Pool.Leases() {
+		again.Put(l)
+	}
+	v.Segment.Pool = again
+	for id, ip := range map[byte]netip.Addr{'a': clientIP, 'b': second} {
+		if d := say(RequestMsg, id, ciaddr(ip), nil); d.Reply.Type != Ack || d.Reply.YIAddr != ip {
+			t.Errorf("%c extends %v: %s", id, ip, d.Reason)
+		}
+		if d := say(Discover, id, nil, nil); d.Reply.YIAddr != ip {
+			t.Errorf("%c asks anew: %v, want %v", id, d.Reply.YIAddr, ip)
+		}
+	}
+}
+
+// TestReservedMachineIsNeverSplit: whose address a person fixed keeps it.
+func TestReservedMachineIsNeverSplit(t *testing.T) {
+	t.Parallel()
+	v := labView(t, RoleServer)
+	v.Segment.Pool.Reserve([]lease.Reservation{{HW: lease.HW(clientMAC), IP: clientIP}})
+	for i := range 4 {
+		r := request(t, RequestMsg, ciaddr(clientIP), opts{61: {0, byte(i % 2)}})
+		d := Decide(labConfig, v, r, epoch)
+		if carry(&v, r, d, epoch); d.Reply == nil || d.Reply.Type != Ack {
+			t.Errorf("renewal %d: %s", i, d.Reason)
+		}
 	}
 }
 

@@ -108,6 +108,10 @@ type Decision struct {
 	SendTo SendTo
 	// Lease is the record that must be on disk before Reply leaves; nil = none.
 	Lease *lease.Lease
+	// Client is what the pool knows the sender by, where Hold, Drop and Lease are meant for it.
+	Client lease.HW
+	// Split says that the sender and another running machine have the same MAC: the pool has to tell them apart.
+	Split bool
 	// Hold is the address that was offered and is kept for the client in memory; zero = none.
 	Hold netip.Addr
 	// Drop is an offer that the client turned down; zero = none.

@@ -1,6 +1,7 @@
 package dhcp
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"time"
@@ -32,7 +33,41 @@ func (d *decider) request() Decision {
 		}
 		return d.nak(ip, err)
 	}
+	if !d.v.Alone && !d.ourClient(ip) {
+		// RFC 2131 §4.3.2: a server that has no record of the client must remain silent, so that servers which do not
+		// talk to each other get along. One that is alone gives the address: its records may be lost.
+		return silence("wants to %s %s, which it has not from us; another server may have given it", state, ip)
+	}
+	if d.collides(ip) {
+		return d.split(ip)
+	}
 	return d.ack(ip)
+}
+
+// ourClient reports whether we gave, reserved or offered the client that address.
+func (d *decider) ourClient(ip netip.Addr) bool {
+	if old, ok := d.pool.Lease(ip); ok && old.Key() == d.hw {
+		return true
+	}
+	res, ok := d.pool.Reservation(d.hw)
+	return ok && res.IP == ip || d.pool.Held(ip, d.hw, d.now)
+}
+
+// collides reports whether two running machines have the client's MAC: one extends a lease that another, with another
+// client identifier, was the last to extend. Firmware, iPXE and a system that starts never extend what they did not
+// ask for themselves, so one machine that boots never does this. Whose address is reserved keeps it.
+func (d *decider) collides(ip netip.Addr) bool {
+	old, ok := d.pool.Lease(ip)
+	_, reserved := d.pool.Reservation(d.hw)
+	return ok && !reserved && d.r.CIAddr == ip && old.Key() == d.hw && old.Live(d.now) && old.ByRenewal && !bytes.Equal(old.ClientID, d.r.ClientID)
+}
+
+// split sends the second of two machines with one MAC for an address of its own.
+func (d *decider) split(ip netip.Addr) Decision {
+	out := d.nak(ip, fmt.Errorf("another running machine with the same MAC uses it: %w", lease.ErrTaken))
+	out.Split = true
+	out.Events[0].Text = fmt.Sprintf("extends %s, and so does another machine with the same MAC and another client id. The two get addresses of their own; give one of them another MAC.", ip)
+	return out
 }
 
 // selecting is the answer to somebody's offer.
@@ -84,11 +119,14 @@ func (d *decider) ack(ip netip.Addr) Decision {
 	rep := d.reply(Ack)
 	rep.YIAddr = ip
 	d.addLease(rep, ip, true)
-	l := &lease.Lease{IP: ip, HW: d.hw, ClientID: r.ClientID, Hostname: r.Hostname, State: lease.StateBound, Granted: d.now, Renewed: d.now,
+	l := &lease.Lease{IP: ip, HW: lease.HW(r.MAC), ByRenewal: r.CIAddr == ip && !r.ServerID.IsValid(), ClientID: r.ClientID, Hostname: r.Hostname, State: lease.StateBound, Granted: d.now, Renewed: d.now,
 		// RFC 2131 §4.4.1: the client counts from when it sent the REQUEST, so this is never before its own end. Not
 		// rounded: that would strip the monotonic reading, and a clock that is set would end all leases.
 		Expires: d.now.Add(d.cfg.LeaseTime + time.Second), Relay: r.Relay}
-	if old, ok := d.pool.Lease(ip); ok && old.HW == d.hw && old.Live(d.now) {
+	if d.hw != l.HW {
+		l.Twin = d.hw
+	}
+	if old, ok := d.pool.Lease(ip); ok && old.Key() == d.hw && old.Live(d.now) {
 		l.Granted = old.Granted
 	}
 	if res, ok := d.pool.Reservation(d.hw); ok && res.IP == ip {
@@ -124,7 +162,7 @@ func (d *decider) decline() Decision {
 	case !d.pool.Held(r.Wanted, d.hw, d.now) || d.pool.Claimed(r.Wanted, d.hw):
 		return silence("declines %s, which it does not have", r.Wanted)
 	}
-	l := d.pool.Quarantine(r.Wanted, d.hw, d.now, d.cfg.QuarantineFor)
+	l := d.pool.Quarantine(r.Wanted, lease.HW(r.MAC), d.now, d.cfg.QuarantineFor)
 	out := silence("%s is in use by somebody else: kept from everybody until %s", r.Wanted, l.Expires.Format(time.TimeOnly))
 	out.Lease = &l
 	e := r.event("dhcp.decline", fmt.Sprintf("found that somebody else uses %s. Nobody gets that address for %s; look for a machine with a fixed address.",
@@ -141,7 +179,7 @@ func (d *decider) release() Decision {
 	switch {
 	case r.ServerID.IsValid() && !d.v.ours(r.ServerID):
 		return silence("releases another server's address")
-	case !ok || old.HW != d.hw || !old.Live(d.now):
+	case !ok || old.Key() != d.hw || !old.Live(d.now):
 		return silence("releases %s, which it does not have", r.CIAddr)
 	case d.pool.Claimed(r.CIAddr, d.hw):
 		return silence("releases %s, whose lease is being stored", r.CIAddr)

@@ -273,12 +273,13 @@ func TestNetworkOptions(t *testing.T) {
 	t.Parallel()
 	cfg := labConfig
 	cfg.NTP = []netip.Addr{router}
-	cfg.Routes = []Route{{To: netip.MustParsePrefix("10.9.0.0/17"), Via: netip.MustParseAddr("10.77.0.5")}}
+	cfg.Routes = []Route{{To: netip.MustParsePrefix("10.9.0.0/17"), Via: netip.MustParseAddr("10.77.0.5")}, {To: netip.MustParsePrefix("10.8.7.6/32"), Via: netip.MustParseAddr("10.77.0.6")}}
 	v := labView(t, RoleServer)
 	v.Segment.DNS = []netip.Addr{netip.MustParseAddr("9.9.9.9")}
-	d := Decide(cfg, v, request(t, Discover, nil, opts{55: {1, 3, 6, 15, 28, 42, 121}}), epoch)
+	d := Decide(cfg, v, request(t, Discover, nil, opts{55: {1, 3, 6, 15, 28, 33, 42, 121}}), epoch)
 	want := map[byte]string{1: "\xff\xff\xff\x00", 3: "\x0aM\x00\x01", 6: "\x09\x09\x09\x09", 15: "lab.example", 28: "\x0aM\x00\xff", 42: "\x0aM\x00\x01",
-		51: "\x00\x00\x0e\x10", 58: "\x00\x00\x07\x08", 59: "\x00\x00\x0c\x4e", 121: "\x11\x0a\x09\x00\x0aM\x00\x05\x00\x0aM\x00\x01"}
+		51: "\x00\x00\x0e\x10", 58: "\x00\x00\x07\x08", 59: "\x00\x00\x0c\x4e", 33: "\x0a\x08\x07\x06\x0aM\x00\x06",
+		121: "\x11\x0a\x09\x00\x0aM\x00\x05\x20\x0a\x08\x07\x06\x0aM\x00\x06\x00\x0aM\x00\x01"}
 	got := map[byte]string{}
 	for _, o := range d.Reply.Options {
 		got[o.Code] = string(o.Value)
@@ -287,7 +288,7 @@ func TestNetworkOptions(t *testing.T) {
 		t.Error(diff)
 	}
 	d = Decide(cfg, v, request(t, Discover, nil, opts{55: {1, 3, 6}}), epoch)
-	for _, c := range []byte{15, 28, 42, 121} {
+	for _, c := range []byte{15, 28, 33, 42, 121} {
 		if d.Reply.Option(c) != nil {
 			t.Errorf("option %d was sent though not asked for", c)
 		}

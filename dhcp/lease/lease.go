@@ -64,8 +64,20 @@ type Lease struct {
 	Expires time.Time `json:"expires,omitzero"`
 	// Reserved says that the address came from a reservation.
 	Reserved bool `json:"reserved,omitempty"`
+	// ByRenewal says that the client was extending the lease when it was renewed last: its system is running.
+	ByRenewal bool `json:"by_renewal,omitempty"`
+	// Twin is the client's key in the pool when several machines have its hardware address (see Pool.Split), else zero.
+	Twin HW `json:"twin,omitzero"`
 	// Relay is the relay agent's address (giaddr) the client came through, zero when it is on our segment.
 	Relay netip.Addr `json:"relay,omitzero"`
+}
+
+// Key is what a Pool knows the lease's client by.
+func (l Lease) Key() HW {
+	if l.Twin != (HW{}) {
+		return l.Twin
+	}
+	return l.HW
 }
 
 // Live reports whether a client may be using the address at now.

@@ -98,7 +98,7 @@ func (p *Pool) checkRecord(hw HW, e *entry, now time.Time) error {
 	if e.rec.Blocked(now) {
 		return taken(e.ip, "somebody else was found to use it")
 	}
-	if e.rec.Live(now) && e.rec.HW != hw {
+	if e.rec.Live(now) && e.rec.Key() != hw {
 		return taken(e.ip, "it is leased to "+e.rec.HW.String())
 	}
 	return nil

@@ -61,6 +61,7 @@ type Pool struct {
 	holds    *list.List // *entry, oldest first
 	free     bitmap     // addresses of the range with neither record nor hold
 	ready    []netip.Addr
+	twins    map[HW]bool // keys of clients that share a hardware address with another
 }
 
 // NewPool is a pool without leases. It fails when the range lies outside the subnet.
@@ -71,7 +72,7 @@ func NewPool(cfg Config) (*Pool, error) {
 	cfg.HoldFor = cmp.Or(cfg.HoldFor, time.Minute)
 	cfg.MaxHolds = cmp.Or(cfg.MaxHolds, 4096)
 	p := &Pool{cfg: cfg, byIP: map[netip.Addr]*entry{}, owner: map[HW]netip.Addr{}, reserved: map[HW]Reservation{},
-		resIP: map[netip.Addr]HW{}, exclude: map[netip.Addr]bool{}, holds: list.New(), free: newBitmap(cfg.Range.Size())}
+		resIP: map[netip.Addr]HW{}, exclude: map[netip.Addr]bool{}, holds: list.New(), free: newBitmap(cfg.Range.Size()), twins: map[HW]bool{}}
 	p.Exclude(cfg.Exclude)
 	return p, nil
 }
@@ -146,16 +147,20 @@ func (p *Pool) entry(ip netip.Addr) *entry {
 // replaces what the address had; the holder's offer ends.
 func (p *Pool) Put(l Lease) {
 	e := p.entry(l.IP)
-	if e.rec.IP.IsValid() && e.rec.HW != l.HW && p.owner[e.rec.HW] == l.IP {
-		delete(p.owner, e.rec.HW)
+	key := l.Key()
+	if e.rec.IP.IsValid() && e.rec.Key() != key && p.owner[e.rec.Key()] == l.IP {
+		delete(p.owner, e.rec.Key())
 	}
-	if e.hold != nil && e.holder != l.HW && p.owner[e.holder] == l.IP {
+	if e.hold != nil && e.holder != key && p.owner[e.holder] == l.IP {
 		delete(p.owner, e.holder)
 	}
 	p.unhold(e)
 	e.rec, e.proved = l, time.Time{}
-	if l.HW != (HW{}) && l.State != StateQuarantined {
-		p.owner[l.HW] = l.IP
+	if key != (HW{}) && l.State != StateQuarantined {
+		p.owner[key] = l.IP
+	}
+	if l.Twin != (HW{}) {
+		p.split(l.Twin)
 	}
 	if _, in := p.cfg.Range.index(l.IP); in {
 		if e.heapIndex < 0 {
@@ -173,8 +178,8 @@ func (p *Pool) Remove(ip netip.Addr) {
 	if e == nil {
 		return
 	}
-	if e.rec.IP.IsValid() && p.owner[e.rec.HW] == ip {
-		delete(p.owner, e.rec.HW)
+	if e.rec.IP.IsValid() && p.owner[e.rec.Key()] == ip {
+		delete(p.owner, e.rec.Key())
 	}
 	e.rec = Lease{}
 	if e.heapIndex >= 0 {
@@ -245,7 +250,7 @@ func (p *Pool) Unhold(ip netip.Addr, hw HW) {
 func (p *Pool) endHold(e *entry) {
 	hw := e.holder
 	p.unhold(e)
-	if p.owner[hw] == e.ip && e.rec.HW != hw {
+	if p.owner[hw] == e.ip && e.rec.Key() != hw {
 		delete(p.owner, hw)
 	}
 	p.tidy(e)
@@ -260,7 +265,7 @@ func (p *Pool) unhold(e *entry) {
 
 func (p *Pool) liveAt(ip netip.Addr, hw HW, now time.Time) bool {
 	e := p.byIP[ip]
-	return e != nil && e.rec.HW == hw && e.rec.Live(now)
+	return e != nil && e.rec.Key() == hw && e.rec.Live(now)
 }
 
 // expireHolds ends the offers nobody took.
@@ -281,7 +286,7 @@ func (p *Pool) Lease(ip netip.Addr) (Lease, bool) {
 // Of is the client's newest record, live or not.
 func (p *Pool) Of(hw HW) (Lease, bool) {
 	l, ok := p.Lease(p.owner[hw])
-	return l, ok && l.HW == hw && l.State != StateQuarantined
+	return l, ok && l.Key() == hw && l.State != StateQuarantined
 }
 
 // Leases lists all records in order of address.
@@ -325,5 +330,5 @@ func taken(ip netip.Addr, why string) error { return fmt.Errorf("%s: %s: %w", ip
 // Held reports whether the address is on offer to that client, or its to use.
 func (p *Pool) Held(ip netip.Addr, hw HW, now time.Time) bool {
 	e := p.byIP[ip]
-	return e != nil && (e.hold != nil && e.holder == hw && now.Before(e.holdUntil) || e.rec.HW == hw && e.rec.Live(now))
+	return e != nil && (e.hold != nil && e.holder == hw && now.Before(e.holdUntil) || e.rec.Key() == hw && e.rec.Live(now))
 }

@@ -104,15 +104,17 @@ func (s *Server) decide(a arrival, req dhcp.Request, k known, now time.Time) dhc
 	d := dhcp.Decide(cfg, v, req, now)
 	s.tries.offered(&req, &d, now)
 	if seg != nil {
-		hw := lease.HW(req.MAC)
 		if d.Hold.IsValid() {
-			seg.Pool.Hold(d.Hold, hw, now)
+			seg.Pool.Hold(d.Hold, d.Client, now)
 		}
 		if d.Drop.IsValid() {
-			seg.Pool.Unhold(d.Drop, hw)
+			seg.Pool.Unhold(d.Drop, d.Client)
 		}
 		if d.Lease != nil {
-			seg.Pool.Claim(d.Lease.IP, hw)
+			seg.Pool.Claim(d.Lease.IP, d.Client)
+		}
+		if d.Split && seg.Pool.Split(lease.HW(req.MAC), req.ClientID) {
+			s.log.Warn("two running machines have the same MAC: each gets an address of its own", "iface", l.name, "mac", req.MAC)
 		}
 	}
 	if d.Other.IsValid() {
