@@ -11,6 +11,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/staged-hive/hatchery/internal/agentapi"
@@ -34,9 +36,11 @@ const (
 
 // Errors of ISOs that callers branch on.
 var (
-	// ErrISOGone says that there is no such image, or that what it was made from was replaced.
-	ErrISOGone = errors.New("this USB image is no longer here: make a new one")
-	errToken   = errors.New("this USB image was not made by this appliance, or its record was deleted: make a new one on the page")
+	// ErrISOGone says that the stage-0 image that a USB image was made from was replaced.
+	ErrISOGone = errors.New("the stage-0 image that this USB image was made from was replaced: make a new one")
+	// ErrNoPin says that the appliance shows no certificate that a USB image could know it by.
+	ErrNoPin = errors.New("a USB image needs HTTPS pages, whose certificate it knows the appliance by: start the appliance without --web-tls off")
+	errToken = errors.New("this USB image was not made by this appliance, or was revoked: make a new one on the appliance's page")
 )
 
 // ISOConfig is what ISOs needs.
@@ -67,6 +71,7 @@ type ISORequest struct {
 	Static  *agentapi.Static // nil = by DHCP
 	Expires time.Time        // of its join token; zero = in a week
 	By      string
+	From    netip.Addr // of the person's browser or program
 }
 
 // ISOInfo describes a personalised image.
@@ -77,6 +82,9 @@ type ISOInfo struct {
 	SHA256  string    `json:"sha256"` // of the personalised bytes
 	Created time.Time `json:"created"`
 	Expires time.Time `json:"expires"`
+	By      string    `json:"by,omitempty"`
+	// Static is its fixed address; nil = by DHCP.
+	Static *agentapi.Static `json:"static,omitempty"`
 }
 
 // isoRecord is what is stored: the same bytes are streamed as long as the base image stays.
@@ -94,6 +102,9 @@ func (i *ISOs) Create(ctx context.Context, r ISORequest, now time.Time) (ISOInfo
 	}
 	if !r.Expires.After(now) || r.Expires.After(now.Add(isoMaxLife)) {
 		return ISOInfo{}, fmt.Errorf("end date %s: want one within a year from now: %w", r.Expires.Format(time.DateOnly), inventory.ErrInvalid)
+	}
+	if i.cfg.Fingerprint() == "" {
+		return ISOInfo{}, ErrNoPin
 	}
 	if r.Static != nil {
 		if err := r.Static.Check(); err != nil {
@@ -127,7 +138,7 @@ func (i *ISOs) Create(ctx context.Context, r ISORequest, now time.Time) (ISOInfo
 		if err := tx.Put(bucketTokens, rec.Hash, []byte(rec.ID)); err != nil {
 			return err
 		}
-		return tx.Note(inventory.Entry{Time: now, Kind: "admin", By: r.By, Text: fmt.Sprintf("Made a USB image for %s whose token ends on %s.", r.Arch, r.Expires.Format(time.DateOnly))})
+		return tx.Note(inventory.Entry{Time: now, Kind: "admin", By: r.By, From: r.From, Text: fmt.Sprintf("Made a USB image for %s whose token ends on %s.", r.Arch, r.Expires.Format(time.DateOnly))})
 	})
 }
 
@@ -145,46 +156,78 @@ func (i *ISOs) record(base *stage0.ISO, r ISORequest, now time.Time) (isoRecord,
 	if _, err := agentapi.ParsePersonal(bytes.Clone(text)); err != nil {
 		return isoRecord{}, err
 	}
-	info := ISOInfo{ID: hex.EncodeToString(random[32:]), Arch: r.Arch, Size: base.Size, Created: now.UTC(), Expires: r.Expires.UTC()}
+	info := ISOInfo{ID: hex.EncodeToString(random[32:]), Arch: r.Arch, Size: base.Size, Created: now.UTC(), Expires: r.Expires.UTC(), By: r.By, Static: r.Static}
 	return isoRecord{ISOInfo: info, Base: base.Digest, Text: text, Hash: agentapi.TokenHash(token)}, nil
 }
 
 // dropOldISOs deletes the records whose token is over, and the oldest beyond maxISOs.
 func dropOldISOs(tx *inventory.Tx, now time.Time) error {
-	var drop []isoRecord
-	var oldest isoRecord
-	n := 0
-	err := tx.Scan(bucketISOs, "", "", func(_ string, v []byte) (bool, error) {
-		var r isoRecord
-		if err := json.Unmarshal(v, &r); err != nil {
-			return false, err
+	all, err := scanISOs(tx)
+	for n, r := range all { // newest first
+		// One whose token is over is kept a while, so that the machine can be told what is wrong.
+		if n+1 >= maxISOs || now.After(r.Expires.Add(isoLife)) {
+			err = errors.Join(err, dropISO(tx, r))
 		}
-		if now.After(r.Expires.Add(isoLife)) { // kept a while, so that the machine can be told what is wrong
-			drop = append(drop, r)
-			return true, nil
-		}
-		if n++; oldest.ID == "" || r.Created.Before(oldest.Created) {
-			oldest = r
-		}
-		return true, nil
-	})
-	if n >= maxISOs {
-		drop = append(drop, oldest)
-	}
-	for _, r := range drop {
-		err = errors.Join(err, tx.Delete(bucketISOs, r.ID), tx.Delete(bucketTokens, r.Hash))
 	}
 	return err
 }
 
-// Open is the personalised image's bytes, the same at every call, with Range by seeking. ErrISOGone.
+func dropISO(tx *inventory.Tx, r isoRecord) error {
+	return errors.Join(tx.Delete(bucketISOs, r.ID), tx.Delete(bucketTokens, r.Hash))
+}
+
+// scanISOs reads all records, newest first.
+func scanISOs(tx *inventory.Tx) (out []isoRecord, err error) {
+	err = tx.Scan(bucketISOs, "", "", func(_ string, v []byte) (bool, error) {
+		var r isoRecord
+		err := json.Unmarshal(v, &r)
+		out = append(out, r)
+		return err == nil, err
+	})
+	slices.SortFunc(out, func(a, b isoRecord) int { return b.Created.Compare(a.Created) })
+	return out, err
+}
+
+// List are the images whose records are kept, newest first.
+func (i *ISOs) List() (out []ISOInfo, err error) {
+	err = i.cfg.Store.View(func(tx *inventory.Tx) error {
+		all, err := scanISOs(tx)
+		for _, r := range all {
+			out = append(out, r.ISOInfo)
+		}
+		return err
+	})
+	return out, err
+}
+
+// Revoke deletes an image's record: sticks made of it join no more. inventory.ErrNotFound.
+func (i *ISOs) Revoke(id, by string, from netip.Addr, now time.Time) error {
+	return i.cfg.Store.Update(func(tx *inventory.Tx) error {
+		rec, err := readISO(tx, id)
+		if err != nil {
+			return err
+		}
+		if err := dropISO(tx, rec); err != nil {
+			return err
+		}
+		return tx.Note(inventory.Entry{Time: now, Kind: "admin", By: by, From: from,
+			Text: fmt.Sprintf("Revoked the USB image for %s that was made on %s.", rec.Arch, rec.Created.Format(time.DateOnly))})
+	})
+}
+
+func readISO(tx *inventory.Tx, id string) (rec isoRecord, err error) {
+	ok, err := tx.GetJSON(bucketISOs, id, &rec)
+	if err == nil && !ok {
+		err = fmt.Errorf("USB image %q is %w", inventory.Clean(id, 40), inventory.ErrNotFound)
+	}
+	return rec, err
+}
+
+// Open is the personalised image's bytes, the same at every call, with Range by seeking. ErrISOGone, inventory.ErrNotFound.
 func (i *ISOs) Open(id string) (ISOInfo, io.ReadSeeker, error) {
 	var rec isoRecord
-	err := i.cfg.Store.View(func(tx *inventory.Tx) error {
-		ok, err := tx.GetJSON(bucketISOs, id, &rec)
-		if err == nil && !ok {
-			err = ErrISOGone
-		}
+	err := i.cfg.Store.View(func(tx *inventory.Tx) (err error) {
+		rec, err = readISO(tx, id)
 		return err
 	})
 	if err != nil {

@@ -105,7 +105,7 @@ func TestISOStreamIsStableAndHashed(t *testing.T) {
 	if _, _, err := isos.Open(info.ID); !errors.Is(err, httpboot.ErrISOGone) {
 		t.Errorf("after the image was replaced: %v", err)
 	}
-	if _, _, err := isos.Open("nope"); !errors.Is(err, httpboot.ErrISOGone) {
+	if _, _, err := isos.Open("nope"); !errors.Is(err, inventory.ErrNotFound) {
 		t.Errorf("an unknown id: %v", err)
 	}
 }
@@ -149,7 +149,52 @@ func TestOldISORecordsGo(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := isos.Open(ids[0]); n != 1 || !errors.Is(err, httpboot.ErrISOGone) {
+	if _, _, err := isos.Open(ids[0]); n != 1 || !errors.Is(err, inventory.ErrNotFound) {
 		t.Errorf("%d records are left, the first: %v", n, err)
+	}
+}
+
+func TestRevokedISO(t *testing.T) {
+	t.Parallel()
+	isos, store, _ := newISOs(t)
+	now := time.Now()
+	info, err := isos.Create(context.Background(), httpboot.ISORequest{Arch: "x86_64", By: "admin"}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, body, err := isos.Open(info.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := make([]byte, 4096)
+	if _, err := body.Seek(30*2048, io.SeekStart); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(body, text); err != nil {
+		t.Fatal(err)
+	}
+	p, err := agentapi.ParsePersonal(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all, err := isos.List(); err != nil || len(all) != 1 || all[0].ID != info.ID || all[0].By != "admin" {
+		t.Errorf("list: %+v, %v", all, err)
+	}
+	if err := isos.Revoke(info.ID, "token x", netip.Addr{}, now); err != nil {
+		t.Fatal(err)
+	}
+	if err := isos.CheckToken(agentapi.TokenHash(p.Token), now); err == nil || !strings.Contains(err.Error(), "was revoked") {
+		t.Errorf("its token: %v", err)
+	}
+	if _, _, err := isos.Open(info.ID); !errors.Is(err, inventory.ErrNotFound) {
+		t.Errorf("its bytes: %v", err)
+	}
+	if err := isos.Revoke(info.ID, "token x", netip.Addr{}, now); !errors.Is(err, inventory.ErrNotFound) {
+		t.Errorf("again: %v", err)
+	}
+	if err := store.View(func(tx *inventory.Tx) error {
+		return tx.Scan("iso_tokens", "", "", func(string, []byte) (bool, error) { t.Error("a token is left"); return true, nil })
+	}); err != nil {
+		t.Fatal(err)
 	}
 }

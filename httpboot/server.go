@@ -120,6 +120,7 @@ func New(c Config) (*Server, error) {
 	}
 	s.echo, s.agent = s.routes(), newEcho()
 	s.agentRoutes(s.agent)
+	s.agent.POST(agentapi.PathJoin, s.join) // not on the boot listener: a join token is a secret
 	return s, nil
 }
 
@@ -148,7 +149,6 @@ func (s *Server) routes() *echo.Echo {
 func (s *Server) agentRoutes(e *echo.Echo) {
 	e.POST(agentapi.PathCheckIn, s.checkIn)
 	e.POST(agentapi.PathProgress, s.progress)
-	e.POST(agentapi.PathJoin, s.join)
 }
 
 // AgentHandler serves the agent's endpoints alone, to be mounted on the web listener too.

@@ -267,6 +267,9 @@ func TestHostileRequests(t *testing.T) {
 	if resp, _ := get(t, a.url+"/boot.ipxe?x="+strings.Repeat("a", 20_000)); resp.StatusCode != 431 {
 		t.Errorf("a long URL: %s", resp.Status)
 	}
+	if resp, _ := do(t, "POST", a.url+agentapi.PathJoin, strings.NewReader("{}")); resp.StatusCode != 404 {
+		t.Errorf("a join token over plain HTTP: %s", resp.Status)
+	}
 	_, script := get(t, a.url+"/boot.ipxe?mac=52-54-00-00-00-02&serial=%24%7Bnext-server%7D%0Ashell%20%7C%7C%20%26%26&uuid=%0Ashell&platform=%0Ashell")
 	if strings.Contains(script, "${next-server") || regexp.MustCompile(`(?m)^shell\s*$`).MatchString(script) {
 		t.Errorf("hostile values reached the script:\n%s", script)

@@ -52,6 +52,7 @@ func (s *Server) api(e *echo.Echo, g *echo.Group) {
 	s.streamAPI(a)
 	s.accessAPI(a)
 	s.backupAPI(a)
+	s.isoAPI(a)
 	e.GET("/openapi.json", func(c echo.Context) error {
 		return c.Redirect(http.StatusFound, "/api/v1/openapi.json")
 	})
@@ -61,7 +62,7 @@ func (s *Server) api(e *echo.Echo, g *echo.Group) {
 func op[I, O any](a huma.API, method, path, id, summary string, fn func(context.Context, *I) (*O, error)) {
 	o := huma.Operation{OperationID: id, Method: method, Path: path, Summary: summary, MaxBodyBytes: maxBody,
 		Errors: []int{http.StatusForbidden, http.StatusNotFound, http.StatusConflict, http.StatusUnprocessableEntity}}
-	if method == http.MethodPost && (path == "/hosts" || path == "/tokens") {
+	if method == http.MethodPost && (path == "/hosts" || path == "/tokens" || path == "/isos") {
 		o.DefaultStatus = http.StatusCreated
 	}
 	huma.Register(a, o, func(ctx context.Context, in *I) (*O, error) {

@@ -48,6 +48,10 @@ func deeds(b *box, token, session string) map[string]deed {
 		"DELETE /api/v1/reservations/:mac":   {"/api/v1/reservations/52:54:00:12:34:02", nil, 204},
 		"POST /api/v1/tokens":                {"", `{"name":"of the walk","scope":"read"}`, 201},
 		"DELETE /api/v1/tokens/:id":          {"/api/v1/tokens/" + token, nil, 204},
+		"POST /api/v1/isos":                  {"", `{}`, 201},
+		"DELETE /api/v1/isos/:id":            {"/api/v1/isos/0000000000000001", nil, 204},
+		"POST /media/isos":                   {"", form("arch", "x86_64", "days", "7"), 303},
+		"POST /media/isos/:id/revoke":        {"/media/isos/0000000000000001/revoke", nil, 303},
 		"POST /login":                        {"", url.Values{"token": {b.token}}, 303},
 		"POST /first-run":                    {"", form("code", b.FirstRunCode(), "password", goodPassword, "again", goodPassword), 303},
 		"POST /logout":                       {"", nil, 303},
@@ -100,6 +104,11 @@ func auditOne(t *testing.T, name string) {
 	b := start(t, func(c *Config) {
 		site.config(c)
 		c.Backup = func(w io.Writer) error { _, err := io.WriteString(w, "db"); return err }
+		made := &fakeISOs{store: c.Store}
+		if _, err := made.CreateISO(t.Context(), ISORequest{Arch: "x86_64"}); err != nil {
+			t.Fatal(err)
+		}
+		c.ISOs = made
 	})
 	b.seed(site)
 	f := facts()

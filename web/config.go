@@ -38,6 +38,7 @@ type Config struct {
 	Network  Network  // DHCP's status
 	Leases   Leases   // leases and reservations
 	Media    Media    // boot files and stage-0 images
+	ISOs     ISOs     // USB images
 	Logs     Logs     // installer logs
 	Operator Operator // acts that reach into a running machine
 	// OperatorActs are what Operator can do; none = ActReboot and ActPowerOff. The page offers no others.

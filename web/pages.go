@@ -59,6 +59,8 @@ func (s *Server) pageRoutes(g *echo.Group) {
 	g.GET("/roles", s.rolesPage)
 	g.POST("/roles/refresh", s.refreshForm)
 	g.GET("/media", s.mediaPage)
+	g.POST("/media/isos", s.createISOForm)
+	g.POST("/media/isos/:id/revoke", s.revokeISOForm)
 	g.GET("/network", s.networkPage)
 	g.POST("/reservations", s.reserveForm)
 	g.GET("/activity", s.activityPage)

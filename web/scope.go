@@ -42,9 +42,11 @@ func needs(method, route string) Scope {
 	switch {
 	case under("/tokens"), under("/settings"), under("/backup"):
 		return ScopeAdmin
+	case under("/isos") && route != "/isos" && method != http.MethodDelete:
+		return ScopeOperate // the bytes hold a token that lets machines in
 	case method == http.MethodGet, method == http.MethodHead:
 		return ScopeRead
-	case method == http.MethodDelete, under("/reservations"), under("/hosts") && strings.HasSuffix(route, "/forget"):
+	case method == http.MethodDelete, under("/reservations"), under("/media/isos") && strings.HasSuffix(route, "/revoke"), under("/hosts") && strings.HasSuffix(route, "/forget"):
 		return ScopeAdmin
 	}
 	return ScopeOperate

@@ -10,8 +10,10 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -191,6 +193,33 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 
 // Fingerprint is the SHA-256 of the certificate in lower-case hex; "" over plain HTTP.
 func (s *Server) Fingerprint() string { return fingerprint(s.inUse.Load()) }
+
+// URLs are all addresses that machines may reach the pages by: URL, then the other addresses of this box,
+// then the names that people gave it. No slash at the end.
+func (s *Server) URLs() []string {
+	out := []string{s.URL()}
+	u, err := url.Parse(out[0])
+	if err != nil {
+		return out
+	}
+	host, _, err := net.SplitHostPort(s.cfg.Addr)
+	if ip, bad := netip.ParseAddr(host); err == nil && bad == nil && !ip.IsUnspecified() {
+		return out // it listens there alone
+	}
+	var hosts []string
+	for _, a := range ownAddrs() {
+		if !a.IsLoopback() {
+			hosts = append(hosts, a.String())
+		}
+	}
+	for _, h := range append(hosts, s.cfg.Names...) {
+		next := u.Scheme + "://" + net.JoinHostPort(h, u.Port())
+		if !slices.Contains(out, next) {
+			out = append(out, next)
+		}
+	}
+	return out
+}
 
 // URL is where a person reaches the pages: the first address of this box that is not loopback,
 // with the port it really listens on once Ready. No slash at the end.

@@ -3,6 +3,7 @@ package web
 import (
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -69,11 +70,23 @@ func (s *Server) refreshForm(c echo.Context) error {
 
 type mediaPage struct {
 	base
-	Media MediaStatus
+	Media   MediaStatus
+	CanISO  bool // USB images can be made here
+	HasISO  bool // there is one to make them from
+	ISOs    []ISO
+	ISOForm isoForm
 }
 
-func (s *Server) mediaPage(c echo.Context) error {
-	return s.render(c, http.StatusOK, "media", mediaPage{base: s.page(c, "Boot media", "media"), Media: s.media()})
+func (s *Server) mediaPage(c echo.Context) error { return s.showMedia(c, http.StatusOK, isoForm{}) }
+
+func (s *Server) showMedia(c echo.Context, code int, f isoForm) (err error) {
+	p := mediaPage{base: s.page(c, "Boot media", "media"), Media: s.media(), CanISO: s.cfg.ISOs != nil, ISOForm: f}
+	p.Back = "/media"
+	p.HasISO = slices.ContainsFunc(p.Media.Stage0, func(i Image) bool { return i.ISO })
+	if p.ISOs, err = s.isos(); err != nil {
+		return err
+	}
+	return s.render(c, code, "media", p)
 }
 
 type networkPage struct {

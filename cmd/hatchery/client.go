@@ -126,6 +126,15 @@ func pinned(fingerprint string) *tls.Config {
 
 // do sends one request; body nil = none. A status of 400 and more is an error in the appliance's words.
 func (r *remote) do(ctx context.Context, method, path string, body any) (*http.Response, error) {
+	return r.send(ctx, method, path, body, 0)
+}
+
+// get reads from an offset on; the status tells whether it could: 206, or 416 when nothing is left.
+func (r *remote) get(ctx context.Context, path string, offset int64) (*http.Response, error) {
+	return r.send(ctx, http.MethodGet, path, nil, offset)
+}
+
+func (r *remote) send(ctx context.Context, method, path string, body any, offset int64) (*http.Response, error) {
 	client, base, token, err := r.client()
 	if err != nil {
 		return nil, err
@@ -148,11 +157,14 @@ func (r *remote) do(ctx context.Context, method, path string, body any) (*http.R
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
+	if offset > 0 {
+		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
+	}
 	res, err := client.Do(req)
 	if err != nil {
 		return nil, err
 	}
-	if res.StatusCode < 400 {
+	if res.StatusCode < 400 || res.StatusCode == http.StatusRequestedRangeNotSatisfiable {
 		return res, nil
 	}
 	defer res.Body.Close()

@@ -68,7 +68,7 @@ func rootCommand() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.AddCommand(serveCommand(), hostsCommand(), jobsCommand(), rolesCommand(), rulesCommand(), leasesCommand(), reservationsCommand(),
-		networkCommand(), doctorCommand(), stage0Command(), tokenCommand(), backupCommand(), restoreCommand(), manCommand(), &cobra.Command{
+		networkCommand(), doctorCommand(), stage0Command(), isoCommand(), tokenCommand(), backupCommand(), restoreCommand(), manCommand(), &cobra.Command{
 			Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 			Run: func(c *cobra.Command, _ []string) { fmt.Fprintln(c.OutOrStdout(), versionText()) },
 		})

@@ -54,7 +54,7 @@ func (m *media) Media() web.MediaStatus {
 		if s.Version == "" && strings.HasPrefix(s.Problem, stage0.ErrNoImage.Error()) {
 			continue // an architecture that nobody has an image for is no fault; warnings tells of having none at all
 		}
-		out.Stage0 = append(out.Stage0, web.Image{Arch: s.Arch, Version: s.Version, Size: s.Bytes, SHA256: s.Digest, Error: s.Problem})
+		out.Stage0 = append(out.Stage0, web.Image{Arch: s.Arch, Version: s.Version, Size: s.Bytes, SHA256: s.Digest, Error: s.Problem, ISO: m.images.HasISO(s.Arch)})
 	}
 	return out
 }

@@ -80,6 +80,7 @@ type appliance struct {
 	dhcp   *server.Server
 	tftp   *tftp.Server
 	boot   *httpboot.Server
+	isos   *httpboot.ISOs
 	web    *web.Server
 	jobs   *pipeline.Runner
 }
@@ -130,7 +131,11 @@ func (a *appliance) wire() error {
 	if a.tftp, err = tftp.New(tftp.Config{Addr: ":69", Files: files, Store: a.db, Neighbor: neighbor.MAC, HTTPPort: port, Log: a.log}); err != nil {
 		return err
 	}
-	if a.boot, err = httpboot.New(httpboot.Config{Addr: a.cfg.bootAddr.String(), Store: a.db, Stage0: a.images, Files: files,
+	if a.isos, err = httpboot.NewISOs(httpboot.ISOConfig{Store: a.db, Stage0: a.images, URLs: a.isoURLs,
+		Fingerprint: func() string { return a.web.Fingerprint() }, AuthorizedKeys: func() []string { return keys }}); err != nil {
+		return err
+	}
+	if a.boot, err = httpboot.New(httpboot.Config{Addr: a.cfg.bootAddr.String(), Store: a.db, Stage0: a.images, Files: files, JoinToken: a.isos.CheckToken,
 		AuthorizedKeys: func() []string { return keys }, Discovery: a.cfg.discovery, Neighbor: neighbor.MAC, LeaseIP: a.dhcp.LeaseOf,
 		KernelArgs: a.cfg.KernelArgs, Log: a.log}); err != nil {
 		return err
@@ -142,7 +147,7 @@ func (a *appliance) wire() error {
 		return err
 	}
 	a.web, err = web.New(web.Config{Addr: a.cfg.WebAddr, Dir: a.cfg.Data, TLS: a.cfg.WebTLS, Names: a.cfg.WebNames, Version: versionText(), Store: a.db,
-		Network: network{a.dhcp}, Leases: leases{book, a.dhcp}, Media: a.media, SelfCheck: a.media.warnings, Logs: jobLogs{a.jobs}, Operator: operator{a.jobs},
+		Network: network{a.dhcp}, Leases: leases{book, a.dhcp}, Media: a.media, ISOs: isos{a.isos}, SelfCheck: a.media.warnings, Logs: jobLogs{a.jobs}, Operator: operator{a.jobs},
 		Hive: roles{a.jobs, late}, Backup: a.backup, AgentHandler: a.boot.AgentHandler(), Metrics: registry, Log: a.log})
 	return err
 }

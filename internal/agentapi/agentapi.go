@@ -33,6 +33,7 @@ const (
 	MaxToken    = 256  // bytes of a join token
 	nonceBytes  = 16   // of randomness in a nonce
 	MaxKeyLine  = 1024 // bytes of one key in authorized_keys form
+	MaxURLs     = 16   // of an appliance in a USB image
 )
 
 // ReportEvery is how long an agent waits between reports when a reply does not say.

@@ -68,8 +68,8 @@ func ParsePersonal(text []byte) (Personal, error) {
 	if err := json.Unmarshal(text, &p); err != nil {
 		return p, fmt.Errorf("personalisation of the USB image: %w", err)
 	}
-	if p.Version != 1 || len(p.URLs) == 0 || len(p.URLs) > 16 || p.Token == "" {
-		return p, fmt.Errorf("personalisation of the USB image: version %d with %d URLs: want version 1, 1 to 16 URLs and a token", p.Version, len(p.URLs))
+	if p.Version != 1 || len(p.URLs) == 0 || len(p.URLs) > MaxURLs || p.Token == "" {
+		return p, fmt.Errorf("personalisation of the USB image: version %d with %d URLs: want version 1, 1 to %d URLs and a token", p.Version, len(p.URLs), MaxURLs)
 	}
 	for i, s := range p.URLs {
 		u, err := url.Parse(s)

@@ -27,10 +27,18 @@ type ISO struct {
 	room   int64 // its size
 }
 
+// HasISO tells whether stage0-ARCH.iso is there; it is not looked into.
+func (s *Store) HasISO(arch string) bool {
+	st, err := os.Stat(s.isoPath(arch))
+	return err == nil && st.Mode().IsRegular()
+}
+
+func (s *Store) isoPath(arch string) string { return filepath.Join(s.dir, "stage0-"+arch+".iso") }
+
 // ISO opens stage0-ARCH.iso beside the images. ErrNoImage, with the sentence that says how to get one.
 // An image that was hashed before is not hashed again unless its size or time changed.
 func (s *Store) ISO(arch string) (*ISO, error) {
-	path := filepath.Join(s.dir, "stage0-"+arch+".iso")
+	path := s.isoPath(arch)
 	if _, ok := s.slots[arch]; !ok {
 		return nil, fmt.Errorf("%w for architecture %q", ErrNoImage, cut(arch))
 	}
