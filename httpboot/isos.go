@@ -49,7 +49,7 @@ type ISOConfig struct {
 	Stage0 *stage0.Store
 	// URLs are where machines may reach the web listener (https://ADDRESS:PORT), most likely first.
 	URLs func() []string
-	// Fingerprint is the SHA-256 of the web listener's certificate in hex.
+	// Fingerprint is the pin of the web listener's certificate (tlspin.Of), "" over plain HTTP.
 	Fingerprint    func() string
 	AuthorizedKeys func() []string
 }

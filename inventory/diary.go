@@ -1,7 +1,9 @@
 package inventory
 
 import (
+	"encoding/json"
 	"errors"
+	"fmt"
 	"net/netip"
 	"time"
 )
@@ -48,4 +50,24 @@ func NoteFrom(s Store, neighbor func(netip.Addr) (MAC, bool), e Entry) error {
 	}
 	e.HostID = h.ID
 	return s.Update(func(tx *Tx) error { return tx.Note(e) })
+}
+
+// DiaryBack reads up to limit entries of one host ("" = the appliance's own) before seq (0 = from the end), newest first.
+func (tx *Tx) DiaryBack(id HostID, before uint64, limit int) (out []Entry, err error) {
+	from := ""
+	if before > 0 {
+		from = diaryKey(id, before)
+	}
+	err = tx.ScanBack(BucketDiary, string(id)+"/", from, func(k string, v []byte) (bool, error) {
+		if len(out) >= limit {
+			return false, nil
+		}
+		var e Entry
+		if err := json.Unmarshal(v, &e); err != nil {
+			return false, fmt.Errorf("diary %s: %w", k, err)
+		}
+		out = append(out, e)
+		return true, nil
+	})
+	return out, err
 }

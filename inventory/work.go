@@ -5,9 +5,15 @@ import (
 	"time"
 )
 
+// newJobID is an id that sorts after those of earlier jobs, so that the newest are read without reading all.
+// It begins with a letter that no id of 16 hex digits has: jobs of before ids were so sort first.
+func newJobID(tx *Tx, now time.Time) JobID {
+	return JobID(fmt.Sprintf("j%011x%.6s", now.UnixMilli(), tx.NewID()))
+}
+
 // makeJob stores an open job for h and h in the state it leads to.
 func makeJob(tx *Tx, h Host, j Job, now time.Time) (Host, Job, error) {
-	j.ID, j.HostID, j.State, j.Role, j.CreatedAt, j.Attempt = JobID(tx.NewID()), h.ID, JobQueued, h.Role, now, 1
+	j.ID, j.HostID, j.State, j.Role, j.CreatedAt, j.Attempt = newJobID(tx, now), h.ID, JobQueued, h.Role, now, 1
 	h, err := Next(h, JobMade{Job: j.ID, Kind: j.Kind})
 	if err != nil {
 		return h, j, err

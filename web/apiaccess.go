@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -66,4 +67,70 @@ func (s *Server) accessAPI(a huma.API) {
 		_, err := s.revokeToken(ctx, in.ID)
 		return nil, err
 	})
+	op(a, http.MethodGet, "/sessions", "list-sessions", "List the open sessions of browsers, newest first", func(ctx context.Context, _ *none) (*listOut[Session], error) {
+		all, err := s.openSessions(s.sessionOf(ctx))
+		return items(all), err
+	})
+	op(a, http.MethodDelete, "/sessions/{id}", "end-session", "End a session; its open pages stop at once", func(ctx context.Context, in *struct {
+		ID string `path:"id" maxLength:"64"`
+	}) (*none, error) {
+		_, err := s.endSession(ctx, in.ID)
+		return nil, err
+	})
+	op(a, http.MethodDelete, "/sessions", "end-sessions", "End all sessions; API tokens stay", func(ctx context.Context, _ *none) (*none, error) {
+		return nil, s.endSessions(ctx)
+	})
+	op(a, http.MethodPut, "/password", "set-password", "Set the admin password; all sessions end, API tokens stay", s.putPassword)
+	op(a, http.MethodGet, "/appliance", "get-appliance", "Read the appliance's version, address and certificate", func(context.Context, *none) (*struct{ Body Appliance }, error) {
+		v := Appliance{Version: s.cfg.Version, URL: s.URL(), Time: s.cfg.Now()}
+		if c := s.inUse.Load(); c != nil && c.Leaf != nil {
+			by := shownBy(c)
+			v.Certificate = &Certificate{Pin: by.pin, Fingerprint: by.fingerprint, EndsAt: c.Leaf.NotAfter}
+		}
+		return &struct{ Body Appliance }{v}, nil
+	})
+}
+
+// Appliance is what programs need to know of the appliance itself.
+type Appliance struct {
+	Version     string       `json:"version"`
+	URL         string       `json:"url"`
+	Time        time.Time    `json:"time" doc:"the appliance's clock"`
+	Certificate *Certificate `json:"certificate,omitempty" doc:"left out over plain HTTP"`
+}
+
+// Certificate is what the web listener's certificate is known by.
+type Certificate struct {
+	Pin         string    `json:"pin" doc:"of its public key, as curl's --pinnedpubkey takes it; it outlives renewals"`
+	Fingerprint string    `json:"fingerprint" doc:"SHA-256 of the certificate in hex, as browsers show it"`
+	EndsAt      time.Time `json:"ends_at"`
+}
+
+type putPasswordIn struct {
+	Body struct {
+		Password string `json:"password" doc:"10 characters or more, 72 bytes or fewer" maxLength:"256"`
+		Current  string `json:"current,omitempty" doc:"the password that is set now, or the admin token; not needed over the socket" maxLength:"256"`
+	}
+}
+
+// putPassword sets the password for who shows the one of now: an API token alone, which ends, must not buy a password, which does not.
+func (s *Server) putPassword(ctx context.Context, in *putPasswordIn) (*none, error) {
+	p := secret(in.Body.Password)
+	if !isLocal(ctx) {
+		w := caller(ctx)
+		if !s.attempts.allow(w.From, s.cfg.Now()) {
+			return nil, huma.NewError(http.StatusTooManyRequests, tooMany)
+		}
+		if _, with, err := s.known(in.Body.Current); err != nil {
+			return nil, err
+		} else if with == "" {
+			s.refused(w.From, wrongCurrent)
+			return nil, fmt.Errorf("current: neither the password that is set now nor the admin token: %w", inventory.ErrInvalid)
+		}
+	}
+	if err := checkPassword(p, p); err != nil {
+		return nil, err
+	}
+	_, err := s.replacePassword(ctx, p)
+	return nil, err
 }

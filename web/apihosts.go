@@ -37,10 +37,9 @@ func (s *Server) hostOut(h inventory.Host, err error) (*hostOut, error) {
 func etag(rev uint64) string { return `"` + strconv.FormatUint(rev, 10) + `"` }
 
 type hostsIn struct {
-	Cursor string `query:"cursor" doc:"next of the page before" maxLength:"64"`
-	Limit  int    `query:"limit" default:"50" minimum:"1" maximum:"500"`
-	State  string `query:"state" doc:"only hosts in that state" enum:"expected,seen,booting,ready,queued,installing,installed,failed,ignored"`
-	Name   string `query:"name" doc:"only the host of that name" maxLength:"63"`
+	PageIn
+	State string `query:"state" doc:"only hosts in that state" enum:"expected,seen,booting,ready,queued,installing,installed,failed,ignored"`
+	Name  string `query:"name" doc:"only the host of that name" maxLength:"63"`
 }
 
 type announceIn struct {
@@ -66,8 +65,9 @@ type putHostIn struct {
 
 type diaryIn struct {
 	RefIn
-	After uint64 `query:"after" doc:"only entries after that seq"`
-	Limit int    `query:"limit" default:"500" minimum:"1" maximum:"1000"`
+	Cursor string `query:"cursor" doc:"next of the page before" maxLength:"64"`
+	After  uint64 `query:"after" doc:"only entries after that seq"`
+	Limit  int    `query:"limit" default:"500" minimum:"1" maximum:"1000"`
 }
 
 // hostAPI registers what reads and changes hosts.
@@ -158,21 +158,23 @@ func (s *Server) putHost(ctx context.Context, in *putHostIn) (*hostOut, error) {
 }
 
 func (s *Server) hostEvents(_ context.Context, in *diaryIn) (*listOut[inventory.Entry], error) {
+	after, err := parseSeq(in.Cursor)
+	if err != nil {
+		return nil, err
+	}
 	var entries []inventory.Entry
-	err := s.cfg.Store.View(func(tx *inventory.Tx) error {
+	err = s.cfg.Store.View(func(tx *inventory.Tx) error {
 		h, err := tx.FindHost(in.ID)
 		if err != nil {
 			return err
 		}
-		entries, err = tx.Diary(h.ID, in.After, in.Limit)
+		entries, err = tx.Diary(h.ID, max(after, in.After), in.Limit+1)
 		return err
 	})
-	if err != nil {
-		return nil, err
-	}
 	out := items(entries)
-	if len(entries) == in.Limit {
-		out.Body.Next = strconv.FormatUint(entries[len(entries)-1].Seq, 10)
+	if len(entries) > in.Limit {
+		out.Body.Items = entries[:in.Limit]
+		out.Body.Next = strconv.FormatUint(entries[in.Limit-1].Seq, 10)
 	}
-	return out, nil
+	return out, err
 }

@@ -2,10 +2,12 @@ package web
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -16,29 +18,35 @@ import (
 
 // Job is a job as programs see it.
 type Job struct {
-	ID          inventory.JobID    `json:"id"`
-	HostID      inventory.HostID   `json:"host_id"`
-	Kind        inventory.JobKind  `json:"kind"`
-	State       inventory.JobState `json:"state"`
-	Role        string             `json:"role"`
-	By          string             `json:"by"`
-	Step        string             `json:"step"`
-	StepNo      int                `json:"step_no"`
-	StepOf      int                `json:"step_of"`
-	BlockedOn   string             `json:"blocked_on"`
-	Error       string             `json:"error"`
-	Hint        string             `json:"hint"`
-	PlanID      string             `json:"plan_id"`
-	Wrote       bool               `json:"wrote"`
-	CancelAsked bool               `json:"cancel_asked"`
-	Attempt     int                `json:"attempt"`
-	CreatedAt   time.Time          `json:"created_at"`
-	StartedAt   time.Time          `json:"started_at,omitzero"`
-	EndedAt     time.Time          `json:"ended_at,omitzero"`
+	ID          inventory.JobID     `json:"id"`
+	HostID      inventory.HostID    `json:"host_id"`
+	Host        string              `json:"host" doc:"what the host was called when the job was made or tried again"`
+	Kind        inventory.JobKind   `json:"kind"`
+	State       inventory.JobState  `json:"state"`
+	Role        string              `json:"role"`
+	By          string              `json:"by"`
+	Step        string              `json:"step"`
+	StepNo      int                 `json:"step_no"`
+	StepOf      int                 `json:"step_of"`
+	BlockedOn   string              `json:"blocked_on"`
+	Error       string              `json:"error"`
+	Hint        string              `json:"hint"`
+	PlanID      string              `json:"plan_id"`
+	Wrote       bool                `json:"wrote"`
+	CancelAsked bool                `json:"cancel_asked"`
+	Attempt     int                 `json:"attempt"`
+	Past        []inventory.Attempt `json:"past" doc:"what became of earlier attempts, oldest first"`
+	CreatedAt   time.Time           `json:"created_at"`
+	StartedAt   time.Time           `json:"started_at,omitzero"`
+	EndedAt     time.Time           `json:"ended_at,omitzero"`
 }
 
 func jobJSON(j *inventory.Job) Job {
-	return Job{ID: j.ID, HostID: j.HostID, Kind: j.Kind, State: j.State, Role: j.Role, By: j.By, Step: j.Step, StepNo: j.StepNo,
+	past := j.Past
+	if past == nil {
+		past = []inventory.Attempt{}
+	}
+	return Job{ID: j.ID, HostID: j.HostID, Host: j.Host, Past: past, Kind: j.Kind, State: j.State, Role: j.Role, By: j.By, Step: j.Step, StepNo: j.StepNo,
 		StepOf: j.StepOf, BlockedOn: j.BlockedOn, Error: j.Error, Hint: j.Hint, PlanID: j.PlanID, Wrote: j.Wrote,
 		CancelAsked: j.CancelAsked, Attempt: j.Attempt, CreatedAt: j.CreatedAt, StartedAt: j.StartedAt, EndedAt: j.EndedAt}
 }
@@ -50,6 +58,7 @@ type rolesOut struct {
 		Revision string           `json:"revision" doc:"commit of the hive that the roles are of"`
 		ReadAt   time.Time        `json:"read_at,omitzero"`
 		Error    string           `json:"error" doc:"why the newest revision could not be read; the roles are then the last good ones"`
+		Trace    string           `json:"trace" doc:"the end of what the evaluation said about the error, plain text of several lines"`
 	}
 }
 
@@ -66,8 +75,9 @@ func (s *Server) siteAPI(a huma.API) {
 		hits, err := s.rulesPreview()
 		return items(hits), err
 	})
-	op(a, http.MethodGet, "/jobs", "list-jobs", "List jobs", s.listJobs)
+	op(a, http.MethodGet, "/jobs", "list-jobs", "List jobs, newest first", s.listJobs)
 	op(a, http.MethodGet, "/jobs/{id}", "get-job", "Read a job", s.getJob)
+	op(a, http.MethodGet, "/activity", "list-activity", "Read who did what, and what the appliance did by itself, newest first", s.listActivity)
 	op(a, http.MethodGet, "/network", "get-network", "What DHCP does and why", func(context.Context, *none) (*struct{ Body NetworkStatus }, error) {
 		return &struct{ Body NetworkStatus }{s.network()}, nil
 	})
@@ -163,27 +173,93 @@ func (s *Server) listRoles(context.Context, *none) (*rolesOut, error) {
 		return nil, err
 	}
 	out := &rolesOut{}
-	out.Body.Items, out.Body.Revision, out.Body.ReadAt, out.Body.Error = sortedRoles(h), h.Revision, h.ReadAt, h.Error
+	out.Body.Items, out.Body.Revision, out.Body.ReadAt, out.Body.Error, out.Body.Trace = sortedRoles(h), h.Revision, h.ReadAt, h.Error, h.Trace
 	return out, nil
 }
 
+// PageIn asks for one page of a list.
+type PageIn struct {
+	Cursor string `query:"cursor" doc:"next of the page before" maxLength:"64"`
+	Limit  int    `query:"limit" default:"50" minimum:"1" maximum:"500"`
+}
+
 type jobsIn struct {
+	PageIn
 	State string `query:"state" enum:"open,queued,running,done,failed,cancelled" doc:"only jobs in that state; open = queued or running"`
 	Host  string `query:"host" doc:"only jobs of that host (id)" maxLength:"64"`
 }
 
+func (in *jobsIn) wants(j *inventory.Job) bool {
+	state := in.State == "" || string(j.State) == in.State || in.State == "open" && j.Open()
+	return state && (in.Host == "" || string(j.HostID) == in.Host)
+}
+
+// listJobs is newest first, by id: those sort by when the job was made.
 func (s *Server) listJobs(_ context.Context, in *jobsIn) (*listOut[Job], error) {
-	jobs, err := s.jobs(in.State == "open")
+	out := items([]Job(nil))
+	more := func(j inventory.Job) bool {
+		switch {
+		case !in.wants(&j):
+		case len(out.Body.Items) == in.Limit:
+			out.Body.Next = string(out.Body.Items[in.Limit-1].ID)
+			return false
+		default:
+			out.Body.Items = append(out.Body.Items, jobJSON(&j))
+		}
+		return true
+	}
+	err := s.cfg.Store.View(func(tx *inventory.Tx) error {
+		if in.State == "open" {
+			open, err := tx.OpenJobs()
+			for i := len(open) - 1; i >= 0 && err == nil; i-- {
+				if (in.Cursor == "" || string(open[i].ID) < in.Cursor) && !more(open[i]) {
+					break
+				}
+			}
+			return err
+		}
+		return tx.ScanBack(inventory.BucketJobs, "", in.Cursor, func(k string, v []byte) (bool, error) {
+			var j inventory.Job
+			if err := json.Unmarshal(v, &j); err != nil {
+				return false, fmt.Errorf("job %s: %w", k, err)
+			}
+			return more(j), nil
+		})
+	})
+	return out, err
+}
+
+type activityIn struct{ PageIn }
+
+// listActivity is the audit log, newest first.
+func (s *Server) listActivity(_ context.Context, in *activityIn) (*listOut[inventory.Entry], error) {
+	before, err := parseSeq(in.Cursor)
 	if err != nil {
 		return nil, err
 	}
-	out := items([]Job(nil))
-	for _, j := range jobs {
-		if (in.State == "" || in.State == "open" || string(j.State) == in.State) && (in.Host == "" || string(j.HostID) == in.Host) {
-			out.Body.Items = append(out.Body.Items, jobJSON(&j))
-		}
+	var all []inventory.Entry
+	err = s.cfg.Store.View(func(tx *inventory.Tx) error {
+		all, err = tx.DiaryBack("", before, in.Limit+1)
+		return err
+	})
+	out := items(all)
+	if len(all) > in.Limit {
+		out.Body.Items = all[:in.Limit]
+		out.Body.Next = strconv.FormatUint(all[in.Limit-1].Seq, 10)
 	}
-	return out, nil
+	return out, err
+}
+
+// parseSeq reads a cursor that is the number of a diary entry; "" is 0.
+func parseSeq(cursor string) (uint64, error) {
+	if cursor == "" {
+		return 0, nil
+	}
+	seq, err := strconv.ParseUint(cursor, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("cursor %q: want the next of the page before: %w", clip(cursor, 40), inventory.ErrInvalid)
+	}
+	return seq, nil
 }
 
 func (s *Server) getJob(_ context.Context, in *struct {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/staged-hive/hatchery/internal/tlspin"
 	"github.com/staged-hive/hatchery/inventory"
 	"github.com/staged-hive/hatchery/inventory/inventorytest"
 )
@@ -270,16 +271,36 @@ func TestCertificate(t *testing.T) {
 	if fi, err := os.Stat(filepath.Join(dir, "key.pem")); err != nil || fi.Mode().Perm() != 0o600 {
 		t.Errorf("key: %v %v, want mode 0600", fi.Mode(), err)
 	}
-	again, err := ownCertificate(dir, []string{"other"}, nil, t0.Add(time.Hour))
-	if err != nil || fingerprint(&again) != fingerprint(&c) {
-		t.Errorf("a restart made another certificate: %v", err)
-	}
-	renewed, err := ownCertificate(dir, []string{"box"}, addrs, c.Leaf.NotAfter.Add(-30*24*time.Hour))
-	if err != nil || fingerprint(&renewed) == fingerprint(&c) {
-		t.Fatalf("it was not renewed before its end: %v", err)
-	}
-	if string(renewed.Leaf.RawSubjectPublicKeyInfo) != string(c.Leaf.RawSubjectPublicKeyInfo) {
-		t.Error("the renewal changed the key")
+	for _, next := range []struct {
+		name  string
+		names []string
+		addrs []netip.Addr
+		at    time.Time
+		anew  bool
+	}{
+		{"a restart", []string{"box", "box.local"}, addrs, t0.Add(time.Hour), false},
+		{"an address that is gone", []string{"box"}, addrs[:1], t0.Add(time.Hour), false},
+		{"a temporary IPv6 address", []string{"box"}, append(addrs[:2:2], netip.MustParseAddr("2001:db8::1234")), t0.Add(time.Hour), false},
+		{"a new IPv4 address", []string{"box"}, append(addrs[:2:2], netip.MustParseAddr("192.168.1.6")), t0.Add(time.Hour), true},
+		{"a new name", []string{"boot.example"}, addrs, t0.Add(time.Hour), true},
+		{"its end", []string{"boot.example"}, addrs, t0.Add(certLife - 30*24*time.Hour), true},
+	} {
+		got, err := ownCertificate(dir, next.names, next.addrs, next.at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if anew := shownBy(&got).fingerprint != shownBy(&c).fingerprint; anew != next.anew {
+			t.Errorf("%s: made anew: %v, want %v", next.name, anew, next.anew)
+		}
+		if shownBy(&got).pin != shownBy(&c).pin {
+			t.Errorf("%s changed the key", next.name)
+		}
+		for _, n := range next.names {
+			if err := got.Leaf.VerifyHostname(n); err != nil {
+				t.Errorf("%s: %v", next.name, err)
+			}
+		}
+		c = got
 	}
 	if err := os.WriteFile(filepath.Join(dir, "key.pem"), []byte("junk"), 0o600); err != nil {
 		t.Fatal(err)
@@ -299,7 +320,7 @@ func TestANewCertificateIsToldAndServedAtOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		return fingerprint(&tls.Certificate{Certificate: [][]byte{conn.ConnectionState().PeerCertificates[0].Raw}})
+		return tlspin.Fingerprint(conn.ConnectionState().PeerCertificates[0].Raw)
 	}
 	old := b.Fingerprint()
 	if err := b.renewCertificate(); err != nil || served(b) != old || len(b.lastActs(9)) != 0 {
@@ -309,41 +330,60 @@ func TestANewCertificateIsToldAndServedAtOnce(t *testing.T) {
 	if err := b.renewCertificate(); err != nil || b.Fingerprint() == old || served(b) != b.Fingerprint() {
 		t.Errorf("an old certificate is served still: %v", err)
 	}
-	if e := b.lastActs(1)[0]; !strings.Contains(e.Text, old) || !strings.Contains(e.Text, b.Fingerprint()) || !strings.Contains(log.String(), old) {
+	if e := b.lastActs(1)[0]; !strings.Contains(e.Text, old) || !strings.Contains(e.Text, b.Fingerprint()) || !strings.Contains(log.String(), old) || e.Level != "" {
 		t.Errorf("neither log nor activity tell of it: %+v", e)
 	}
-	second := b.Fingerprint()
-	if err := os.Remove(filepath.Join(b.cfg.Dir, "tls", "cert.pem")); err != nil {
+	pin := b.Pin()
+	if err := os.Remove(filepath.Join(b.cfg.Dir, "tls", "key.pem")); err != nil {
 		t.Fatal(err)
 	}
 	again := b.again()
-	if e := again.lastActs(1)[0]; again.Fingerprint() == second || !strings.Contains(e.Text, second) || e.Level != "warn" {
-		t.Errorf("made anew on purpose: the activity says %+v", e)
+	if e := again.lastActs(1)[0]; again.Pin() == pin || !strings.Contains(e.Text, pin) || e.Level != "warn" {
+		t.Errorf("another key on purpose: the activity says %+v", e)
 	}
 	if n := len(again.again().lastActs(9)); n != 2 {
 		t.Errorf("another restart: got %d lines, want 2", n)
 	}
 }
 
-func TestSettingsSayWhichAddressesTheCertificateDoesNotName(t *testing.T) {
+func TestAGivenCertificateIsReadAgainWhenItWasReplaced(t *testing.T) {
 	t.Parallel()
-	b := start(t, nil)
-	b.signIn()
-	if p := b.page("/settings"); strings.Contains(p, "It does not name") || !strings.Contains(p, "Good until") {
-		t.Error("a fresh certificate is said to miss names")
+	dir := t.TempDir()
+	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	first, err := ownCertificate(dir, []string{"box"}, nil, t0)
+	if err != nil {
+		t.Fatal(err)
 	}
-	later := start(t, func(c *Config) {
-		c.Names = []string{"boot.example"}
-		if err := os.MkdirAll(filepath.Join(c.Dir, "tls"), 0o700); err != nil {
+	b := start(t, func(c *Config) { c.TLS = cert + "," + key })
+	told := func() string {
+		raw, err := os.ReadFile(filepath.Join(b.cfg.Dir, "tls", pinFile))
+		if err != nil {
 			t.Fatal(err)
 		}
-		for _, f := range []string{"cert.pem", "key.pem"} {
-			copyFile(t, filepath.Join(b.cfg.Dir, "tls", f), filepath.Join(c.Dir, "tls", f))
-		}
-	})
-	later.signIn()
-	if p := later.page("/settings"); !strings.Contains(p, "It does not name boot.example") || later.Fingerprint() != b.Fingerprint() {
-		t.Error("a name that came later is not told, or changed the certificate")
+		return string(raw)
+	}
+	if want := shownBy(&first).pin + "\n" + b.Fingerprint() + "\n"; told() != want {
+		t.Errorf("hatchery token reads %q, want %q", told(), want)
+	}
+	if err := os.Remove(key); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.renewCertificate(); err == nil || b.Pin() != shownBy(&first).pin {
+		t.Errorf("half replaced: got %v and pin %s, want an error and the old one", err, b.Pin())
+	}
+	if err := os.Remove(cert); err != nil {
+		t.Fatal(err)
+	}
+	second, err := ownCertificate(dir, []string{"box"}, nil, t0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.renewCertificate(); err != nil || b.Pin() != shownBy(&second).pin || !strings.HasPrefix(told(), b.Pin()) {
+		t.Errorf("replaced: got %v and pin %s", err, b.Pin())
+	}
+	plain := start(t, func(c *Config) { c.Dir, c.TLS = b.cfg.Dir, "off" })
+	if _, err := os.Stat(filepath.Join(b.cfg.Dir, "tls", pinFile)); err == nil || plain.Pin() != "" {
+		t.Error("plain HTTP still tells a pin")
 	}
 }
 
@@ -356,7 +396,7 @@ func TestServerShowsItsCertificateAndURL(t *testing.T) {
 	}
 	defer conn.Close()
 	seen := conn.ConnectionState().PeerCertificates[0]
-	if got, want := fingerprint(&tls.Certificate{Certificate: [][]byte{seen.Raw}}), b.Fingerprint(); got != want || len(want) != 64 {
+	if got, want := tlspin.Fingerprint(seen.Raw), b.Fingerprint(); got != want || len(want) != 64 {
 		t.Errorf("fingerprint: got %s, want %s", got, want)
 	}
 	plain := start(t, func(c *Config) { c.TLS = "off" })

@@ -196,6 +196,20 @@ func (s *Server) setFirstPassword(c echo.Context) error {
 	return c.Redirect(http.StatusSeeOther, "/")
 }
 
+// wrongCurrent is the line in the activity about who may not change the password.
+const wrongCurrent = "A change of the password was refused: wrong current password."
+
+// replacePassword sets the password and ends every session.
+func (s *Server) replacePassword(ctx context.Context, p secret) (passwordRecord, error) {
+	rec, err := s.setPassword(ctx, p, false, "The admin password was set by "+caller(ctx).By+". All sessions opened before were ended.")
+	if err != nil {
+		return rec, err
+	}
+	err = s.store.drop(func(string, bool) bool { return true })
+	s.endStreams()
+	return rec, err
+}
+
 // changePassword sets the password on the settings page; whoever does must show the old one or the admin token again.
 func (s *Server) changePassword(c echo.Context) error {
 	ctx := c.Request().Context()
@@ -211,21 +225,17 @@ func (s *Server) changePassword(c echo.Context) error {
 		return err
 	}
 	if with == "" {
-		s.refused(w.From, "A change of the password was refused: wrong current password.")
+		s.refused(w.From, wrongCurrent)
 		return fail(http.StatusUnprocessableEntity, "That is neither the current password nor the admin token.")
 	}
 	p := secret(c.FormValue("password"))
 	if err := checkPassword(p, secret(c.FormValue("again"))); err != nil {
 		return fail(http.StatusUnprocessableEntity, sentence(err))
 	}
-	rec, err := s.setPassword(ctx, p, false, "The admin password was changed by "+w.By+". All other sessions were ended.")
+	rec, err := s.replacePassword(ctx, p)
 	if err != nil {
 		return err
 	}
-	if err := s.store.drop(func(string, bool) bool { return true }); err != nil {
-		return err
-	}
-	s.endStreams()
 	if err := s.open(c, rec.mark(), "password"); err != nil {
 		return err
 	}

@@ -127,6 +127,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.feed.watch(ctx)
 	g.Go(func() error { s.feed.run(ctx); return nil })
 	g.Go(func() error { s.sweep(ctx); return nil })
+	g.Go(func() error { s.watchCertificate(ctx); return nil })
 	g.Go(func() error { return serve(ctx, s.httpServer(ctx, s.echo), ln) })
 	g.Go(func() error { return serve(ctx, s.httpServer(ctx, s.local()), sock) })
 	if err := s.tellCertificate(); err != nil {
@@ -191,8 +192,12 @@ func serve(ctx context.Context, srv *http.Server, ln net.Listener) error {
 // Ready is closed once the pages and the socket answer.
 func (s *Server) Ready() <-chan struct{} { return s.ready }
 
-// Fingerprint is the SHA-256 of the certificate in lower-case hex; "" over plain HTTP.
-func (s *Server) Fingerprint() string { return fingerprint(s.inUse.Load()) }
+// Fingerprint is the SHA-256 of the certificate in lower-case hex, as browsers show it; "" over plain HTTP.
+// It changes with every renewal: programs pin [Server.Pin].
+func (s *Server) Fingerprint() string { return shownBy(s.inUse.Load()).fingerprint }
+
+// Pin names the certificate's public key for tlspin.Parse and curl's --pinnedpubkey; "" over plain HTTP.
+func (s *Server) Pin() string { return shownBy(s.inUse.Load()).pin }
 
 // URLs are all addresses that machines may reach the pages by: URL, then the other addresses of this box,
 // then the names that people gave it. No slash at the end.

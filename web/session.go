@@ -81,7 +81,7 @@ func (s *sessionStore) drop(which func(key string, over bool) bool) error {
 
 func isOver(_ string, over bool) bool { return over }
 
-// sweep removes sessions that are over and renews the certificate in time, once a day. When it cannot (a full disk), the next day does.
+// sweep removes sessions that are over, once a day. When it cannot (a full disk), the next day does.
 func (s *Server) sweep(ctx context.Context) {
 	t := time.NewTicker(24 * time.Hour)
 	defer t.Stop()
@@ -92,9 +92,6 @@ func (s *Server) sweep(ctx context.Context) {
 		case <-t.C:
 			if err := s.store.drop(isOver); err != nil {
 				s.log.Warn("old sessions could not be removed", "err", err)
-			}
-			if err := s.renewCertificate(); err != nil {
-				s.log.Error("the certificate could not be made anew", "err", err)
 			}
 		}
 	}

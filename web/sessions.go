@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -42,15 +43,15 @@ func (s *Server) open(c echo.Context, mark, with string) error {
 	return nil
 }
 
-// sessionView is an open session as the settings page shows it.
-type sessionView struct {
-	ID      string // says nothing about the cookie
-	Opened  time.Time
-	Ends    time.Time
-	From    string
-	Agent   string
-	With    string
-	Current bool
+// Session is an open session of a browser.
+type Session struct {
+	ID      string    `json:"id"` // says nothing about the cookie
+	Opened  time.Time `json:"opened_at"`
+	Ends    time.Time `json:"ends_at"`
+	From    string    `json:"from"`
+	Agent   string    `json:"agent" doc:"the browser's own words"`
+	With    string    `json:"with" doc:"what it was opened with"`
+	Current bool      `json:"current" doc:"it makes this request"`
 }
 
 // sessionID names a session by its key in the store, which is a hash of the cookie, without telling even that.
@@ -66,7 +67,7 @@ func sessionKey(cookie string) string {
 }
 
 // openSessions are those that still let somebody in, newest first; current is the key of the caller's own.
-func (s *Server) openSessions(current string) (out []sessionView, err error) {
+func (s *Server) openSessions(current string) (out []Session, err error) {
 	pw, err := s.password()
 	if err != nil {
 		return nil, err
@@ -87,12 +88,12 @@ func (s *Server) openSessions(current string) (out []sessionView, err error) {
 			return true, nil
 		})
 	})
-	slices.SortFunc(out, func(a, b sessionView) int { return b.Opened.Compare(a.Opened) })
+	slices.SortFunc(out, func(a, b Session) int { return b.Opened.Compare(a.Opened) })
 	return out, err
 }
 
-func viewOfSession(key string, values map[string]any, ends time.Time, current bool) sessionView {
-	v := sessionView{ID: sessionID(key), Ends: ends, Current: current}
+func viewOfSession(key string, values map[string]any, ends time.Time, current bool) Session {
+	v := Session{ID: sessionID(key), Ends: ends, Current: current}
 	if t, ok := values[sessionOpened].(int64); ok {
 		v.Opened = time.Unix(t, 0)
 	}
@@ -107,25 +108,42 @@ func (s *Server) markGood(mark string, pw passwordRecord) bool {
 	return mark != "" && (mark == s.token.mark() || mark == pw.mark())
 }
 
-// revokeSession ends one session; its open pages stop too.
-func (s *Server) revokeSession(c echo.Context) error {
-	ctx, id := c.Request().Context(), c.Param("id")
-	all, err := s.openSessions(sessionKey(s.sessions.Token(ctx)))
+// sessionOf is the key of the caller's own session in the store; it fits none when there is no session.
+func (s *Server) sessionOf(ctx context.Context) string { return sessionKey(s.sessions.Token(ctx)) }
+
+// endSession ends one session, its open pages too. ErrNotFound.
+func (s *Server) endSession(ctx context.Context, id string) (Session, error) {
+	all, err := s.openSessions(s.sessionOf(ctx))
 	if err != nil {
-		return err
+		return Session{}, err
 	}
-	i := slices.IndexFunc(all, func(v sessionView) bool { return v.ID == id })
+	i := slices.IndexFunc(all, func(v Session) bool { return v.ID == id })
 	if i < 0 {
-		return fmt.Errorf("session %q is %w; it ended since", clip(id, 40), inventory.ErrNotFound)
-	}
-	if all[i].Current {
-		return s.logout(c)
+		return Session{}, fmt.Errorf("session %q is %w; it ended since", clip(id, 40), inventory.ErrNotFound)
 	}
 	if err := s.store.drop(func(key string, _ bool) bool { return sessionID(key) == id }); err != nil {
+		return Session{}, err
+	}
+	s.endStreams()
+	return all[i], s.noteSite(ctx, "A session opened from "+all[i].From+" was ended by "+caller(ctx).By+".")
+}
+
+// endSessions ends every session, the caller's too.
+func (s *Server) endSessions(ctx context.Context) error {
+	if err := s.store.drop(func(string, bool) bool { return true }); err != nil {
 		return err
 	}
 	s.endStreams()
-	if err := s.noteSite(ctx, "A session opened from "+all[i].From+" was ended by "+caller(ctx).By+"."); err != nil {
+	return s.noteSite(ctx, "All sessions were ended by "+caller(ctx).By+".")
+}
+
+// revokeSession ends one session for the settings page.
+func (s *Server) revokeSession(c echo.Context) error {
+	ctx, id := c.Request().Context(), c.Param("id")
+	if id == sessionID(s.sessionOf(ctx)) {
+		return s.logout(c)
+	}
+	if _, err := s.endSession(ctx, id); err != nil {
 		return err
 	}
 	s.flash(c, "The session is ended.")

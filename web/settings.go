@@ -16,16 +16,15 @@ type settingsPage struct {
 	base
 	URL         string
 	Fingerprint string
-	// CertEnds is when the certificate ends; CertMisses are names and addresses of this box that it does not name.
-	CertEnds   time.Time
-	CertMisses []string
-	TokenFile  string
-	Dir        string
-	CanBackup  bool
-	Tokens     []Token
-	Made       *NewToken // just made: its secret is shown this once
-	Form       tokenForm // typed, when it was refused
-	Sessions   []sessionView
+	Pin         string
+	CertEnds    time.Time
+	TokenFile   string
+	Dir         string
+	CanBackup   bool
+	Tokens      []Token
+	Made        *NewToken // just made: its secret is shown this once
+	Form        tokenForm // typed, when it was refused
+	Sessions    []Session
 	// HasPassword tells that a password is set; PasswordError is why a change was refused.
 	HasPassword   bool
 	PasswordError string
@@ -39,13 +38,10 @@ func (s *Server) settingsPage(c echo.Context) error {
 }
 
 func (s *Server) showSettings(c echo.Context, code int, p settingsPage) error {
-	p.base, p.URL, p.Fingerprint = s.page(c, "Settings", "settings"), s.URL(), s.Fingerprint()
+	p.base, p.URL, p.Fingerprint, p.Pin = s.page(c, "Settings", "settings"), s.URL(), s.Fingerprint(), s.Pin()
 	p.Back, p.Dir, p.TokenFile, p.CanBackup = "/settings", s.cfg.Dir, filepath.Join(s.cfg.Dir, "admin-token"), s.cfg.Backup != nil
 	if c := s.inUse.Load(); c != nil && c.Leaf != nil {
 		p.CertEnds = c.Leaf.NotAfter
-		if s.makesOwn() {
-			p.CertMisses = unnamed(c.Leaf, s.names, ownAddrs())
-		}
 	}
 	err := s.cfg.Store.View(func(tx *inventory.Tx) error {
 		all, err := tokens(tx)
@@ -58,7 +54,7 @@ func (s *Server) showSettings(c echo.Context, code int, p settingsPage) error {
 		return err
 	}
 	p.HasPassword = s.FirstRunCode() == ""
-	if p.Sessions, err = s.openSessions(sessionKey(s.sessions.Token(c.Request().Context()))); err != nil {
+	if p.Sessions, err = s.openSessions(s.sessionOf(c.Request().Context())); err != nil {
 		return err
 	}
 	return s.render(c, code, "settings", p)
@@ -100,11 +96,7 @@ func (s *Server) signOutAll(c echo.Context) error {
 	if err := s.sessions.Destroy(c.Request().Context()); err != nil {
 		return err
 	}
-	if err := s.store.drop(func(string, bool) bool { return true }); err != nil {
-		return err
-	}
-	s.endStreams()
-	if err := s.noteSite(c.Request().Context(), "All sessions were ended by "+caller(c.Request().Context()).By+"."); err != nil {
+	if err := s.endSessions(c.Request().Context()); err != nil {
 		return err
 	}
 	return c.Redirect(http.StatusSeeOther, "/login")

@@ -236,23 +236,15 @@ func (s *Server) jobs(open bool) (jobs []inventory.Job, err error) {
 // activity is the newest part of the appliance's own diary, newest first.
 func (s *Server) activity(n int) (out []inventory.Entry, err error) {
 	err = s.cfg.Store.View(func(tx *inventory.Tx) error {
-		out, err = tail(tx, "", n)
+		out, err = tx.DiaryBack("", 0, n)
 		return err
 	})
-	slices.Reverse(out)
 	return out, err
 }
 
 // tail is the last n entries of a diary, oldest first.
-func tail(tx *inventory.Tx, id inventory.HostID, n int) (out []inventory.Entry, err error) {
-	err = tx.ScanBack(inventory.BucketDiary, string(id)+"/", "", func(k string, v []byte) (bool, error) {
-		var e inventory.Entry
-		if err := json.Unmarshal(v, &e); err != nil {
-			return false, fmt.Errorf("diary %s: %w", k, err)
-		}
-		out = append(out, e)
-		return len(out) < n, nil
-	})
+func tail(tx *inventory.Tx, id inventory.HostID, n int) ([]inventory.Entry, error) {
+	out, err := tx.DiaryBack(id, 0, n)
 	slices.Reverse(out)
 	return out, err
 }

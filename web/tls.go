@@ -2,14 +2,13 @@ package web
 
 import (
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -25,6 +24,7 @@ import (
 
 	"github.com/google/renameio/v2"
 
+	"github.com/staged-hive/hatchery/internal/tlspin"
 	"github.com/staged-hive/hatchery/inventory"
 )
 
@@ -36,18 +36,16 @@ const (
 
 // ownCertificate reads the certificate in dir, or makes one for the names and addresses of now.
 //
-// It is made anew when it nears its end, with the same key, and not when names or addresses of this box
-// change: the CLI, USB sticks and people's notes pin its fingerprint, and a new one would lock them out
-// because of a DHCP lease. Whoever pins does not look at names, and a browser asks about a self-signed
-// certificate either way. The settings page says which addresses it does not name and how to have it made
-// anew on purpose: remove cert.pem and restart; the log and the activity then tell both fingerprints.
+// It is made anew, with the same key, when it nears its end and when this box got a name or an IPv4 address
+// that it does not name. Pins hold: they are of the key (see tlspin). A new IPv6 address is no reason, since
+// temporary ones (RFC 8981) come every day; it is named with the next renewal.
 func ownCertificate(dir string, names []string, addrs []netip.Addr, now time.Time) (tls.Certificate, error) {
 	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return tls.Certificate{}, fmt.Errorf("certificate: %w", err)
 	}
 	c, err := tls.LoadX509KeyPair(certFile, keyFile)
-	if err == nil && stillGood(c.Leaf, now) {
+	if err == nil && stillGood(c.Leaf, names, addrs, now) {
 		return c, nil
 	}
 	key, err := certificateKey(keyFile)
@@ -68,9 +66,17 @@ func ownCertificate(dir string, names []string, addrs []netip.Addr, now time.Tim
 	return tls.LoadX509KeyPair(certFile, keyFile)
 }
 
-// stillGood reports whether the certificate need not be made anew; see ownCertificate for what does not count.
-func stillGood(c *x509.Certificate, now time.Time) bool {
-	return c != nil && now.Add(certRenew).Before(c.NotAfter) && !now.Before(c.NotBefore.Add(-24*time.Hour))
+// stillGood reports whether the certificate need not be made anew.
+func stillGood(c *x509.Certificate, names []string, addrs []netip.Addr, now time.Time) bool {
+	if c == nil || !now.Add(certRenew).Before(c.NotAfter) || now.Before(c.NotBefore.Add(-24*time.Hour)) {
+		return false
+	}
+	for _, n := range names {
+		if c.VerifyHostname(n) != nil {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(addrs, func(a netip.Addr) bool { return a.Is4() && c.VerifyHostname(a.String()) != nil })
 }
 
 // certificateKey reads the private key, or makes one. A key that cannot be read is an error:
@@ -125,15 +131,6 @@ func selfSign(key *ecdsa.PrivateKey, names []string, addrs []netip.Addr, now tim
 	return x509.CreateCertificate(rand.Reader, t, t, &key.PublicKey, key)
 }
 
-// fingerprint is the SHA-256 of the certificate in lower-case hex, "" without one.
-func fingerprint(c *tls.Certificate) string {
-	if c == nil || len(c.Certificate) == 0 {
-		return ""
-	}
-	sum := sha256.Sum256(c.Certificate[0])
-	return hex.EncodeToString(sum[:])
-}
-
 // ownNames are the names that reach this box: localhost, its host name (bare and .local), and extra.
 func ownNames(extra []string) []string {
 	names := append([]string{"localhost", "hatchery", "hatchery.local"}, extra...)
@@ -165,62 +162,99 @@ func ownAddrs() []netip.Addr {
 	return out
 }
 
-// unnamed are the names and addresses that the certificate does not name.
-func unnamed(c *x509.Certificate, names []string, addrs []netip.Addr) (out []string) {
-	for _, a := range addrs {
-		names = append(names[:len(names):len(names)], a.String())
-	}
-	for _, n := range names {
-		if c.VerifyHostname(n) != nil {
-			out = append(out, n)
-		}
-	}
-	return out
-}
-
 // makesOwn reports whether the certificate is one that the appliance makes.
 func (s *Server) makesOwn() bool { return s.cfg.TLS == "" || s.cfg.TLS == "auto" }
 
-// lastFingerprint is what the appliance showed at its last start, from the file kept beside the certificate; "" when there was none.
-func lastFingerprint(dir string) string {
-	raw, err := os.ReadFile(filepath.Join(dir, "fingerprint"))
-	if err != nil {
-		return ""
+// pinFile is beside the certificate and holds its pin and its fingerprint, a line each, as they were shown
+// last: `hatchery token` reads it, also for a certificate that was given.
+const pinFile = "pin"
+
+// shown is what people and programs know the certificate by.
+type shown struct{ pin, fingerprint string }
+
+func shownBy(c *tls.Certificate) shown {
+	if c == nil || c.Leaf == nil {
+		return shown{}
 	}
-	return inventory.Clean(strings.TrimSpace(string(raw)), sha256.Size*2)
+	return shown{tlspin.Of(c.Leaf), tlspin.Fingerprint(c.Leaf.Raw)}
+}
+
+// lastShown reads the file of before; the zero value when there is none.
+func lastShown(dir string) shown {
+	raw, err := os.ReadFile(filepath.Join(dir, pinFile))
+	if err != nil {
+		return shown{}
+	}
+	pin, fingerprint, _ := strings.Cut(strings.TrimSpace(string(raw)), "\n")
+	return shown{inventory.Clean(pin, 100), inventory.Clean(fingerprint, 100)}
 }
 
 // tellCertificate logs and notes a certificate that is not the one of before, and remembers it.
 func (s *Server) tellCertificate() error {
 	dir := filepath.Join(s.cfg.Dir, "tls")
-	old, now := lastFingerprint(dir), s.Fingerprint()
-	if !s.makesOwn() || old == now {
+	old, now := lastShown(dir), shownBy(s.inUse.Load())
+	if old == now {
 		return nil
 	}
-	if old != "" {
-		s.log.Warn("the certificate was made anew: pin the new fingerprint (hatchery token) wherever the old one was", "was", old, "now", now)
+	if now == (shown{}) { // plain HTTP: nothing to pin
+		return os.Remove(filepath.Join(dir, pinFile))
+	}
+	if old != (shown{}) {
+		text, level := "The certificate was renewed with the same key: pins hold. Its fingerprint was "+old.fingerprint+" and is "+now.fingerprint+".", ""
+		if old.pin != now.pin {
+			level = "warn"
+			text = "The certificate has another key now: command lines and USB sticks that pinned " + old.pin + " refuse this appliance. " +
+				"Make their token files (hatchery token) and USB images anew. The new pin is " + now.pin + "."
+		}
+		s.log.Warn("the certificate is another one", "same_key", old.pin == now.pin, "was", old.fingerprint, "now", now.fingerprint)
 		if err := s.cfg.Store.Update(func(tx *inventory.Tx) error {
-			return tx.Note(inventory.Entry{Time: s.cfg.Now(), Kind: "admin", By: "appliance", Level: "warn",
-				Text: "The certificate was made anew with the same key. Its fingerprint was " + old + " and is " + now + ": pin it again where it was pinned."})
+			return tx.Note(inventory.Entry{Time: s.cfg.Now(), Kind: "admin", By: "appliance", Level: level, Text: text})
 		}); err != nil {
 			return err
 		}
 	}
-	if err := renameio.WriteFile(filepath.Join(dir, "fingerprint"), []byte(now+"\n"), 0o644); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("certificate: %w", err)
+	}
+	if err := renameio.WriteFile(filepath.Join(dir, pinFile), []byte(now.pin+"\n"+now.fingerprint+"\n"), 0o644); err != nil {
 		return fmt.Errorf("certificate: %w", err)
 	}
 	return nil
 }
 
-// renewCertificate makes the certificate anew when it nears its end; new connections get it at once.
+// renewCertificate makes the certificate anew where it must be, or reads the given files again when they
+// were replaced; new connections get it at once. While it cannot, the one in use stays.
 func (s *Server) renewCertificate() error {
-	if !s.makesOwn() {
+	if s.inUse.Load() == nil {
 		return nil
 	}
 	c, err := s.certificate()
-	if err != nil {
+	if err != nil || shownBy(c) == shownBy(s.inUse.Load()) {
 		return err
 	}
 	s.inUse.Store(c)
 	return s.tellCertificate()
+}
+
+// certCheck is how often the names, addresses and end of the certificate, or its files, are looked at.
+const certCheck = time.Minute
+
+// watchCertificate renews the certificate until ctx ends.
+func (s *Server) watchCertificate(ctx context.Context) {
+	t := time.NewTicker(certCheck)
+	defer t.Stop()
+	for last := ""; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		err := s.renewCertificate()
+		if err == nil {
+			last = ""
+		} else if err.Error() != last {
+			last = err.Error()
+			s.log.Error("the certificate could not be renewed; the one in use stays", "err", err)
+		}
+	}
 }

@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,6 +14,7 @@ import (
 	"time"
 
 	"github.com/staged-hive/hatchery/internal/agentapi"
+	"github.com/staged-hive/hatchery/internal/tlspin"
 	"github.com/staged-hive/hatchery/inventory"
 )
 
@@ -47,23 +46,19 @@ func readPersonal(m machine, file string) (*agentapi.Personal, error) {
 	return &p, nil
 }
 
-// pinnedTLS accepts one certificate, by its SHA-256, whatever name or date is on it: the image
-// was downloaded from the page that showed that certificate.
-func pinnedTLS(fingerprint string) *tls.Config {
-	return &tls.Config{
-		MinVersion:         tls.VersionTLS12,
-		InsecureSkipVerify: true, // VerifyConnection below decides instead
-		VerifyConnection: func(cs tls.ConnectionState) error {
-			if len(cs.PeerCertificates) == 0 {
-				return errors.New("the appliance showed no certificate")
-			}
-			sum := sha256.Sum256(cs.PeerCertificates[0].Raw)
-			if got := hex.EncodeToString(sum[:]); got != fingerprint {
-				return fmt.Errorf("whoever answers there is not the appliance this USB image is from (certificate %s)", got[:16])
-			}
-			return nil
-		},
+// pinnedTLS accepts the pinned certificate alone, whatever name or date is on it: the image was
+// downloaded from the page that showed it. The pin was checked when the personalisation was read.
+func pinnedTLS(pin string) *tls.Config {
+	p, _ := tlspin.Parse(pin) // the zero pin accepts nothing
+	conf := p.Config()
+	check := conf.VerifyConnection
+	conf.VerifyConnection = func(cs tls.ConnectionState) error {
+		if err := check(cs); err != nil {
+			return fmt.Errorf("whoever answers there is not the appliance this USB image is from: %w", err)
+		}
+		return nil
 	}
+	return conf
 }
 
 // untilJoined asks the image's appliance for a nonce of this boot, at every URL in turn, until

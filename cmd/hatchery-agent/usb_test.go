@@ -3,8 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"net/http/httptest"
 	"net/netip"
@@ -17,6 +15,7 @@ import (
 
 	"github.com/staged-hive/hatchery/httpboot"
 	"github.com/staged-hive/hatchery/internal/agentapi"
+	"github.com/staged-hive/hatchery/internal/tlspin"
 	"github.com/staged-hive/hatchery/internal/stage0"
 	"github.com/staged-hive/hatchery/inventory"
 	"github.com/staged-hive/hatchery/inventory/inventorytest"
@@ -42,8 +41,7 @@ func usbAppliance(t *testing.T, store *inventorytest.Store) (srv *httptest.Serve
 	}
 	srv = httptest.NewTLSServer(s.AgentHandler())
 	t.Cleanup(srv.Close)
-	sum := sha256.Sum256(srv.Certificate().Raw)
-	return srv, hex.EncodeToString(sum[:])
+	return srv, tlspin.Of(srv.Certificate())
 }
 
 func usbMachine(t *testing.T, p agentapi.Personal) tree {

@@ -4,10 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,6 +16,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/staged-hive/hatchery/internal/tlspin"
 )
 
 // errNoAppliance says that nothing listens on the data folder's socket.
@@ -28,7 +27,7 @@ var errNoAppliance = errors.New("no appliance answers")
 type remote struct {
 	data      string // its data folder, when it is this machine
 	server    string // its URL, when it is another
-	tokenFile string // token, and on a second line the certificate's fingerprint
+	tokenFile string // token, and on a second line the certificate's pin
 	json      bool
 }
 
@@ -36,7 +35,7 @@ func (r *remote) bind(c *cobra.Command) {
 	f := c.PersistentFlags()
 	f.StringVar(&r.data, "data", defaultSettings().Data, "the appliance's data folder, on the appliance itself")
 	f.StringVar(&r.server, "server", "", "the appliance's URL, from another machine")
-	f.StringVar(&r.tokenFile, "token-file", "", "file with an API token and, on a second line, the certificate's fingerprint (see `hatchery token`)")
+	f.StringVar(&r.tokenFile, "token-file", "", "file with an API token and, on a second line, the certificate's pin (see `hatchery token`)")
 	f.BoolVar(&r.json, "json", false, "print the API's JSON")
 }
 
@@ -98,31 +97,23 @@ func (r *remote) client() (*http.Client, string, string, error) {
 	if len(lines) == 0 {
 		return nil, "", "", fmt.Errorf("token file %s is empty", r.tokenFile)
 	}
-	conf := &tls.Config{MinVersion: tls.VersionTLS12}
+	server := strings.TrimRight(r.server, "/")
+	conf := &tls.Config{MinVersion: tls.VersionTLS12} // no pin: a certificate that this machine trusts by itself
 	if len(lines) > 1 {
-		conf = pinned(lines[1])
+		pin, err := tlspin.Parse(lines[1])
+		if err != nil {
+			return nil, "", "", fmt.Errorf("token file %s: %w", r.tokenFile, err)
+		}
+		if !strings.HasPrefix(server, "https://") {
+			return nil, "", "", usageError{fmt.Errorf("--server %s: the token file pins a certificate, so want https://ADDRESS:8443", r.server)}
+		}
+		conf = pin.Config()
 	}
-	return &http.Client{Transport: &http.Transport{TLSClientConfig: conf}}, strings.TrimRight(r.server, "/"), lines[0], nil
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: conf, Proxy: http.ProxyFromEnvironment}}, server, lines[0], nil
 }
 
-// pinned accepts exactly the certificate with that SHA-256 fingerprint (hex, colons allowed).
-func pinned(fingerprint string) *tls.Config {
-	want := strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(strings.ToLower(fingerprint), "sha256:"), ":", ""))
-	return &tls.Config{
-		MinVersion:         tls.VersionTLS12,
-		InsecureSkipVerify: true, // replaced by the pin below
-		VerifyPeerCertificate: func(raw [][]byte, _ [][]*x509.Certificate) error {
-			if len(raw) == 0 {
-				return errors.New("the appliance showed no certificate")
-			}
-			sum := sha256.Sum256(raw[0])
-			if got := hex.EncodeToString(sum[:]); got != want {
-				return fmt.Errorf("the appliance's certificate has fingerprint %s, not the pinned %s: make a new token file on the appliance if its certificate was renewed", got, want)
-			}
-			return nil
-		},
-	}
-}
+// pinHelp says what to do when the appliance shows another certificate than the pinned one.
+const pinHelp = "if its certificate was replaced by one with another key, make a new token file on the appliance itself (`hatchery token`); otherwise somebody else answers there"
 
 // do sends one request; body nil = none. A status of 400 and more is an error in the appliance's words.
 func (r *remote) do(ctx context.Context, method, path string, body any) (*http.Response, error) {
@@ -161,6 +152,9 @@ func (r *remote) send(ctx context.Context, method, path string, body any, offset
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", offset))
 	}
 	res, err := client.Do(req)
+	if errors.Is(err, tlspin.ErrOther) {
+		err = fmt.Errorf("%w: %s", err, pinHelp)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -25,6 +25,7 @@ func (a *appliance) greet(w io.Writer) {
 	fmt.Fprintf(w, "  page        %s\n", a.web.URL())
 	if fp := a.web.Fingerprint(); fp != "" {
 		fmt.Fprintf(w, "  certificate SHA-256 %s\n", fp)
+		fmt.Fprintf(w, "  pin         %s\n", a.web.Pin())
 	}
 	fmt.Fprintf(w, "  admin token in %s\n", filepath.Join(a.cfg.Data, "admin-token"))
 	if code := a.web.FirstRunCode(); code != "" {

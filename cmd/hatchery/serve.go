@@ -132,7 +132,7 @@ func (a *appliance) wire() error {
 		return err
 	}
 	if a.isos, err = httpboot.NewISOs(httpboot.ISOConfig{Store: a.db, Stage0: a.images, URLs: a.isoURLs,
-		Fingerprint: func() string { return a.web.Fingerprint() }, AuthorizedKeys: func() []string { return keys }}); err != nil {
+		Fingerprint: func() string { return a.web.Pin() }, AuthorizedKeys: func() []string { return keys }}); err != nil {
 		return err
 	}
 	if a.boot, err = httpboot.New(httpboot.Config{Addr: a.cfg.bootAddr.String(), Store: a.db, Stage0: a.images, Files: files, JoinToken: a.isos.CheckToken,

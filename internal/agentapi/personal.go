@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/staged-hive/hatchery/internal/tlspin"
 	"github.com/staged-hive/hatchery/inventory"
 )
 
@@ -18,7 +19,8 @@ type Personal struct {
 	Version int `json:"version"` // 1
 	// URLs are where the appliance's web listener may be reached, tried in this order.
 	URLs []string `json:"urls"`
-	// Fingerprint is the SHA-256 of the appliance's TLS certificate in hex: the agent speaks to no other.
+	// Fingerprint pins the appliance's TLS certificate, as tlspin.Parse reads it: the agent speaks to no other.
+	// It is of the public key ("sha256//…"), so that sticks outlive renewals; a fingerprint in hex works too.
 	Fingerprint string `json:"fingerprint"`
 	// AuthorizedKeys are the appliance's SSH keys, let in from the start.
 	AuthorizedKeys []string `json:"authorized_keys"`
@@ -78,8 +80,8 @@ func ParsePersonal(text []byte) (Personal, error) {
 		}
 		p.URLs[i] = strings.TrimRight(s, "/")
 	}
-	if len(p.Fingerprint) != 64 || !lowerHex(p.Fingerprint, "") {
-		return p, errors.New("personalisation of the USB image: fingerprint: want 64 hex digits")
+	if _, err := tlspin.Parse(p.Fingerprint); err != nil {
+		return p, fmt.Errorf("personalisation of the USB image: fingerprint: %w", err)
 	}
 	if p.Static != nil {
 		if err := p.Static.Check(); err != nil {

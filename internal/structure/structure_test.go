@@ -28,14 +28,15 @@ var allowed = map[string][]string{
 	"tftp":                    {"dhcp/bootfile", "inventory"},
 	"httpboot":                {"inventory", "dhcp/bootfile", "internal/agentapi", "internal/stage0"},
 	"pipeline":                {"inventory", "inventory/diskplan", "internal/hive"},
-	"web":                     {"inventory", "inventory/diskplan", "internal/stage0"},
-	"internal/agentapi":       {"inventory"},
+	"web":                     {"inventory", "inventory/diskplan", "internal/stage0", "internal/tlspin"},
+	"internal/agentapi":       {"inventory", "internal/tlspin"},
 	"internal/stage0":         {},
 	"internal/hive":           {"inventory"},
 	"internal/lab":            {},
 	"internal/neighbor":       {"inventory"},
 	"internal/structure":      {},
-	"cmd/hatchery-agent":      {"inventory", "internal/agentapi"},
+	"internal/tlspin":         {},
+	"cmd/hatchery-agent":      {"inventory", "internal/agentapi", "internal/tlspin"},
 }
 
 // free are the places that wire or test everything.
