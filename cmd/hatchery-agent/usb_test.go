@@ -15,8 +15,8 @@ import (
 
 	"github.com/staged-hive/hatchery/httpboot"
 	"github.com/staged-hive/hatchery/internal/agentapi"
-	"github.com/staged-hive/hatchery/internal/tlspin"
 	"github.com/staged-hive/hatchery/internal/stage0"
+	"github.com/staged-hive/hatchery/internal/tlspin"
 	"github.com/staged-hive/hatchery/inventory"
 	"github.com/staged-hive/hatchery/inventory/inventorytest"
 )
