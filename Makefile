@@ -13,7 +13,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 DATA ?= /var/lib/hatchery
 ARGS ?=
 
-.PHONY: FORCE help build run demo lab-images test test-full unit e2e bench lint tidy browser-deps packages-% clean
+.PHONY: FORCE help build dist install run demo lab-images test test-full unit e2e bench lint tidy browser-deps packages-% clean
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -44,6 +44,23 @@ build/parts/kernel/vmlinuz: scripts/parts.sh nix/tests/stub/nixpkgs/mkparts.sh
 
 build/hatchery-agent.sum: build/hatchery-agent
 	@sha256sum $< >$@.new; cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
+dist: build/bin/nfpm ## what is handed out, in build/dist: static programs, Debian packages, checksums
+	@scripts/dist.sh build/dist '$(VERSION)' build/bin/nfpm
+	@ls -l build/dist
+
+# DESTDIR is for trying it out.
+install: ## put the appliance on this Debian machine with its systemd unit (root)
+	$(call need_root,it writes to /usr/local and /etc)
+	@scripts/packages.sh run
+	@$(MAKE) --no-print-directory -s build/hatchery build/ipxe
+	install -D -m 755 build/hatchery '$(DESTDIR)/usr/local/bin/hatchery'
+	install -D -m 644 -t '$(DESTDIR)/usr/local/share/hatchery/ipxe' build/ipxe/*
+	install -D -m 644 packaging/hatchery.sysusers '$(DESTDIR)/usr/lib/sysusers.d/hatchery.conf'
+	[ -e '$(DESTDIR)/etc/hatchery/hatchery.toml' ] || install -D -m 644 packaging/hatchery.toml '$(DESTDIR)/etc/hatchery/hatchery.toml'
+	sed 's,@bin@,/usr/local/bin,;s,@ipxe@,/usr/local/share/hatchery/ipxe,' packaging/hatchery.service.in | install -D -m 644 /dev/stdin '$(DESTDIR)/etc/systemd/system/hatchery.service'
+	[ -n '$(DESTDIR)' ] || { systemd-sysusers && systemctl daemon-reload; }
+	@echo "Start it with: systemctl enable --now hatchery   (settings: /etc/hatchery/hatchery.toml; the page's address: journalctl -u hatchery)"
 
 build/hatchery-demo: FORCE
 	CGO_ENABLED=0 $(GO) build -trimpath -o $@ ./internal/lab/demo
@@ -96,9 +113,11 @@ lint: build/bin/staticcheck ## formatting, vet, staticcheck, tidiness
 	$(GO) mod tidy -diff
 	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh .ci/run; fi
 
-build/bin/staticcheck: tools/go.mod tools/go.sum
+build/bin/staticcheck: TOOL = honnef.co/go/tools/cmd/staticcheck
+build/bin/nfpm: TOOL = github.com/goreleaser/nfpm/v2/cmd/nfpm
+build/bin/staticcheck build/bin/nfpm: tools/go.mod tools/go.sum
 	@mkdir -p build/bin
-	$(GO) -C tools build -o ../$@ honnef.co/go/tools/cmd/staticcheck
+	$(GO) -C tools build -o ../$@ $(TOOL)
 	@touch $@
 
 # Browser tests bring their own package.json; Debian's chromium is the browser.

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -192,5 +194,30 @@ func TestReservationsOfTheFileWin(t *testing.T) {
 	}
 	if err := errors.Join(checkSubnet(pools, a("10.0.0.4")), checkSubnet(nil, a("10.9.0.4"))); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestPackagedSettingsNameEveryKeyAndParse(t *testing.T) {
+	t.Parallel()
+	raw, err := os.ReadFile("../../packaging/hatchery.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A line "#key = value" is a setting; "# words" is a comment.
+	on := regexp.MustCompile(`(?m)^#([a-z]|\[\[)`).ReplaceAll(raw, []byte("$1"))
+	path := filepath.Join(t.TempDir(), "all.toml")
+	if err := os.WriteFile(path, on, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []string{path, "../../packaging/hatchery.toml"} {
+		if _, err := loadSettings(p); err != nil {
+			t.Errorf("%s: %v", p, err)
+		}
+	}
+	for f := range reflect.TypeFor[settings]().Fields() {
+		key := f.Tag.Get("toml")
+		if !regexp.MustCompile(`(?m)^` + key + ` =|^\[\[?` + key).Match(on) {
+			t.Errorf("packaging/hatchery.toml does not name %s", key)
+		}
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
@@ -172,9 +171,8 @@ func (a *appliance) run(ctx context.Context, out io.Writer) error {
 				return nil
 			}
 		}
-		_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
 		a.greet(out)
-		return nil
+		return a.tellSystemd(ctx)
 	})
 	return explain(g.Wait())
 }
