@@ -63,6 +63,8 @@ func TestPick(t *testing.T) {
 		}, hw: hw(1), got: ip(12)},
 		{name: "what was offered to it", setup: func(p *Pool) { p.Hold(ip(13), hw(1), t0) }, hw: hw(1), got: ip(13)},
 		{name: "what it asks for when free", setup: func(*Pool) {}, hw: hw(1), want: ip(12), got: ip(12)},
+		{name: "not what it asks for when that was not probed and others were", setup: func(p *Pool) { p.Proved(ip(13), t0) }, hw: hw(1), want: ip(12), got: ip(13)},
+		{name: "what it asks for when that was probed", setup: func(p *Pool) { p.Proved(ip(13), t0); p.Proved(ip(12), t0) }, hw: hw(1), want: ip(12), got: ip(12)},
 		{name: "an address that was probed", setup: func(p *Pool) { p.Proved(ip(13), t0) }, hw: hw(1), got: ip(13)},
 		{name: "not one whose probe is old", setup: func(p *Pool) {
 			p.Proved(ip(13), t0.Add(-time.Hour))
@@ -200,14 +202,14 @@ func TestHoldsAreBoundedAndEnd(t *testing.T) {
 func TestUnprovedKeepsAStock(t *testing.T) {
 	t.Parallel()
 	p := pool(t, 10, 20)
-	list := p.Unproved(3, t0)
+	list := p.Unproved(3, 99, t0)
 	if diff := cmp.Diff([]netip.Addr{ip(10), ip(11), ip(12)}, list, byAddr); diff != "" {
 		t.Error(diff)
 	}
 	for _, a := range list {
 		p.Proved(a, t0)
 	}
-	if more := p.Unproved(3, t0); len(more) != 0 {
+	if more := p.Unproved(3, 99, t0); len(more) != 0 {
 		t.Errorf("asks for %v though the stock is full", more)
 	}
 	got, err := p.Pick(hw(1), netip.Addr{}, t0)
@@ -215,11 +217,52 @@ func TestUnprovedKeepsAStock(t *testing.T) {
 		t.Errorf("got %v, %v; want the first probed one", got, err)
 	}
 	p.Put(bound(got, hw(1), t0.Add(time.Hour)))
-	if diff := cmp.Diff([]netip.Addr{ip(13)}, p.Unproved(3, t0), byAddr); diff != "" {
+	if diff := cmp.Diff([]netip.Addr{ip(13)}, p.Unproved(3, 99, t0), byAddr); diff != "" {
 		t.Error(diff)
 	}
-	if again := p.Unproved(3, t0.Add(time.Hour)); len(again) != 3 {
+	if again := p.Unproved(3, 99, t0.Add(time.Hour)); len(again) != 3 {
 		t.Errorf("%d addresses to probe after an hour, want 3: old findings do not count", len(again))
+	}
+}
+
+// TestProbesCoverReservedAndEndedAddresses: those are offered too.
+func TestProbesCoverReservedAndEndedAddresses(t *testing.T) {
+	t.Parallel()
+	p := pool(t, 10, 13)
+	p.Reserve([]Reservation{{HW: hw(1), IP: ip(50)}, {HW: hw(2), IP: ip(51)}})
+	p.Put(bound(ip(51), hw(2), t0.Add(time.Hour)))
+	p.Put(bound(ip(10), hw(3), t0.Add(time.Hour)))
+	p.Put(bound(ip(11), hw(4), t0.Add(-time.Minute)))
+	p.Hold(ip(12), hw(5), t0)
+	if diff := cmp.Diff([]netip.Addr{ip(50), ip(13), ip(11)}, p.Unproved(9, 9, t0), byAddr); diff != "" {
+		t.Error(diff)
+	}
+	if got := p.Unproved(9, 2, t0); len(got) != 2 {
+		t.Errorf("%v at once, want 2", got)
+	}
+	for _, a := range []int{50, 13, 11} {
+		p.Proved(ip(a), t0)
+	}
+	if got := p.Unproved(9, 9, t0.Add(time.Minute)); len(got) != 0 {
+		t.Errorf("%v are probed again after a minute", got)
+	}
+	for _, tt := range []struct {
+		name string
+		ip   int
+		by   HW
+		want bool
+	}{
+		{"a free address", 13, hw(9), true},
+		{"a reserved address that another uses", 50, hw(9), true},
+		{"a reserved address that its machine uses", 50, hw(1), false},
+		{"an address whose lease ended", 11, hw(4), true},
+		{"a lease's own", 10, hw(3), false},
+		{"an address that was offered meanwhile", 12, hw(5), false},
+		{"an address outside the range", 99, hw(9), false},
+	} {
+		if got := p.Conflicts(ip(tt.ip), tt.by, t0); got != tt.want {
+			t.Errorf("%s: conflict %v, want %v", tt.name, got, tt.want)
+		}
 	}
 }
 
@@ -400,7 +443,7 @@ func TestNoTwoLiveLeasesShareAnAddress(t *testing.T) {
 			},
 			"exclude": func(t *rapid.T) { p.Exclude([]netip.Addr{ip(rapid.IntRange(9, 17).Draw(t, "ip"))}) },
 			"probe": func(t *rapid.T) {
-				for _, a := range p.Unproved(2, now) {
+				for _, a := range p.Unproved(2, 99, now) {
 					p.Proved(a, now)
 				}
 			},

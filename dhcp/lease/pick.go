@@ -4,16 +4,12 @@ import (
 	"container/heap"
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 )
 
-// ProvedFor is how long the finding of a conflict probe counts.
-const ProvedFor = 10 * time.Minute
-
 // Pick chooses the address to offer to a client: its reservation, else the one it had
-// last, else the one on offer to it, else the one it asks for (want, may be invalid),
-// else a free one, probed ones first, else the one whose lease ended longest ago, else
+// last, else the one on offer to it, else the one it asks for (want, may be invalid; an
+// unprobed one only when none is probed), else a free one, probed ones first, else the one whose lease ended longest ago, else
 // the one that was on offer to somebody else longest. It changes nothing but outdated
 // offers; the caller holds what it offers. ErrPoolFull; a live lease is never taken away.
 // RFC 2131 §4.3.1 gives this order.
@@ -28,7 +24,7 @@ func (p *Pool) Pick(hw HW, want netip.Addr, now time.Time) (netip.Addr, error) {
 	if own, ok := p.owner[hw]; ok && p.Check(hw, own, now) == nil && p.inRange(own) {
 		return own, nil
 	}
-	if want.IsValid() && p.inRange(want) && p.isFree(want) {
+	if want.IsValid() && p.inRange(want) && p.isFree(want) && (len(p.ready) == 0 || p.isProved(want, now)) {
 		return want, nil
 	}
 	if ip, ok := p.freeAddr(hw, now); ok {
@@ -121,15 +117,11 @@ func (p *Pool) isFree(ip netip.Addr) bool {
 func (p *Pool) freeAddr(hw HW, now time.Time) (netip.Addr, bool) {
 	for len(p.ready) > 0 {
 		ip := p.ready[0]
-		e := p.byIP[ip]
-		if e != nil && now.Sub(e.proved) < ProvedFor && p.isFree(ip) {
+		if p.isProved(ip, now) && p.isFree(ip) {
 			return ip, true
 		}
 		p.ready = p.ready[1:]
-		if e != nil {
-			e.proved = time.Time{}
-			p.tidy(e)
-		}
+		p.unprove(ip)
 	}
 	i, ok := p.free.next(int(hash(hw) % uint64(p.cfg.Range.Size())))
 	if !ok {
@@ -146,7 +138,7 @@ func (p *Pool) oldestEnded(hw HW, now time.Time) (netip.Addr, bool) {
 			heap.Push(&p.expiry, e)
 		}
 	}()
-	for len(p.expiry) > 0 && len(skipped) < 64 {
+	for len(p.expiry) > 0 && len(skipped) < maxEnded {
 		e := p.expiry[0]
 		if now.Before(e.rec.Expires) {
 			return netip.Addr{}, false
@@ -158,44 +150,6 @@ func (p *Pool) oldestEnded(hw HW, now time.Time) (netip.Addr, bool) {
 		skipped = append(skipped, e)
 	}
 	return netip.Addr{}, false
-}
-
-// Unproved lists up to n free addresses that ought to be probed so that Pick finds ones
-// that are known to be unused; none while enough are ready.
-func (p *Pool) Unproved(n int, now time.Time) []netip.Addr {
-	p.ready = slices.DeleteFunc(p.ready, func(ip netip.Addr) bool {
-		e := p.byIP[ip]
-		if e != nil && now.Sub(e.proved) < ProvedFor && p.isFree(ip) {
-			return false
-		}
-		if e != nil {
-			e.proved = time.Time{}
-			p.tidy(e)
-		}
-		return true
-	})
-	var out []netip.Addr
-	start := 0
-	for len(p.ready)+len(out) < n {
-		i, ok := p.free.nextNoWrap(start)
-		if !ok {
-			break
-		}
-		start = i + 1
-		if ip := p.cfg.Range.at(i); !slices.Contains(p.ready, ip) {
-			out = append(out, ip)
-		}
-	}
-	return out
-}
-
-// Proved records that a probe found the address unused.
-func (p *Pool) Proved(ip netip.Addr, now time.Time) {
-	if !p.isFree(ip) || slices.Contains(p.ready, ip) {
-		return
-	}
-	p.entry(ip).proved = now
-	p.ready = append(p.ready, ip)
 }
 
 // Quarantine is the record that keeps an address from everybody for a time, to be stored

@@ -30,6 +30,7 @@ func (s *Server) chooseRole(ctx context.Context) error {
 	case s.cfg.Mode == ModeProxy:
 		s.setRole(dhcp.RoleProxy, "ProxyDHCP was asked for: another server gives the addresses, we add boot files.")
 	case s.cfg.Mode == ModeServer && s.cfg.Force:
+		s.probeOnce(ctx)
 		s.setRole(dhcp.RoleServer, "Server mode was asked for, whatever else is on the network (--dhcp-force).")
 	case s.cfg.Mode == ModeServer:
 		s.setRole("", "Looks for other DHCP servers before it becomes one.")
@@ -111,6 +112,8 @@ func (s *Server) autoRole(ctx context.Context) error {
 // lookAround sends DISCOVERs on all interfaces and returns the servers that gave an address
 // meanwhile. It fails where no raw socket can be had.
 func (s *Server) lookAround(ctx context.Context) ([]Other, error) {
+	s.setLooking(true)
+	defer s.setLooking(false)
 	began := s.cfg.Now()
 	gap := s.cfg.ProbeFor * 6 / 10 / (probes - 1)
 	for i := range probes {
@@ -131,6 +134,12 @@ func (s *Server) lookAround(ctx context.Context) ([]Other, error) {
 		}
 	}
 	return found, nil
+}
+
+func (s *Server) setLooking(on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.looking = on
 }
 
 // rivals are the servers ever heard that give addresses where our range is: one on another interface's network is

@@ -15,50 +15,53 @@ import (
 )
 
 // Probing of addresses ahead of need: a stock of addresses that were found unused is kept, so
-// that no OFFER waits for a probe.
+// that no OFFER waits for a probe. A range of up to 1024 addresses is all known before long; of a larger one more
+// than probeBatch new machines a second would find addresses that nobody asked about.
 const (
-	probeStock = 16
+	probeStock = 1024
+	probeBatch = 256         // probes a second, 60 bytes each
 	probeWait  = time.Second // RFC 5227 §1.1: ANNOUNCE_WAIT and PROBE_MAX are of this order
 )
 
-// probeAddresses keeps the stock filled while we are a server.
+// probeAddresses keeps the stock filled while we are a server, or may be one in a moment.
 func (s *Server) probeAddresses(ctx context.Context) error {
 	for wait(ctx, probeWait) {
-		l, g := s.probeTarget()
-		if l == nil {
-			continue
-		}
 		s.mu.Lock()
-		list := g.Pool.Unproved(probeStock, s.cfg.Now())
+		serving := s.role == dhcp.RoleServer || s.looking
 		s.mu.Unlock()
-		if len(list) == 0 {
-			continue
+		if serving {
+			s.probeOnce(ctx)
 		}
-		used, err := probeARP(ctx, l, list)
-		if err != nil || ctx.Err() != nil {
-			s.log.Debug("addresses not probed", "iface", l.name, "err", err)
-			continue
-		}
-		s.proved(ctx, g, list, used)
 	}
 	return nil
 }
 
-// probeTarget is our own segment and the interface it is on; nil when there is nothing to probe.
-func (s *Server) probeTarget() (*link, *segment) {
+// probeOnce probes the next addresses. It takes a second when there are any.
+func (s *Server) probeOnce(ctx context.Context) {
+	l, g, list := s.probeTarget()
+	if len(list) == 0 {
+		return
+	}
+	used, err := s.probe(ctx, l, list)
+	if err != nil || ctx.Err() != nil {
+		s.log.Debug("addresses not probed", "iface", l.name, "err", err)
+		return
+	}
+	s.proved(ctx, g, list, used)
+}
+
+// probeTarget is our own segment, the interface it is on and the addresses to probe there.
+func (s *Server) probeTarget() (*link, *segment, []netip.Addr) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.role != dhcp.RoleServer {
-		return nil, nil
-	}
 	for _, g := range s.segments {
 		for _, l := range s.links {
-			if !g.relayed && l.raw != nil && l.has(g.Pool.Prefix()) {
-				return l, g
+			if !g.relayed && l.raw != nil && l.up && l.has(g.Pool.Prefix()) {
+				return l, g, g.Pool.Unproved(probeStock, probeBatch, s.cfg.Now())
 			}
 		}
 	}
-	return nil, nil
+	return nil, nil, nil
 }
 
 // proved takes in what a probe found.
@@ -67,21 +70,20 @@ func (s *Server) proved(ctx context.Context, g *segment, list []netip.Addr, used
 	for _, ip := range list {
 		mac, taken := used[ip]
 		s.mu.Lock()
+		conflict := taken && g.Pool.Conflicts(ip, lease.HW(mac), now)
 		if !taken {
 			g.Pool.Proved(ip, now)
+		}
+		if !conflict { // or it was given out meanwhile, and the answer is its holder's
 			s.mu.Unlock()
 			continue
-		}
-		if _, leased := g.Pool.Lease(ip); leased || g.Pool.Check(lease.HW{}, ip, now) != nil {
-			s.mu.Unlock()
-			continue // it was given out meanwhile: the answer is its holder's
 		}
 		q := g.Pool.Quarantine(ip, lease.HW{}, now, time.Hour)
 		g.Pool.Claim(ip, lease.HW{})
 		s.mu.Unlock()
-		s.log.Warn("address of the range is in use by somebody with a fixed address: kept out for an hour", "ip", ip, "mac", mac)
+		s.log.Warn("address is in use by somebody who did not get it from us: kept out for an hour", "ip", ip, "mac", mac)
 		if s.commit(&dhcp.Decision{Lease: &q}) {
-			s.say("dhcp.conflict", "warn", "Address "+ip.String()+" of the range is used by "+mac.String()+", which did not get it from us. It is given to nobody for an hour.")
+			s.say("dhcp.conflict", "warn", "Address "+ip.String()+" is used by "+mac.String()+", which did not get it from us. It is given to nobody for an hour.")
 		}
 		if ctx.Err() != nil {
 			return

@@ -75,13 +75,15 @@ func (s *Server) advertiseOn(ctx context.Context, l *link, p *ipv6.PacketConn) {
 		if !ok || from.IP.IsUnspecified() || now.Sub(router) < routerQuiet || s.ownV6(l, from.IP) {
 			continue
 		}
-		s.sendICMP(l, p, ipv6.ICMPTypeRouterAdvertisement, routerAdv, &net.IPAddr{IP: from.IP, Zone: l.name})
-		s.count.routerAdvs.Add(1)
-		s.log.Debug("router solicitation answered with nothing", "iface", l.name, "ip", from.IP)
+		if s.sendICMP(l, p, ipv6.ICMPTypeRouterAdvertisement, routerAdv, &net.IPAddr{IP: from.IP, Zone: l.name}) {
+			s.count.routerAdvs.Add(1)
+			s.log.Debug("router solicitation answered with nothing", "iface", l.name, "ip", from.IP)
+		}
 	}
 }
 
-func (s *Server) sendICMP(l *link, p *ipv6.PacketConn, t ipv6.ICMPType, body []byte, dst net.Addr) {
+// sendICMP reports whether the message was sent: an interface that has just come up may not have an IPv6 address yet.
+func (s *Server) sendICMP(l *link, p *ipv6.PacketConn, t ipv6.ICMPType, body []byte, dst net.Addr) bool {
 	b, err := (&icmp.Message{Type: t, Body: &icmp.RawBody{Data: body}}).Marshal(nil) // the kernel adds the checksum
 	if err == nil {
 		_, err = p.WriteTo(b, &ipv6.ControlMessage{HopLimit: 255, IfIndex: l.index}, dst)
@@ -89,6 +91,7 @@ func (s *Server) sendICMP(l *link, p *ipv6.PacketConn, t ipv6.ICMPType, body []b
 	if err != nil {
 		s.log.Debug("ICMPv6 not sent", "iface", l.name, "err", err)
 	}
+	return err == nil
 }
 
 // ownV6 reports whether the address is one of the interface's own.

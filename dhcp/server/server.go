@@ -37,15 +37,18 @@ type Server struct {
 	pending sync.WaitGroup
 	sockets sync.WaitGroup // the readers
 
-	// send puts a reply on the wire, ask a DISCOVER that looks for other servers; tests replace them.
-	send func(l *link, to dhcp.SendTo, b []byte) error
-	ask  func(l *link) error
+	// send puts a reply on the wire, ask a DISCOVER that looks for other servers, probe asks who uses addresses; tests
+	// replace them.
+	send  func(l *link, to dhcp.SendTo, b []byte) error
+	ask   func(l *link) error
+	probe func(ctx context.Context, l *link, list []netip.Addr) (map[netip.Addr]inventory.MAC, error)
 
 	sayBroadcast, sayCommit, askNow rate.Sometimes
 
 	mu       sync.Mutex // all below
 	role     dhcp.Role  // "" until one was chosen
 	why      string
+	looking  bool // for other servers, before it becomes one
 	links    map[string]*link
 	segments []*segment
 	others   others
@@ -68,7 +71,7 @@ func New(cfg Config) (*Server, error) {
 		others: others{}, tries: newTries()}
 	s.sayBroadcast.First, s.sayCommit.Interval, s.askNow.Interval = 1, 10*time.Second, time.Minute
 	s.notes = newNotes(cfg.Store, cfg.Log, &s.count, s.tries)
-	s.send, s.ask = s.transmit, s.discover
+	s.send, s.ask, s.probe = s.transmit, s.discover, probeARP
 	return s, nil
 }
 

@@ -106,5 +106,16 @@ func (s setting) everyFirmware(t *testing.T, l *lab.LAN, a *appliance, fw lab.Fi
 		j.timeline(t)
 		return
 	}
-	j.ready(t, 180*time.Second)
+	if !s.behind {
+		j.ready(t, 180*time.Second)
+		return
+	}
+	eventually(t, 180*time.Second, func() string { // through a router its address proves nothing: a person has to approve
+		h, err := a.host(m.MAC())
+		if err != nil || h == nil || h.State != "ready" {
+			return fmt.Sprintf("%+v %v", h, err)
+		}
+		return ""
+	})
+	j.timeline(t)
 }
