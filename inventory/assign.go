@@ -21,7 +21,7 @@ func Expect(tx *Tx, a Announce, now time.Time) (Host, error) {
 	if !a.MAC.IsZero() {
 		badMAC = CheckMAC(a.MAC)
 	}
-	if err := errors.Join(badMAC, CheckName(a.Name), CheckRole(a.Role)); err != nil {
+	if err := errors.Join(badMAC, checkUUID(a.UUID), CheckName(a.Name), CheckRole(a.Role)); err != nil {
 		return Host{}, err
 	}
 	for _, find := range []func() (Host, error){

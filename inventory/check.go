@@ -20,8 +20,11 @@ func CheckName(n string) error {
 		return fmt.Errorf("host name %q: lower-case letters, digits and inner hyphens, at most 63: %w", cut(n), ErrInvalid)
 	}
 	// People call a host by its name, MAC or id: a name must not look like one of the others.
-	if _, err := ParseMAC(n); err == nil || len(n) == 16 && strings.Trim(n, "0123456789abcdef") == "" {
-		return fmt.Errorf("host name %q: it looks like a MAC address or a host's id: %w", n, ErrInvalid)
+	if _, err := ParseMAC(n); err == nil || len(n) == 16 && strings.Trim(n, "0123456789abcdef") == "" || len(n) >= 32 && swapUUID(plainUUID(n)) != "" {
+		return fmt.Errorf("host name %q: it looks like a MAC address, a UUID or a host's id: %w", n, ErrInvalid)
+	}
+	if n == "localhost" { // RFC 6761 §6.3: every machine's name for itself
+		return fmt.Errorf("host name %q: every machine calls itself that: %w", n, ErrInvalid)
 	}
 	return nil
 }
@@ -94,7 +97,7 @@ func (f *Facts) Check() error {
 	for _, s := range []*string{&f.UUID, &f.Serial, &f.Vendor, &f.Product, &f.CPU.Model, &f.Kernel, &f.Stage0} {
 		*s = Clean(*s, MaxFactLen)
 	}
-	f.UUID = strings.ToLower(f.UUID)
+	f.UUID = plainUUID(f.UUID)
 	for i := range f.Disks {
 		if err := f.Disks[i].check(); err != nil {
 			return err

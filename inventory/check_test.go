@@ -191,18 +191,6 @@ func FuzzFactsCheck(f *testing.F) {
 	})
 }
 
-func TestFiller(t *testing.T) {
-	t.Parallel()
-	for s, want := range map[string]bool{
-		"": true, " ": true, "To Be Filled By O.E.M.": true, "1234567890": true, "0000000": true, "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF": true,
-		"Default string": true, "03000200-0400-0500-0006-000700080009": true, "5CD1234ABC": false, uuid(1): false,
-	} {
-		if got := inventory.Filler(s); got != want {
-			t.Errorf("Filler(%q): got %v, want %v", s, got, want)
-		}
-	}
-}
-
 func TestMatches(t *testing.T) {
 	t.Parallel()
 	h := inventory.Host{MACs: []inventory.MAC{mac(1), mac(2)}, Facts: &inventory.Facts{Vendor: "QEMU", Product: "Standard PC (i440FX/PIIX)", Serial: "S1", Arch: "x86_64",

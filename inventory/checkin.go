@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -23,8 +24,9 @@ type Report struct {
 const (
 	attentionSecond = "A second machine checked in as this host while the first one is still running; the first one counts. " +
 		"Find out which one it is, switch the other one off, then approve."
-	attentionReports = "Two machines report as this host. Find out which one it is, switch the other one off, then approve."
-	attentionSource  = "It checked in through a router or relay, where its address proves nothing. Approve it if this is the machine you mean."
+	attentionReports  = "Two machines report as this host. Find out which one it is, switch the other one off, then approve."
+	attentionReported = "It boots with another MAC than the one that was announced, which it only reports as a further one. Approve it if this is the machine you mean."
+	attentionSource   = "It checked in through a router or relay, where its address proves nothing. Approve it if this is the machine you mean."
 )
 
 // CheckIn binds the nonce to the key, takes the facts in, and makes the job of an earlier assignment.
@@ -45,9 +47,19 @@ func CheckIn(tx *Tx, r Report, now time.Time) (Host, error) {
 	if err != nil {
 		return h, err
 	}
-	if n.HostKey == "" {
-		n.HostKey, n.BootID = r.HostKey, r.BootID
-		if err := tx.PutJSON(BucketNonces, r.NonceHash, n); err != nil {
+	h, byNIC, err := recognise(tx, h, &r.Facts)
+	if err != nil {
+		return h, err
+	}
+	moved := n.HostID != h.ID
+	if n.HostKey == "" || moved {
+		n.HostKey, n.BootID, n.HostID = r.HostKey, r.BootID, h.ID
+		if moved { // the stranger's are gone with it
+			err = issueNonce(tx, r.NonceHash, n)
+		} else {
+			err = tx.PutJSON(BucketNonces, r.NonceHash, n)
+		}
+		if err != nil {
 			return h, err
 		}
 	}
@@ -65,11 +77,36 @@ func CheckIn(tx *Tx, r Report, now time.Time) (Host, error) {
 	if err != nil {
 		return h, err
 	}
+	if why == "" && (byNIC || h.Attention == attentionReported) {
+		why = attentionReported
+	}
 	h.judge(why, r.HostKey)
 	if err := takeFacts(tx, &h, &n, &r, why == "" || h.Approved, now); err != nil {
 		return h, err
 	}
 	return settle(tx, h, now)
+}
+
+// recognise finds the announced host that a report shows the stranger h to be. byNIC says that only a reported
+// MAC tells so: anybody could report it, so a person must look.
+func recognise(tx *Tx, h Host, f *Facts) (_ Host, byNIC bool, err error) {
+	if !h.nobodys() {
+		return h, false, nil
+	}
+	announced, ok, err := findAwaited(tx, f.UUID, f.Serial)
+	if err == nil && !ok {
+		var macs []MAC
+		for _, nic := range f.NICs {
+			macs = append(macs, nic.MAC)
+		}
+		announced, ok, err = findAwaited(tx, f.UUID, f.Serial, macs...)
+		byNIC = ok
+	}
+	if err != nil || !ok {
+		return h, false, err
+	}
+	h, err = unite(tx, h, announced)
+	return h, byNIC, err
 }
 
 // judge takes over what speaks against a report, and forgets what was approved for another key.
@@ -114,19 +151,77 @@ func suspicion(tx *Tx, h *Host, r *Report) (string, error) {
 		return fmt.Sprintf("It is known with serial number %s but reports %s. Approve it if this is the machine you mean.", h.Serial, f.Serial), nil
 	case r.SourceUnverified && (!h.EverFlipped || h.in(StateQueued, StateInstalling)):
 		return attentionSource, nil
-	case h.Facts != nil && strings.EqualFold(h.Facts.UUID, f.UUID) && h.Facts.Serial == f.Serial:
-		return "", nil // twins were looked for when it first said so
+	}
+	if missing := h.unreported(f); !missing.IsZero() {
+		return fmt.Sprintf("It was announced with MAC %s, which it does not have. Approve it if this is the machine you mean.", missing), nil
+	}
+	if why, err := twin(tx, h, f); why != "" || err != nil {
+		return why, err
+	}
+	return strayMAC(tx, h, f)
+}
+
+// unreported is a MAC that a person announced the host with and that its first report does not show; zero = none.
+func (h *Host) unreported(f *Facts) MAC {
+	if !h.Announced || h.Facts != nil && h.Attention == "" || h.EverFlipped || len(f.NICs) == 0 {
+		return MAC{}
+	}
+	for _, m := range h.MACs {
+		if m != h.MAC && !slices.ContainsFunc(f.NICs, func(n NIC) bool { return n.MAC == m }) {
+			return m
+		}
+	}
+	return MAC{}
+}
+
+// settled reports whether an earlier report said the same and nothing was left open about it: what spoke
+// against it then was looked at by a person.
+func (h *Host) settled(same func(old *Facts) bool) bool {
+	return h.Facts != nil && h.Attention == "" && same(h.Facts)
+}
+
+// twin is the sentence about another host with the same UUID or serial number, "" when there is none.
+func twin(tx *Tx, h *Host, f *Facts) (string, error) {
+	if h.settled(func(old *Facts) bool { return strings.EqualFold(old.UUID, f.UUID) && old.Serial == f.Serial }) {
+		return "", nil
 	}
 	for _, find := range []func() (Host, error){
 		func() (Host, error) { return tx.HostByUUID(f.UUID) },
 		func() (Host, error) { return tx.HostBySerial(f.Serial) },
 	} {
-		twin, err := find()
+		other, err := find()
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			return "", err
 		}
-		if err == nil && twin.ID != h.ID && (twin.Facts != nil || !twin.nobodys()) {
-			return fmt.Sprintf("Host %s has the same UUID or serial number. If this is another machine, approve it; else forget one of the two.", twin.Label()), nil
+		if err == nil && other.ID != h.ID && (other.Facts != nil || !other.nobodys()) {
+			return fmt.Sprintf("Host %s has the same UUID or serial number. If this is another machine, approve it; else forget one of the two.", other.Label()), nil
+		}
+	}
+	if h.EverFlipped {
+		return "", nil
+	}
+	g, ok, err := findGrave(tx, &Host{UUID: f.UUID, Serial: f.Serial})
+	if ok {
+		return fmt.Sprintf("It has the UUID or serial number of %s, which was installed here and then forgotten. Approve it if it may be installed anew.", g.label()), err
+	}
+	return "", err
+}
+
+// strayMAC is the sentence about a reported MAC that is another host's, "" when there is none.
+func strayMAC(tx *Tx, h *Host, f *Facts) (string, error) {
+	for _, nic := range f.NICs {
+		if nic.MAC.IsZero() || h.settled(func(old *Facts) bool {
+			return slices.ContainsFunc(old.NICs, func(n NIC) bool { return n.MAC == nic.MAC })
+		}) {
+			continue
+		}
+		owner, err := claimant(tx, h, nic.MAC)
+		if err != nil {
+			return "", err
+		}
+		if owner != "" {
+			return fmt.Sprintf("Its interface %s has MAC %s, which belongs to %s: one adapter that moves between machines, or a copied address. "+
+				"Approve it if this is a machine of its own: the MAC stays where it is.", nic.Name, nic.MAC, owner), nil
 		}
 	}
 	return "", nil
@@ -187,10 +282,9 @@ func claimant(tx *Tx, h *Host, m MAC) (string, error) {
 	if err == nil || !errors.Is(err, ErrNotFound) || h.EverFlipped {
 		return "", ignoreNotFound(err)
 	}
-	var g grave
-	buried, err := tx.GetJSON(bucketGraves, "mac/"+m.String(), &g)
+	g, buried, err := findGrave(tx, &Host{MACs: []MAC{m}})
 	if buried {
-		return strings.TrimSpace("the forgotten host " + g.Name), err
+		return "the forgotten host " + g.label(), err
 	}
 	return "", err
 }

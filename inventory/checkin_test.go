@@ -239,13 +239,22 @@ func TestAMACIsNeverTakenOver(t *testing.T) {
 	if got := w.byMAC(1); got.ID != first.ID || second.HasMAC(mac(1)) {
 		t.Errorf("MAC of the first host: got host %s, want %s; the second has %v", got.ID, first.ID, second.MACs)
 	}
-	w.must(func(tx *inventory.Tx) error {
+	if !strings.Contains(second.Attention, "belongs to host "+mac(1).String()) {
+		t.Errorf("attention: got %q, want whose MAC it is", second.Attention)
+	}
+	w.must(func(tx *inventory.Tx) (err error) {
+		if second, err = inventory.Approve(tx, second.ID, w.now); err != nil {
+			return err
+		}
 		diary, err := tx.Diary(second.ID, 0, 100)
 		if !slices.ContainsFunc(diary, func(e inventory.Entry) bool { return strings.Contains(e.Text, "belongs to host") && e.Level == "warn" }) {
 			t.Errorf("diary: got %v, want a warning", diary)
 		}
 		return err
 	})
+	if got := w.byMAC(1); got.ID != first.ID || second.HasMAC(mac(1)) || second.Attention != "" {
+		t.Errorf("approved: got host %s, want %s; the second has %v", got.ID, first.ID, second.MACs)
+	}
 }
 
 func TestAUSBAdapterMovesOn(t *testing.T) {

@@ -3,7 +3,6 @@ package inventory
 import (
 	"errors"
 	"net/netip"
-	"strings"
 	"time"
 )
 
@@ -24,19 +23,21 @@ func identify(tx *Tx, c Contact, now time.Time) (Host, error) {
 		return Host{}, err
 	}
 	h, err := tx.HostByMAC(c.MAC)
-	if err == nil || !errors.Is(err, ErrNotFound) {
+	known := err == nil
+	if err != nil && !errors.Is(err, ErrNotFound) || known && !(h.nobodys() && h.Facts == nil) {
 		return h, err
 	}
-	// A machine that was announced by UUID or serial shows its MAC for the first time.
-	for _, find := range []func() (Host, error){
-		func() (Host, error) { return tx.HostByUUID(c.UUID) },
-		func() (Host, error) { return tx.HostBySerial(c.Serial) },
-	} {
-		if h, err = find(); err == nil && h.MAC.IsZero() {
-			return h, nil
-		} else if err != nil && !errors.Is(err, ErrNotFound) {
-			return h, err
-		}
+	// A machine that was announced by UUID or serial shows its MAC for the first time, or was only a MAC until now.
+	announced, ok, err := findAwaited(tx, c.UUID, c.Serial)
+	switch {
+	case err != nil:
+		return h, err
+	case ok && known:
+		return unite(tx, h, announced)
+	case ok:
+		return announced, nil
+	case known:
+		return h, nil
 	}
 	return newHost(tx, c, now)
 }
@@ -54,7 +55,7 @@ func (h *Host) name(c Contact) {
 	if h.Announced && h.Facts == nil {
 		return
 	}
-	if uuid := strings.ToLower(Clean(c.UUID, MaxFactLen)); h.UUID == "" && !Filler(uuid) {
+	if uuid := plainUUID(c.UUID); h.UUID == "" && !Filler(uuid) {
 		h.UUID = uuid
 	}
 	if serial := Clean(c.Serial, MaxFactLen); h.Serial == "" && !Filler(serial) {

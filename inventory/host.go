@@ -3,7 +3,6 @@ package inventory
 import (
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -262,37 +261,4 @@ type NIC struct {
 // Bootable reports whether the inventory shows a disk that firmware could start.
 func (f *Facts) Bootable() bool {
 	return f != nil && slices.ContainsFunc(f.Disks, func(d Disk) bool { return d.Bootable && !d.Boot })
-}
-
-// fillers are serials and UUIDs that vendors print on every machine; they identify nothing.
-// Lower case. Seen in SMBIOS dumps of white-box boards and mini PCs.
-var fillers = []string{"0", "00000000", "123456789", "1234567890", "0123456789", "none", "n/a", "not specified", "not applicable",
-	"default string", "to be filled by o.e.m.", "to be filled by o.e.m", "system serial number", "chassis serial number",
-	"empty", "unknown", "invalid", "oem", "o.e.m.", "serial", "xxxxxxxx", "not available",
-	"00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff",
-	"03000200-0400-0500-0006-000700080009", "12345678-1234-5678-90ab-cddeefaabbcc"}
-
-// Filler reports whether a serial or UUID is one that vendors leave on every machine,
-// so that it must not be used to tell machines apart.
-func Filler(s string) bool {
-	s = strings.ToLower(strings.TrimSpace(s))
-	if s == "" || slices.Contains(fillers, s) {
-		return true
-	}
-	return strings.Trim(s, string(s[0])) == "" // one character repeated
-}
-
-// swapUUID is the UUID with the bytes of its first three groups reversed, "" when u is not a UUID's text.
-// SMBIOS keeps them little-endian since 2.6 (DMTF DSP0134 §7.2.1); older and careless firmware shows
-// the same UUID in the other order by DHCP, by iPXE or on its label.
-func swapUUID(u string) string {
-	if len(u) != 36 || u[8] != '-' || u[13] != '-' {
-		return ""
-	}
-	return u[6:8] + u[4:6] + u[2:4] + u[0:2] + "-" + u[11:13] + u[9:11] + "-" + u[16:18] + u[14:16] + u[18:]
-}
-
-// sameUUID reports whether two texts are the same UUID, in either byte order.
-func sameUUID(a, b string) bool {
-	return strings.EqualFold(a, b) || strings.EqualFold(swapUUID(a), b)
 }

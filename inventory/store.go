@@ -140,18 +140,17 @@ func (tx *Tx) byIndex(key string) (Host, error) {
 func (tx *Tx) HostByMAC(m MAC) (Host, error) { return tx.byIndex("mac/" + m.String()) }
 
 // HostByUUID reads the host with that SMBIOS UUID, in either byte order. ErrNotFound, also for fillers.
-func (tx *Tx) HostByUUID(u string) (Host, error) {
-	h, err := tx.byIndex("uuid/" + strings.ToLower(u))
-	if swapped := swapUUID(u); swapped != "" && errors.Is(err, ErrNotFound) {
-		if h, err := tx.byIndex("uuid/" + strings.ToLower(swapped)); !errors.Is(err, ErrNotFound) {
-			return h, err
+func (tx *Tx) HostByUUID(u string) (h Host, err error) {
+	for _, k := range uuidKeys(u) {
+		if h, err = tx.byIndex(k); !errors.Is(err, ErrNotFound) {
+			break
 		}
 	}
 	return h, err
 }
 
-// HostBySerial reads the host with that serial number. ErrNotFound, also for fillers.
-func (tx *Tx) HostBySerial(s string) (Host, error) { return tx.byIndex("serial/" + s) }
+// HostBySerial reads the host with that serial number, in capitals or not. ErrNotFound, also for fillers.
+func (tx *Tx) HostBySerial(s string) (Host, error) { return tx.byIndex(serialKey(s)) }
 
 // HostByName reads the host of that name. ErrNotFound.
 func (tx *Tx) HostByName(n string) (Host, error) { return tx.byIndex("name/" + n) }
@@ -203,10 +202,10 @@ func indexKeys(h *Host) []string {
 		keys = append(keys, "mac/"+m.String())
 	}
 	if !Filler(h.UUID) {
-		keys = append(keys, "uuid/"+strings.ToLower(h.UUID))
+		keys = append(keys, uuidKeys(h.UUID)[0])
 	}
 	if !Filler(h.Serial) {
-		keys = append(keys, "serial/"+h.Serial)
+		keys = append(keys, serialKey(h.Serial))
 	}
 	if h.Name != "" {
 		keys = append(keys, "name/"+h.Name)
