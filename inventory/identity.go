@@ -148,3 +148,33 @@ func unite(tx *Tx, h, announced Host) (Host, error) {
 	}
 	return tx.PutHost(announced)
 }
+
+// Reindex brings what finds a host by its UUID or serial number up to what this program looks for; who has a key
+// keeps it. Only stores call it, on data of an older program.
+func (tx *Tx) Reindex() error {
+	for _, b := range []Bucket{BucketIndex, bucketGraves} {
+		for _, kind := range []string{"uuid/", "serial/"} {
+			err := tx.Scan(b, kind, "", func(k string, v []byte) (bool, error) {
+				now := kind + plainUUID(strings.TrimPrefix(k, kind))
+				if kind == "serial/" {
+					now = serialKey(strings.TrimPrefix(k, kind))
+				}
+				if now == k && !Filler(strings.TrimPrefix(k, kind)) {
+					return true, nil
+				}
+				taken, err := tx.Get(b, now)
+				if err == nil {
+					err = tx.Delete(b, k)
+				}
+				if err == nil && taken == nil && !Filler(strings.TrimPrefix(now, kind)) {
+					err = tx.Put(b, now, v)
+				}
+				return true, err
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

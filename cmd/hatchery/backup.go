@@ -83,7 +83,7 @@ func stoppedBackup(ctx context.Context, data, dir string) (string, error) {
 	if _, err := os.Stat(path); err != nil {
 		return "", fmt.Errorf("nothing to back up: %w; name the data folder with --data", err)
 	}
-	db, err := boltdb.Open(boltdb.Config{Path: path, Backups: filepath.Join(data, "backups")})
+	db, err := boltdb.Open(boltdb.Config{Path: path, Backups: filepath.Join(data, "backups"), CheckBackup: checkBackup})
 	if err != nil {
 		return "", err
 	}
@@ -164,6 +164,19 @@ func stageBackup(stage, file string) (names []string, err error) {
 		return nil, fmt.Errorf("restore: %w", err)
 	}
 	return append(names, databaseName), nil // last: with it the restore is done
+}
+
+// checkBackup reads a backup of either kind from end to end.
+func checkBackup(path string) error {
+	zipped, err := isArchive(path)
+	if err != nil {
+		return err
+	}
+	if zipped {
+		_, err = readArchive(path, nil)
+		return err
+	}
+	return boltdb.CheckFile(path)
 }
 
 // isArchive reports whether a file is compressed, as a full backup is and a bare database is not.

@@ -269,6 +269,46 @@ func TestDailyBackupsKeepTheLastFourteen(t *testing.T) {
 	}
 }
 
+// TestDamageIsMetWithTheLastGoodBackup runs the very command that the message offers.
+func TestDamageIsMetWithTheLastGoodBackup(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	dir := filepath.Join(data, "backups")
+	put(t, data, applianceFiles())
+	db := openData(t, data)
+	id, _ := fill(t, db)
+	for day := range 2 {
+		if err := dailyBackup(t.Context(), data, dir, db, t0.AddDate(0, 0, day)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	newest := filepath.Join(dir, backupFiles(dir)[1])
+	raw, err := os.ReadFile(newest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw[len(raw)/2] ^= 1
+	path := filepath.Join(data, databaseName)
+	if err := errors.Join(os.WriteFile(newest, raw, 0o600), os.Truncate(path, 0)); err != nil {
+		t.Fatal(err)
+	}
+	out, code := hatchery(t, "serve", "--data", data)
+	_, command, found := strings.Cut(out, "hatchery restore ")
+	command, _, _ = strings.Cut(command, " (")
+	if code == 0 || !found || !strings.Contains(out, filepath.Base(newest)+" is damaged, too") {
+		t.Fatalf("start over a damaged database: exit %d, want an offer of the backup before the damaged one:\n%s", code, out)
+	}
+	if out, code := hatchery(t, append([]string{"restore"}, strings.Fields(command)...)...); code != 0 {
+		t.Fatalf("hatchery restore %s: exit %d\n%s", command, code, out)
+	}
+	if err := openData(t, data).View(func(tx *inventory.Tx) error { _, err := tx.Host(id); return err }); err != nil {
+		t.Errorf("after the restore: %v", err)
+	}
+}
+
 func TestAFileThatChangesMeanwhileIsNoticed(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()

@@ -90,7 +90,7 @@ func serve(ctx context.Context, cfg config, out io.Writer) error {
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return fmt.Errorf("data folder %s: %w", cfg.Data, err)
 	}
-	db, err := boltdb.Open(boltdb.Config{Path: filepath.Join(cfg.Data, databaseName), Backups: filepath.Join(cfg.Data, "backups"), Log: log})
+	db, err := boltdb.Open(boltdb.Config{Path: filepath.Join(cfg.Data, databaseName), Backups: filepath.Join(cfg.Data, "backups"), CheckBackup: checkBackup, Log: log})
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"syscall"
-	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -89,11 +88,10 @@ func (d *DB) backupTo(dir, path string) error {
 	if err := errors.Join(f.Sync(), f.Close()); err != nil {
 		return d.explain("backup of", err)
 	}
-	b, err := openChecked(Config{Path: f.Name(), LockTimeout: time.Second})
-	if err != nil {
+	if err := CheckFile(f.Name()); err != nil {
 		return fmt.Errorf("backup of %s cannot be read back: %w", d.cfg.Path, err)
 	}
-	if err := errors.Join(b.Close(), os.Rename(f.Name(), path), syncDir(dir)); err != nil {
+	if err := errors.Join(os.Rename(f.Name(), path), syncDir(dir)); err != nil {
 		return d.explain("backup of", err)
 	}
 	return nil

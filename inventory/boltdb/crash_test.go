@@ -171,7 +171,7 @@ func TestAcknowledgedWritesSurviveSIGKILL(t *testing.T) {
 	dir := t.TempDir()
 	acked := map[string]int{}
 	for round := range rounds {
-		crashRound(t, exec.Command(os.Args[0]), dir, acked, time.Duration(rand.IntN(250))*time.Millisecond)
+		crashRound(t, exec.Command(os.Args[0]), dir, acked, 1+rand.IntN(120))
 		checkCrashed(t, dir, acked)
 		if t.Failed() {
 			t.Fatalf("after round %d", round)
@@ -188,8 +188,8 @@ func TestAcknowledgedWritesSurviveSIGKILL(t *testing.T) {
 	}
 }
 
-// crashRound runs the child, kills it so long after its first acknowledged write, and notes what it acknowledged.
-func crashRound(t *testing.T, cmd *exec.Cmd, dir string, acked map[string]int, after time.Duration) {
+// crashRound runs the child, kills it a moment after so many acknowledged writes, and notes what it acknowledged.
+func crashRound(t *testing.T, cmd *exec.Cmd, dir string, acked map[string]int, writes int) {
 	t.Helper()
 	cmd.Env = append(os.Environ(), "HATCHERY_CRASH_DIR="+dir)
 	var stderr strings.Builder
@@ -201,10 +201,9 @@ func crashRound(t *testing.T, cmd *exec.Cmd, dir string, acked map[string]int, a
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	var timer *time.Timer
 	for sc := bufio.NewScanner(out); sc.Scan(); {
-		if timer == nil {
-			timer = time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
+		if writes--; writes == 0 {
+			time.AfterFunc(time.Duration(rand.IntN(20000))*time.Microsecond, func() { _ = cmd.Process.Kill() })
 		}
 		var kind string
 		var who, n int

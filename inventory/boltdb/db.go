@@ -36,8 +36,10 @@ var (
 // Config says which file, and whom to tell.
 type Config struct {
 	Path string // of the file, made with mode 0600 when absent; its directory must exist
-	// Backups is a directory of backup files; when the database is damaged the error names its newest one. "" = none.
+	// Backups is a directory of backup files; when the database is damaged the error names the newest good one. "" = none.
 	Backups string
+	// CheckBackup reports what is wrong with one of them; nil means CheckFile.
+	CheckBackup func(path string) error
 	// LockTimeout is how long Open waits for another process to let go of the file; 0 means 2 s.
 	LockTimeout time.Duration
 	Log         *slog.Logger     // nil means slog.DiscardHandler
@@ -53,6 +55,9 @@ func (cfg Config) withDefaults() Config {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.CheckBackup == nil {
+		cfg.CheckBackup = CheckFile
 	}
 	return cfg
 }
@@ -155,6 +160,9 @@ func (d *DB) Update(fn func(*inventory.Tx) error) error {
 	raw.ended = true
 	if raw.wrote == 0 {
 		return nil
+	}
+	if err := raw.finish(); err != nil {
+		return err
 	}
 	if err := btx.Commit(); err != nil {
 		return d.commitFailed(err)

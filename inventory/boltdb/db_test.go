@@ -146,28 +146,36 @@ func TestMigrate(t *testing.T) {
 	}
 	var ran []int
 	step := func(n int) migration {
-		return func(tx *inventory.Tx) error {
+		return func(r *rawTx) error {
 			ran = append(ran, n)
-			return tx.Put("x", fmt.Sprint(n), []byte("{}"))
+			return r.Put("x", fmt.Sprint(n), []byte("{}"))
 		}
 	}
 	boom := errors.New("boom")
-	if err := raw([]migration{step(1), func(*inventory.Tx) error { return boom }}); !errors.Is(err, boom) {
+	if err := raw(append(migrations(), step(1), func(*rawTx) error { return boom })); !errors.Is(err, boom) {
 		t.Errorf("a migration that fails: got %v, want boom", err)
 	}
 	ran = nil
-	if err := raw([]migration{step(1), step(2)}); err != nil {
+	newer := append(migrations(), step(1), step(2))
+	if err := raw(newer); err != nil {
 		t.Fatal(err)
 	}
-	if err := raw([]migration{step(1), step(2)}); err != nil {
+	if err := raw(newer); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]int{1, 2}, ran); diff != "" {
 		t.Errorf("migrations that ran: each once, in order (-want +got):\n%s", diff)
 	}
-	_, err := Open(Config{Path: path})
-	if !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), "version 3") {
-		t.Errorf("an older program on newer data: got %v, want ErrNewer naming version 3", err)
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = Open(Config{Path: path})
+	if want := fmt.Sprintf("version %d, this program knows up to %d", len(newer)+1, len(migrations())+1); !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), want) {
+		t.Errorf("an older program on newer data: got %v, want ErrNewer saying %q", err, want)
+	}
+	if after, err := os.ReadFile(path); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("an older program changed the newer data (%v)", err)
 	}
 }
 

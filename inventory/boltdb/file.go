@@ -1,13 +1,14 @@
 package boltdb
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -34,7 +35,7 @@ func openFile(cfg Config) (*bbolt.DB, error) {
 	} else if err != nil {
 		return nil, fmt.Errorf("open database %s: %w", cfg.Path, err)
 	}
-	b, err := openChecked(cfg)
+	b, err := openChecked(cfg, false)
 	switch {
 	case err == nil:
 		return b, nil
@@ -43,18 +44,35 @@ func openFile(cfg Config) (*bbolt.DB, error) {
 			filepath.Dir(cfg.Path), ErrInUse)
 	case errors.Is(err, ErrCorrupt), errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum),
 		errors.Is(err, bolterrors.ErrVersionMismatch):
-		return nil, fmt.Errorf("open %s: %w (%v): it was left as it is; %s", cfg.Path, ErrCorrupt, err, advice(cfg.Backups))
+		return nil, fmt.Errorf("open %s: %w (%v): it was left as it is; %s", cfg.Path, ErrCorrupt, err, cfg.advice())
 	}
 	return nil, fmt.Errorf("open database %s: %w", cfg.Path, err)
 }
 
 // advice says how to go on after damage.
-func advice(backups string) string {
-	names, _ := filepath.Glob(filepath.Join(backups, "*")) // sorted; names begin with the date
-	if backups == "" || len(names) == 0 {
-		return "there is no backup: keep the file, move it away, and start with an empty one"
+func (cfg Config) advice() string {
+	names, _ := filepath.Glob(filepath.Join(cfg.Backups, "*")) // sorted; names begin with the date
+	spoilt := ""
+	for _, name := range slices.Backward(names) {
+		if cfg.Backups == "" || strings.HasPrefix(filepath.Base(name), ".") {
+			continue
+		}
+		if err := cfg.CheckBackup(name); err != nil {
+			spoilt += " (" + filepath.Base(name) + " is damaged, too)"
+			continue
+		}
+		return fmt.Sprintf("restore the newest good backup with: hatchery restore %s --data %s%s", name, filepath.Dir(cfg.Path), spoilt)
 	}
-	return "restore the newest backup with: hatchery restore " + names[len(names)-1]
+	return "there is no backup" + spoilt + ": keep the file, move it away, and start with an empty one"
+}
+
+// CheckFile reads a database that is not in use from end to end, and changes nothing in it. ErrCorrupt.
+func CheckFile(path string) error {
+	b, err := openChecked(Config{Path: path, LockTimeout: time.Second}, true)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return b.Close()
 }
 
 // create makes an empty database so that a power cut leaves all of it or nothing, and so
@@ -94,13 +112,20 @@ func syncDir(dir string) error {
 
 // openChecked opens the file and reads it from end to end. A damaged file makes bbolt
 // panic or fault in the memory map; both become ErrCorrupt.
-func openChecked(cfg Config) (b *bbolt.DB, err error) {
+func openChecked(cfg Config, readOnly bool) (b *bbolt.DB, err error) {
 	var file *os.File
 	opt := options(cfg.LockTimeout)
+	opt.ReadOnly, opt.PreLoadFreelist = readOnly, true // the check wants it
 	opt.OpenFile = func(name string, flag int, mode os.FileMode) (*os.File, error) {
 		f, err := os.OpenFile(name, flag, mode)
+		if err != nil {
+			return nil, err
+		}
 		file = f
-		return f, err
+		if info, err := f.Stat(); err != nil || info.Size() < int64(2*os.Getpagesize()) { // of an empty one bbolt would make a new database
+			return nil, errors.Join(err, fmt.Errorf("%w: it is cut off at its beginning", ErrCorrupt), f.Close())
+		}
+		return f, nil
 	}
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -129,16 +154,14 @@ func check(tx *bbolt.Tx, file *os.File) error {
 	if info.Size() < tx.Size() {
 		return fmt.Errorf("%w: %d bytes are there of %d", ErrCorrupt, info.Size(), tx.Size())
 	}
-	err = tx.ForEach(func(name []byte, b *bbolt.Bucket) error {
-		vital := vitalBucket(string(name))
-		return b.ForEach(func(k, v []byte) error {
-			if vital && !json.Valid(v) {
-				return fmt.Errorf("%w: record %s/%.64q cannot be read", ErrCorrupt, name, k)
-			}
-			return nil
-		})
-	})
+	if err := checkPages(tx, file); err != nil {
+		return err
+	}
+	version, err := versionOf(tx)
 	if err != nil {
+		return err
+	}
+	if err := checkSums(tx, version); err != nil {
 		return err
 	}
 	var first error
@@ -150,13 +173,16 @@ func check(tx *bbolt.Tx, file *os.File) error {
 	return first
 }
 
-// vitalBucket reports whether all values of a bucket are JSON that must be readable.
-func vitalBucket(name string) bool {
-	switch inventory.Bucket(name) {
-	case inventory.BucketHosts, inventory.BucketJobs, inventory.BucketMeta, bucketLeases, bucketReservations:
-		return true
+// versionOf is the version of the data, 0 of a file that nothing was written to yet. ErrCorrupt.
+func versionOf(tx *bbolt.Tx) (int, error) {
+	if k, _ := tx.Cursor().First(); k == nil {
+		return 0, nil
 	}
-	return false
+	var s schema
+	if found, err := inventory.NewTx(&rawTx{tx: tx}).GetJSON(inventory.BucketMeta, schemaKey, &s); err != nil || !found || s.Version < 1 {
+		return 0, errors.Join(fmt.Errorf("%w: it does not say what version it has", ErrCorrupt), err)
+	}
+	return s.Version, nil
 }
 
 // schema is the record that says how the data is laid out.
@@ -167,57 +193,71 @@ type schema struct {
 
 const schemaKey = "schema"
 
+// sumsSince is the version from which on every bucket has a sum.
+const sumsSince = 2
+
 // migration changes the data from one version to the next, inside the transaction that also writes the version.
-type migration func(*inventory.Tx) error
+type migration func(*rawTx) error
 
 // migrations lists all of them: the one at index i leads from version i+1 to i+2.
 // Each has a test with a stored file of the old version.
-func migrations() []migration { return nil }
+func migrations() []migration { return []migration{sumAndIndex} }
+
+// sumAndIndex adds the sums, and makes the index anew: version 1 found a serial number only in the letters it was
+// written in, and took some fillers for one machine's own.
+func sumAndIndex(r *rawTx) error {
+	err := r.tx.ForEach(func(name []byte, b *bbolt.Bucket) error {
+		s, err := countUp(string(name), b)
+		if r.sums == nil {
+			r.sums = map[inventory.Bucket]*sum{}
+		}
+		r.sums[inventory.Bucket(name)] = &s
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return inventory.NewTx(r).Reindex()
+}
 
 // migrate brings the data to the version that the migrations lead to; data that is there already is not
 // written to: the disk may be full. ErrNewer.
 func migrate(b *bbolt.DB, cfg Config, steps []migration) error {
 	current := len(steps) + 1
-	known := false
-	if err := b.View(func(btx *bbolt.Tx) error {
-		var s schema
-		_, err := inventory.NewTx(&rawTx{tx: btx}).GetJSON(inventory.BucketMeta, schemaKey, &s)
-		known = s.Version == current
+	version := 0
+	if err := b.View(func(btx *bbolt.Tx) (err error) {
+		version, err = versionOf(btx)
 		return err
-	}); err != nil || known {
+	}); err != nil || version == current {
 		return err
 	}
-	err := b.Update(func(btx *bbolt.Tx) error { return step(inventory.NewTx(&rawTx{tx: btx}), cfg, steps) })
-	if err != nil && !errors.Is(err, ErrNewer) && !errors.Is(err, ErrCorrupt) {
+	err := b.Update(func(btx *bbolt.Tx) error {
+		raw := &rawTx{tx: btx}
+		if err := step(raw, version, cfg, steps); err != nil {
+			return err
+		}
+		return raw.finish()
+	})
+	if err != nil && !errors.Is(err, ErrNewer) {
 		return fmt.Errorf("write %s: %w", cfg.Path, err)
 	}
 	return err
 }
 
-// step carries out the migrations that the data needs.
-func step(tx *inventory.Tx, cfg Config, steps []migration) error {
+// step carries out the migrations that data of a version needs; 0 = there is none yet. ErrNewer.
+func step(raw *rawTx, version int, cfg Config, steps []migration) error {
 	current := len(steps) + 1
-	var s schema
-	found, err := tx.GetJSON(inventory.BucketMeta, schemaKey, &s)
-	switch {
-	case err != nil:
-		return err
-	case !found:
-		s.Version = current // an empty file
-	case s.Version > current:
+	if version > current {
 		return fmt.Errorf("%s has version %d, this program knows up to %d: %w: start that one again, or restore a backup made before the update",
-			cfg.Path, s.Version, current, ErrNewer)
-	case s.Version < 1:
-		return fmt.Errorf("%s has version %d: %w", cfg.Path, s.Version, ErrCorrupt)
+			cfg.Path, version, current, ErrNewer)
 	}
-	for ; s.Version < current; s.Version++ {
-		if err := steps[s.Version-1](tx); err != nil {
-			return fmt.Errorf("bring %s from version %d to %d: %w", cfg.Path, s.Version, s.Version+1, err)
+	if version > 0 {
+		for v := version; v < current; v++ {
+			if err := steps[v-1](raw); err != nil {
+				return fmt.Errorf("bring %s from version %d to %d: %w", cfg.Path, v, v+1, err)
+			}
 		}
+		cfg.Log.Info("database brought up to date", "step", fmt.Sprintf("version %d", current))
 	}
-	if found {
-		cfg.Log.Info("database brought up to date", "step", fmt.Sprintf("version %d", s.Version))
-	}
-	s.Since = cfg.Now().UTC()
-	return tx.PutJSON(inventory.BucketMeta, schemaKey, s)
+	return inventory.NewTx(raw).PutJSON(inventory.BucketMeta, schemaKey, schema{Version: current, Since: cfg.Now().UTC()})
 }

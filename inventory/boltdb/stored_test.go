@@ -137,7 +137,8 @@ func TestStoredFiles(t *testing.T) {
 					t.Errorf("version after opening: got %d", s.Version)
 				}
 				_, err2 := tx.FindHost("alpha")
-				return errors.Join(err, err2)
+				_, err3 := tx.HostBySerial("sn1") // version 1 found it as SN1 alone
+				return errors.Join(err, err2, err3)
 			}); err != nil {
 				t.Error(err)
 			}

@@ -18,6 +18,7 @@ var errEnded = errors.New("transaction has ended")
 type rawTx struct {
 	tx    *bbolt.Tx
 	wrote int // writes so far: a cursor is not valid across one
+	sums  map[inventory.Bucket]*sum
 	ended bool
 }
 
@@ -44,13 +45,21 @@ func (r *rawTx) Put(b inventory.Bucket, key string, value []byte) error {
 		return errEnded
 	}
 	bucket, err := r.tx.CreateBucketIfNotExists([]byte(b))
-	if err == nil {
-		r.wrote++
-		err = bucket.Put([]byte(key), copyOf(value))
-	}
 	if err != nil {
 		return fmt.Errorf("write %s/%s: %w", b, key, err)
 	}
+	r.wrote++
+	was := bucket.Get([]byte(key))
+	if was != nil {
+		r.sumOf(b).drop(string(b), key, was)
+	}
+	if err := bucket.Put([]byte(key), copyOf(value)); err != nil {
+		if was != nil {
+			r.sumOf(b).add(string(b), key, was)
+		}
+		return fmt.Errorf("write %s/%s: %w", b, key, err)
+	}
+	r.sumOf(b).add(string(b), key, value)
 	return nil
 }
 
@@ -62,8 +71,14 @@ func (r *rawTx) Delete(b inventory.Bucket, key string) error {
 	if bucket == nil {
 		return nil
 	}
+	was := bucket.Get([]byte(key))
+	if was == nil {
+		return nil
+	}
 	r.wrote++
+	r.sumOf(b).drop(string(b), key, was)
 	if err := bucket.Delete([]byte(key)); err != nil {
+		r.sumOf(b).add(string(b), key, was)
 		return fmt.Errorf("delete %s/%s: %w", b, key, err)
 	}
 	return nil
@@ -182,6 +197,7 @@ func (r *rawTx) NextSeq() (uint64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("next sequence number: %w", err)
 	}
+	r.sumOf(inventory.BucketMeta).seq = n
 	return n, nil
 }
 
