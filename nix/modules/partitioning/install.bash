@@ -3,7 +3,7 @@ set -euo pipefail
 export LC_ALL=C
 slots=() wiped=()
 declare -A class device planned serial wwn signatures partuuids owned # by slot
-declare -A whole parts pools verdict path                           # by slot
+declare -A whole parts pools verdict path written                   # by slot
 declare -A label_slot                                               # by partition label
 steps=0
 
@@ -83,6 +83,10 @@ with_holders() { # KERNELNAME: it, its partitions and all that sits on them (LVM
     done
   done
 }
+with_parts() { # KERNELNAME: it and its partitions
+  echo "$1"
+  kernel_parts "$1"
+}
 disk_of() { # KERNELNAME of a partition: its disk
   if [ -e "/sys/class/block/$1/partition" ]; then basename "$(dirname "$(realpath "/sys/class/block/$1")")"; else echo "$1"; fi
 }
@@ -105,11 +109,46 @@ name_of() { # SLOT: for messages
 }
 
 # --- the checks, in the order of DESIGN section 2 ---------------------------------
+# Judges, and lets go of what an earlier run mounted, until no disk was written to meanwhile: what was judged is
+# what the next step finds. No lock would do: disko's tools want to open the disks themselves, and none keeps dd out.
+settle_judgement() {
+  local try s moved
+  say "$title"
+  for try in 1 2 3; do
+    judge
+    release
+    moved=
+    for s in "${slots[@]}"; do unwritten "$s" || moved+=" $s"; done
+    [ -n "$moved" ] || return 0
+    say "written to while it was judged:$moved. Judging again ($try)"
+  done
+  refuse 24 "something else keeps writing to${moved}: stop it and plan again"
+}
+# Fails when a disk that is about to be made anew was written to since it was judged. Disks with something on top
+# (an array that syncs writes all the time) count as judged by what is on them.
+unwritten() { # SLOT
+  is_wiped "$1" || [ "${verdict[$1]}" = blank ] || return 0
+  [ "$(with_holders "${path[$1]}")" = "$(with_parts "${path[$1]}")" ] || return 0
+  [ "$(writes "${path[$1]}")" = "${written[$1]}" ]
+}
+# The same just before a later step, when it is too late to refuse.
+still() { # SLOT…
+  local s
+  for s in "$@"; do
+    unwritten "$s" || { say "FAILED: something wrote to $(name_of "$s") since it was judged: left as it is. Look at it, then plan again" >&2; exit 1; }
+  done
+}
+writes() { # KERNELNAME: the sectors written and discarded since the kernel found it; flushes what waits first
+  local s
+  sync "/dev/$1" 2>/dev/null || true
+  read -ra s <"/sys/class/block/$1/stat" # Documentation/block/stat.rst
+  echo "${s[6]} ${s[13]:-0}"
+}
 judge() {
   local s
-  say "$title"
   udevadm settle --timeout 30 || true
   for s in "${slots[@]}"; do check_there "$s"; done
+  for s in "${slots[@]}"; do written[$s]=$(writes "${path[$s]}"); done
   check_twice
   for s in "${slots[@]}"; do check_in_use "$s"; done
   for s in "${slots[@]}"; do [ "${class[$s]}" = persistent ] && judge_persistent "$s"; done
@@ -259,7 +298,7 @@ release() {
     umount "$at" || umount -l "$at" || { say "FAILED: $at of an earlier run cannot be unmounted; nothing was written" >&2; exit 1; }
   done
 }
-now_blank() { local s; for s in "$@"; do verdict[$s]=blank; done; }
+now_blank() { local s; for s in "$@"; do verdict[$s]=blank written[$s]=$(writes "${path[$s]}"); done; }
 blank_unit() { local s; for s in "$@"; do [ "${verdict[$s]}" = blank ] || return 1; done; }
 # Formats disks that were judged blank; when that fails they are made blank again, so that a retry finds
 # them as it did.

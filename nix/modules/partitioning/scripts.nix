@@ -85,8 +85,7 @@ let
     ${declareLabels (layout.labels ephemeral ++ layout.labels persistent)}
     wiped=(${escapeShellArgs wipe})
 
-    judge
-    release
+    settle_judgement
 
     ${lib.optionalString (ephemeral.disk != { }) ''
       step "destroying the ephemeral disks"
@@ -94,6 +93,7 @@ let
     ''}
     ${lib.optionalString (wipe != [ ]) ''
       step "destroying the persistent disks whose wipe was asked for: ${toString wipe}"
+      still ${escapeShellArgs wipe}
       run ${(outputs (wipeDevices wipe)).destroy}/bin/disko-destroy --yes-wipe-all-disks
       now_blank ${escapeShellArgs wipe}
     ''}
@@ -104,6 +104,7 @@ let
     ${concatMapStringsSep "\n" (unit: ''
       if blank_unit ${escapeShellArgs unit}; then
         step "formatting the blank persistent disks: ${toString unit}"
+        still ${escapeShellArgs unit}
         run_on_blank ${escapeShellArgs unit} -- ${(outputs (unitDevices unit)).format}/bin/disko-format
       fi
     '') (layout.units persistent)}
@@ -123,8 +124,7 @@ let
       ${declareLabels (lib.filter (l: lib.elem l.disk unit) (layout.labels persistent))}
       wiped=(${escapeShellArgs unit})
 
-      judge
-      release
+      settle_judgement
 
       step "destroying ${toString unit}"
       run ${(outputs (wipeDevices unit)).destroy}/bin/disko-destroy --yes-wipe-all-disks
