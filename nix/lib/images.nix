@@ -9,14 +9,16 @@ let
   archOf = system: lib.removeSuffix "-linux" system;
 in
 rec {
-  # { directory, iso, netboot }: `directory` is what the appliance takes as its stage-0 folder (docs: DESIGN section 4)
-  stage0 = { system, modules ? [ ] }:
+  # { directory, iso, netboot }: `directory` is what the appliance takes as its stage-0 folder (docs: DESIGN section 4).
+  # splitStore: the Nix store beside the initrd rather than in it, see ../stage0/netboot.nix.
+  stage0 = { system, modules ? [ ], splitStore ? false }:
     let
       pkgs = nixpkgs.legacyPackages.${system};
       arch = archOf system;
-      netboot = (evalStage0 { inherit system; modules = [ ../stage0/netboot.nix ] ++ modules; }).config;
+      netboot = (evalStage0 { inherit system; modules = [ ../stage0/netboot.nix { hatchery.stage0.splitStore = splitStore; } ] ++ modules; }).config;
       iso = (evalStage0 { inherit system; modules = [ ../stage0/iso.nix ] ++ modules; }).config;
       build = netboot.system.build;
+      initrd = if splitStore then "${build.initialRamdisk}/${netboot.system.boot.loader.initrdFile}" else "${build.netbootRamdisk}/initrd";
       cmdline = lib.concatStringsSep " " ([ "init=${build.toplevel}/init" ] ++ netboot.boot.kernelParams);
     in
     {
@@ -25,13 +27,18 @@ rec {
       directory = pkgs.runCommand "hatchery-stage0-${arch}" { inherit cmdline; nativeBuildInputs = [ pkgs.jq ]; } ''
         mkdir -p $out/${arch}
         cp ${build.kernel}/${netboot.system.boot.loader.kernelFile} $out/${arch}/kernel
-        cp ${build.netbootRamdisk}/initrd $out/${arch}/initrd
+        cp ${initrd} $out/${arch}/initrd
         cp ${iso.system.build.isoImage}/iso/*.iso $out/stage0-${arch}.iso
         cd $out/${arch}
-        jq -n --arg arch ${arch} --arg version ${lib.escapeShellArg netboot.system.nixos.label} --arg cmdline "$cmdline" \
-          --arg kernel "$(sha256sum kernel | cut -d' ' -f1)" --arg initrd "$(sha256sum initrd | cut -d' ' -f1)" \
-          '{arch: $arch, version: $version, kernel: "kernel", initrd: ["initrd"], cmdline: $cmdline, sha256: {kernel: $kernel, initrd: $initrd}}' \
-          > manifest.json
+        ${lib.optionalString splitStore ''
+          cp ${build.squashfsStore} store.squashfs
+          cmdline="$cmdline hatchery.store=$(sha256sum store.squashfs | cut -d' ' -f1)"
+        ''}
+        sha256sum * | jq -R --slurp --arg arch ${arch} --arg version ${lib.escapeShellArg netboot.system.nixos.label} --arg cmdline "$cmdline" \
+          '[split("\n")[] | select(. != "") | split("  ") | {key: .[1], value: .[0]}] | from_entries |
+            {arch: $arch, version: $version, kernel: "kernel", initrd: ["initrd"], cmdline: $cmdline, sha256: .}' \
+          > $NIX_BUILD_TOP/manifest.json
+        mv $NIX_BUILD_TOP/manifest.json manifest.json
       '';
     };
 

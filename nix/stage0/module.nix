@@ -11,6 +11,7 @@ in
   imports = [
     (modulesPath + "/profiles/minimal.nix")
     (modulesPath + "/installer/scan/not-detected.nix")
+    ./small.nix
   ];
 
   options.hatchery.stage0 = {
@@ -24,6 +25,12 @@ in
       default = self.packages.${system}.hatchery;
       defaultText = "this flake's hatchery";
       description = "Where hatchery-agent comes from.";
+    };
+    serialConsole = mkOption {
+      type = types.str;
+      default = if pkgs.stdenv.hostPlatform.isAarch64 then "ttyAMA0,115200" else "ttyS0,115200n8";
+      defaultText = "ttyS0,115200n8 (aarch64: ttyAMA0,115200)";
+      description = "The serial line that is a console beside the screen, as the kernel names it.";
     };
   };
 
@@ -44,7 +51,6 @@ in
       };
     };
     users.users.root.initialHashedPassword = mkForce "!";
-    users.mutableUsers = false;
     users.allowNoPasswordLogin = true;
 
     # --- network: every wired interface by DHCP
@@ -55,9 +61,8 @@ in
     # a personalised ISO's agent may set a fixed address itself
     systemd.network.config.networkConfig.ManageForeignRoutes = false;
 
-    # --- what an install needs on the machine
+    # --- what an install needs on the machine; nixos-install and nixos-enter are there by system.tools
     environment.systemPackages = with pkgs; [
-      nixos-install-tools
       nixos-facter
       jq
       util-linux
@@ -77,25 +82,14 @@ in
     boot.supportedFilesystems = [ "ext4" "vfat" "btrfs" "xfs" ];
     boot.swraid.enable = true;
     boot.swraid.mdadmConf = "PROGRAM ${pkgs.coreutils}/bin/true";
+    # not loaded by itself when an array is made
+    boot.kernelModules = [ "dm-raid" ];
     boot.kernel.sysctl."vm.overcommit_memory" = "1";
     nix.settings.experimental-features = [ "nix-command" "flakes" ];
     hardware.enableRedistributableFirmware = mkDefault true;
 
-    # both consoles: a screen and a serial line
-    boot.kernelParams = [ "console=ttyS0,115200n8" "console=tty0" "panic=30" ];
-
-    # --- small: no manuals, no channel, no compiler, no editor
-    documentation.enable = mkForce false;
-    documentation.nixos.enable = mkForce false;
-    nix.registry = mkForce { };
-    nix.channel.enable = false;
-    system.extraDependencies = mkForce [ ];
-    environment.defaultPackages = mkForce [ ];
-    programs.nano.enable = false;
-    services.udisks2.enable = false;
-    fonts.fontconfig.enable = false;
-    xdg.mime.enable = false;
-    programs.command-not-found.enable = false;
+    # both consoles, the screen last: there the agent shows name, address, state and the QR code
+    boot.kernelParams = [ "console=${cfg.serialConsole}" "console=tty0" "panic=30" ];
 
     # --- the agent: never gives up, whatever the network does
     systemd.services.hatchery-agent = mkIf cfg.agent {

@@ -11,6 +11,7 @@ root=$(cd "$here/../.." && pwd)
 rm -rf "$out"
 mkdir -p "$out/hatchery/internal/hive"
 cp -r "$here/stub/." "$out/"
+cp -r "$here/contract" "$out/nixpkgs/contract"
 cp "$root/flake.nix" "$out/hatchery/"
 cp -r "$root/nix" "$out/hatchery/nix"
 cp -r "$root/internal/hive/template" "$out/hatchery/internal/hive/"

@@ -12,9 +12,8 @@
           let
             eval = lib0.evalModules {
               specialArgs = { modulesPath = toString ./nixos/modules; } // specialArgs;
-              modules = modules ++ [
+              modules = modules ++ (import ./contract { lib = lib0; }).modules ++ [
                 ./nixos/options.nix
-                ./nixos/k3s.nix
                 ./system.nix
                 ({ config, ... }: {
                   _module.args.pkgs = pkgsOf (if system != null then system else config.nixpkgs.hostPlatform);

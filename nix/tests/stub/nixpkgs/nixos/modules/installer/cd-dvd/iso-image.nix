@@ -9,7 +9,7 @@ in
     makeEfiBootable = o t.bool false;
     makeUsbBootable = o t.bool false;
     volumeID = o t.str "";
-    squashfsCompression = o (t.nullOr t.str) null;
+    squashfsCompression = o t.str "xz";
     contents = o (t.listOf t.attrs) [ ];
   };
   config.boot.loader.grub.enable = false;
