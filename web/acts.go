@@ -103,12 +103,15 @@ func (s *Server) doAct(ctx context.Context, ref, name string) (inventory.Host, e
 }
 
 // assign names a host and gives it a role. A MAC that was never seen is announced first.
-func (s *Server) assign(ctx context.Context, ref string, a inventory.Assignment, match func(h *inventory.Host) error) (inventory.Host, error) {
+func (s *Server) assign(ctx context.Context, ref string, a inventory.Assignment, want IfMatchIn) (inventory.Host, error) {
 	var out inventory.Host
 	now := s.cfg.Now()
 	err := s.cfg.Store.Update(func(tx *inventory.Tx) error {
 		h, err := tx.FindHost(ref)
 		if mac, perr := inventory.ParseMAC(ref); errors.Is(err, inventory.ErrNotFound) && perr == nil {
+			if err := want.match(nil); err != nil {
+				return err
+			}
 			if h, err = inventory.Expect(tx, inventory.Announce{MAC: mac}, now); err == nil {
 				err = note(tx, ctx, &h, "Announced by "+caller(ctx).By+".", now)
 			}
@@ -116,10 +119,8 @@ func (s *Server) assign(ctx context.Context, ref string, a inventory.Assignment,
 		if err != nil {
 			return err
 		}
-		if match != nil {
-			if err := match(&h); err != nil {
-				return err
-			}
+		if err := want.match(&h); err != nil {
+			return err
 		}
 		var job *inventory.Job
 		if out, job, err = inventory.Assign(tx, h.ID, a, caller(ctx).By, false, now); err != nil {
@@ -174,11 +175,14 @@ func (s *Server) expect(ctx context.Context, a inventory.Announce) (inventory.Ho
 }
 
 // forget removes a host.
-func (s *Server) forget(ctx context.Context, ref string) error {
+func (s *Server) forget(ctx context.Context, ref string, want IfMatchIn) error {
 	now := s.cfg.Now()
 	return s.cfg.Store.Update(func(tx *inventory.Tx) error {
 		h, err := tx.FindHost(ref)
 		if err != nil {
+			return err
+		}
+		if err := want.match(&h); err != nil {
 			return err
 		}
 		if err := inventory.Forget(tx, h.ID, now); err != nil {

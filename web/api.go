@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"syscall"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humaecho"
@@ -90,6 +91,8 @@ func status(err error) int {
 		return http.StatusPreconditionFailed
 	case errors.Is(err, errMachine):
 		return http.StatusBadGateway
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return http.StatusInsufficientStorage
 	}
 	return http.StatusInternalServerError
 }

@@ -119,7 +119,7 @@ func (s *Server) putPassword(ctx context.Context, in *putPasswordIn) (*none, err
 	if !isLocal(ctx) {
 		w := caller(ctx)
 		if !s.attempts.allow(w.From, s.cfg.Now()) {
-			return nil, huma.NewError(http.StatusTooManyRequests, tooMany)
+			return nil, huma.ErrorWithHeaders(huma.NewError(http.StatusTooManyRequests, tooMany), http.Header{"Retry-After": {retryAfter}})
 		}
 		if _, with, err := s.known(in.Body.Current); err != nil {
 			return nil, err

@@ -52,15 +52,36 @@ type announceIn struct {
 	}
 }
 
+// IfMatchIn makes an act depend on the version that was read. It is exported because huma reads parameters of exported fields alone.
+type IfMatchIn struct {
+	IfMatch string `header:"If-Match" doc:"the ETag of the version that was read; the change is refused when it is another by now" maxLength:"256"`
+}
+
 type putHostIn struct {
 	RefIn
-	IfMatch string `header:"If-Match" doc:"the ETag of the version that was read; the change is refused when it is another by now"`
-	Body    struct {
+	IfMatchIn
+	Body struct {
 		Name       *string           `json:"name,omitempty" doc:"a host name; left out = as it is"`
 		Role       *string           `json:"role,omitempty" doc:"of the hive; giving one to a host that was never installed makes its job"`
 		Pins       map[string]string `json:"pins,omitempty" doc:"slot → disk id"`
 		KernelArgs *string           `json:"kernel_args,omitempty"`
 	}
+}
+
+// match compares If-Match with a host as it is stored; nil = there is none yet (RFC 9110 §13.1.1).
+func (in *IfMatchIn) match(h *inventory.Host) error {
+	if in.IfMatch == "" {
+		return nil
+	}
+	if h == nil {
+		return fmt.Errorf("there is no such host yet, so no version of it either; leave If-Match out to announce it: %w", errStale)
+	}
+	for m := range strings.SplitSeq(in.IfMatch, ",") {
+		if m = strings.TrimSpace(m); m == "*" || m == etag(h.Revision) {
+			return nil
+		}
+	}
+	return fmt.Errorf("host %s has version %s, not %s; read it again: %w", h.Label(), etag(h.Revision), clip(in.IfMatch, 40), errStale)
 }
 
 type diaryIn struct {
@@ -78,8 +99,11 @@ func (s *Server) hostAPI(a huma.API) {
 	})
 	op(a, http.MethodPost, "/hosts", "announce-host", "Announce a host by MAC, UUID or serial before it exists", s.announce)
 	op(a, http.MethodPut, "/hosts/{id}", "put-host", "Name a host, give it a role", s.putHost)
-	op(a, http.MethodDelete, "/hosts/{id}", "forget-host", "Forget a host", func(ctx context.Context, in *RefIn) (*none, error) {
-		return nil, s.forget(ctx, in.ID)
+	op(a, http.MethodDelete, "/hosts/{id}", "forget-host", "Forget a host", func(ctx context.Context, in *struct {
+		RefIn
+		IfMatchIn
+	}) (*none, error) {
+		return nil, s.forget(ctx, in.ID, in.IfMatchIn)
 	})
 	op(a, http.MethodGet, "/hosts/{id}/events", "host-events", "Read a host's boot diary, oldest first", s.hostEvents)
 }
@@ -148,13 +172,7 @@ func (s *Server) putHost(ctx context.Context, in *putHostIn) (*hostOut, error) {
 			return nil, fmt.Errorf("pin of slot %q: %w", clip(slot, 40), err)
 		}
 	}
-	match := func(h *inventory.Host) error {
-		if m := strings.TrimSpace(in.IfMatch); m != "" && m != "*" && m != etag(h.Revision) {
-			return fmt.Errorf("host %s has version %s, not %s; read it again: %w", h.Label(), etag(h.Revision), clip(m, 40), errStale)
-		}
-		return nil
-	}
-	return s.hostOut(s.assign(ctx, in.ID, inventory.Assignment{Name: b.Name, Role: b.Role, KernelArgs: b.KernelArgs, Pins: b.Pins}, match))
+	return s.hostOut(s.assign(ctx, in.ID, inventory.Assignment{Name: b.Name, Role: b.Role, KernelArgs: b.KernelArgs, Pins: b.Pins}, in.IfMatchIn))
 }
 
 func (s *Server) hostEvents(_ context.Context, in *diaryIn) (*listOut[inventory.Entry], error) {

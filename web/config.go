@@ -50,6 +50,8 @@ type Config struct {
 	Backup func(w io.Writer) error
 	// SelfCheck finds what keeps machines from booting, for people to read; nil = nothing.
 	SelfCheck func() []Warning
+	// Health is why the appliance can save nothing now, in words that strangers may read; nil, or an error of nil = it can.
+	Health func() error
 	// AgentHandler answers /agent/v1/ (ISO boots reach the appliance here); nil = 404.
 	AgentHandler http.Handler
 	// Metrics is shown at /metrics; nil = 404.

@@ -125,7 +125,7 @@ func (s *Server) admit(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		if strings.HasPrefix(r.URL.Path, "/api/") {
 			if !s.attempts.allow(w.From, s.cfg.Now()) {
-				return echo.NewHTTPError(http.StatusTooManyRequests, "Too many requests without a valid token from this address. Wait a minute.")
+				return echo.NewHTTPError(http.StatusTooManyRequests, "Too many requests without a valid token from this address. Wait half a minute and try again.")
 			}
 			if r.Header.Get("Authorization") != "" {
 				s.refused(w.From, "A request with a wrong token was refused.")
@@ -154,6 +154,9 @@ type attempts struct {
 }
 
 func newAttempts() *attempts { return &attempts{by: map[netip.Addr]*rate.Limiter{}} }
+
+// retryAfter is how many seconds until the next attempt may be made.
+const retryAfter = "6"
 
 // maxAddrs bounds the limiters kept; all are dropped then, which gives a few attempts more.
 const maxAddrs = 4096

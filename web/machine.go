@@ -219,7 +219,7 @@ func (s *Server) carryOut(c echo.Context, ref, act string, form url.Values) (str
 	var err error
 	switch act {
 	case "assign":
-		h, err = s.assign(ctx, ref, formAssignment(form), nil)
+		h, err = s.assign(ctx, ref, formAssignment(form), IfMatchIn{})
 		return "Saved. " + below(&h, s.cfg.Now()), err
 	case "install", "reinstall":
 		if h, err = s.host(ref); err != nil {
@@ -237,7 +237,7 @@ func (s *Server) carryOut(c echo.Context, ref, act string, form url.Values) (str
 		if strings.TrimSpace(form.Get("typed")) != h.Label() {
 			return "", fmt.Errorf("type %q to confirm that it is forgotten: %w", h.Label(), inventory.ErrInvalid)
 		}
-		return h.Label() + " is forgotten. It appears again when it netboots.", s.forget(ctx, ref)
+		return h.Label() + " is forgotten. It appears again when it netboots.", s.forget(ctx, ref, IfMatchIn{})
 	case "wake":
 		_, err = s.wake(ctx, ref)
 		return "A wake-up packet was sent.", err

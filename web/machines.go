@@ -267,7 +267,7 @@ func (s *Server) assignMany(c echo.Context) error {
 	}
 	done, failed := 0, ""
 	for _, id := range hosts {
-		if _, err := s.assign(c.Request().Context(), id, inventory.Assignment{Role: &role}, nil); err != nil {
+		if _, err := s.assign(c.Request().Context(), id, inventory.Assignment{Role: &role}, IfMatchIn{}); err != nil {
 			failed += " " + sentence(err)
 			continue
 		}

@@ -17,7 +17,7 @@ func (s *Server) routes() *echo.Echo {
 	e.HTTPErrorHandler = s.onError
 	e.Pre(plainPath)
 	e.Use(s.guard)
-	e.GET("/healthz", func(c echo.Context) error { return c.String(http.StatusOK, "ok\n") })
+	e.GET("/healthz", s.healthz)
 	metrics, agent := http.NotFoundHandler(), http.NotFoundHandler()
 	if s.cfg.Metrics != nil {
 		metrics = promhttp.HandlerFor(s.cfg.Metrics, promhttp.HandlerOpts{})
@@ -37,6 +37,18 @@ func (s *Server) routes() *echo.Echo {
 	s.api(e, e.Group("/api/v1", session, s.admit))
 	s.pageRoutes(e.Group("", session, s.admit))
 	return e
+}
+
+// healthz says whether the appliance can do its work: 503 and why when it cannot. It tells strangers no paths.
+func (s *Server) healthz(c echo.Context) error {
+	c.Response().Header().Set("Cache-Control", "no-store")
+	if s.cfg.Health == nil {
+		return c.String(http.StatusOK, "ok\n")
+	}
+	if err := s.cfg.Health(); err != nil {
+		return c.String(http.StatusServiceUnavailable, sentence(err)+"\n")
+	}
+	return c.String(http.StatusOK, "ok\n")
 }
 
 // plainPath lets routes see what %3A and the like mean: a MAC may be written either way.

@@ -173,6 +173,7 @@ func (s *Server) setFirstPassword(c echo.Context) error {
 		return c.Redirect(http.StatusSeeOther, "/login")
 	}
 	if !s.attempts.allow(from, s.cfg.Now()) {
+		c.Response().Header().Set("Retry-After", retryAfter)
 		return fail(http.StatusTooManyRequests, tooMany)
 	}
 	if !s.firstRun.is(c.FormValue("code")) {
@@ -218,6 +219,7 @@ func (s *Server) changePassword(c echo.Context) error {
 		return s.showSettings(c, code, settingsPage{PasswordError: text})
 	}
 	if !s.attempts.allow(w.From, s.cfg.Now()) {
+		c.Response().Header().Set("Retry-After", retryAfter)
 		return fail(http.StatusTooManyRequests, tooMany)
 	}
 	_, with, err := s.known(c.FormValue("current"))

@@ -135,6 +135,7 @@ func (s *Server) loginForm(c echo.Context, code int, to, text string) error {
 func (s *Server) login(c echo.Context) error {
 	from, to := remote(c.Request()), localPath(c.FormValue("to"))
 	if !s.attempts.allow(from, s.cfg.Now()) {
+		c.Response().Header().Set("Retry-After", retryAfter)
 		return s.loginForm(c, http.StatusTooManyRequests, to, tooMany)
 	}
 	mark, with, err := s.known(c.FormValue("token"))
