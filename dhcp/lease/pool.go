@@ -61,6 +61,7 @@ type Pool struct {
 	holds    *list.List // *entry, oldest first
 	free     bitmap     // addresses of the range with neither record nor hold
 	ready    []netip.Addr
+	claims   int         // entries that are claimed
 	twins    map[HW]bool // keys of clients that share a hardware address with another
 }
 
@@ -220,9 +221,15 @@ func (p *Pool) Hold(ip netip.Addr, hw HW, now time.Time) {
 // takes; the caller has it from Check at this moment and calls Settle afterwards.
 func (p *Pool) Claim(ip netip.Addr, hw HW) {
 	e := p.entry(ip)
+	if !e.claimed {
+		p.claims++
+	}
 	e.claim, e.claimed = hw, true
 	p.refree(ip)
 }
+
+// Busy reports whether any record is being stored.
+func (p *Pool) Busy() bool { return p.claims > 0 }
 
 // Claimed reports whether a record of the address is being stored for that client.
 func (p *Pool) Claimed(ip netip.Addr, hw HW) bool {
@@ -234,6 +241,7 @@ func (p *Pool) Claimed(ip netip.Addr, hw HW) bool {
 func (p *Pool) Settle(ip netip.Addr) {
 	if e := p.byIP[ip]; e != nil && e.claimed {
 		e.claim, e.claimed = HW{}, false
+		p.claims--
 		p.tidy(e)
 	}
 }

@@ -105,23 +105,22 @@ func (s *Server) pollLinks(ctx context.Context, first bool) error {
 	return s.placeRange()
 }
 
-// placeRange makes the pool of Config.Range once an interface on its subnet is there, and keeps
-// our own addresses out of all pools.
+// placeRange makes the pool of Config.Range once an interface on its subnet is there, makes it anew when that subnet
+// changes, and keeps our own addresses out of all pools.
 func (s *Server) placeRange() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	own := s.selves()
-	placed := false
 	for _, g := range s.segments {
-		placed = placed || !g.relayed
 		g.Pool.Exclude(slices.Concat(own, []netip.Addr{g.Router}, g.DNS, s.cfg.DNS))
 	}
-	if placed || s.cfg.Range.IsZero() {
+	old := slices.IndexFunc(s.segments, func(g *segment) bool { return !g.relayed })
+	if s.cfg.Range.IsZero() || old >= 0 && (s.onLink(s.segments[old]) || s.segments[old].Pool.Busy()) {
 		return nil
 	}
 	for _, l := range s.links {
 		for _, a := range l.addrs {
-			if !a.Contains(s.cfg.Range.First) {
+			if !a.Contains(s.cfg.Range.First) || !a.Contains(s.cfg.Range.Last) {
 				continue
 			}
 			router := s.cfg.Router
@@ -131,11 +130,25 @@ func (s *Server) placeRange() error {
 			if !a.Contains(router) {
 				router = netip.Addr{}
 			}
+			if old >= 0 {
+				s.log.Info("the subnet of the range changed", "iface", l.name, "ip", a)
+				s.segments = slices.Delete(s.segments, old, old+1)
+			}
 			pc := lease.Config{Prefix: a.Masked(), Range: s.cfg.Range, Exclude: slices.Concat(own, []netip.Addr{router}, s.cfg.DNS)}
 			return s.addSegment(pc, router, nil, false)
 		}
 	}
 	return nil
+}
+
+// onLink reports whether an interface is on the segment's subnet.
+func (s *Server) onLink(g *segment) bool {
+	for _, l := range s.links {
+		if l.has(g.Pool.Prefix()) {
+			return true
+		}
+	}
+	return false
 }
 
 // open opens the ports of an interface and starts its readers.

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/mdlayher/packet"
@@ -70,6 +71,10 @@ func (s *Server) proved(ctx context.Context, g *segment, list []netip.Addr, used
 	for _, ip := range list {
 		mac, taken := used[ip]
 		s.mu.Lock()
+		if !slices.Contains(s.segments, g) {
+			s.mu.Unlock()
+			return // the interface moved to another subnet
+		}
 		conflict := taken && g.Pool.Conflicts(ip, lease.HW(mac), now)
 		if !taken {
 			g.Pool.Proved(ip, now)

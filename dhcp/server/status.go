@@ -169,6 +169,9 @@ func (s *Server) Status() Status {
 		st.Interfaces = append(st.Interfaces, Interface{Name: l.name, MAC: l.mac, Addrs: slices.Clone(l.addrs), Raw: l.raw != nil, Why: l.why, Note: l.note})
 	}
 	slices.SortFunc(st.Interfaces, func(a, b Interface) int { return cmp.Compare(a.Name, b.Name) })
+	if s.role == dhcp.RoleServer && !s.cfg.Range.IsZero() && !slices.ContainsFunc(s.segments, func(g *segment) bool { return !g.relayed && s.onLink(g) }) {
+		st.Why += " But the range " + s.cfg.Range.String() + " is on no interface's subnet at present: machines get no address from it."
+	}
 	for _, g := range s.segments {
 		st.Pools = append(st.Pools, Pool{Prefix: g.Pool.Prefix(), Range: g.Pool.Range().String(), Router: g.Router, Relayed: g.relayed, Usage: g.Pool.Usage(now)})
 	}

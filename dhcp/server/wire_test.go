@@ -39,7 +39,7 @@ func TestWire(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := bytes.Count(out, []byte("\n--- PASS: TestOnVeth")); n < 9 {
+	if n := bytes.Count(out, []byte("\n--- PASS: TestOnVeth")); n < 15 {
 		t.Fatalf("%d of the tests on the wire ran", n)
 	}
 }
@@ -339,6 +339,7 @@ func TestOnVethAddressesInUseAreKeptOut(t *testing.T) {
 	}
 }
 
+// TestOnVethFollowsTheInterface: an interface that is unplugged and comes back, as a USB adapter does.
 func TestOnVethFollowsTheInterface(t *testing.T) {
 	_, cli := veth(t)
 	s := serve(t, wireConfig(t, ModeProxy))
@@ -353,26 +354,20 @@ func TestOnVethFollowsTheInterface(t *testing.T) {
 		})
 	}
 	ask("10.0.0.2")
-	for _, args := range [][]string{{"addr", "add", "10.0.0.9/24", "dev", "srv"}, {"addr", "del", "10.0.0.2/24", "dev", "srv"}, {"addr", "replace", "10.0.0.9/24", "dev", "srv"}} {
-		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
-			t.Fatalf("ip %v: %v: %s", args, err, out)
-		}
-	}
-	until(t, "the new address is seen", func() bool {
-		a := s.Status().Interfaces
-		return len(a) == 1 && len(a[0].Addrs) == 1 && a[0].Addrs[0].Addr().String() == "10.0.0.9"
-	})
-	ask("10.0.0.9")
-	for _, args := range [][]string{{"link", "del", "srv"}} {
-		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
-			t.Fatalf("ip %v: %v: %s", args, err, out)
-		}
-	}
+	run(t, "ip link del srv")
 	until(t, "the interface is gone", func() bool { return len(s.Status().Interfaces) == 0 })
-	if out, err := exec.Command("ip", "link", "add", "srv", "type", "veth", "peer", "name", "cli").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	run(t, "ip link add srv type veth peer name cli")
 	until(t, "the interface is back", func() bool { return len(s.Status().Interfaces) == 1 })
+	for _, line := range []string{"ip addr add 10.0.0.3/24 dev srv", "ip link set srv up", "ip link set cli up"} {
+		run(t, line)
+	}
+	until(t, "its address is seen", func() bool { got := s.Status().Interfaces; return len(got[0].Addrs) == 1 && got[0].Note == "" })
+	again, err := net.InterfaceByName("cli")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, mac = listenOn(t, again, 0x0800), inventory.MAC(again.HardwareAddr)
+	ask("10.0.0.3")
 }
 
 func TestOnVethRouterSolicitationIsAnsweredWithNothing(t *testing.T) {
