@@ -13,7 +13,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 DATA ?= /var/lib/hatchery
 ARGS ?=
 
-.PHONY: FORCE help build dist install run demo lab-images test test-full unit e2e bench lint tidy browser-deps packages-% clean
+.PHONY: FORCE help build dist install run demo lab-images test test-full unit e2e bench bench-dhcp lint tidy browser-deps packages-% clean
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -105,6 +105,13 @@ test-full: test ## test, with the crash points and firmware that take too long f
 
 bench: build ## benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+# DHCPBENCH="-only renewal -rounds 1" measures a part; `build/dhcpbench -h` lists what there is.
+bench-dhcp: build/hatchery ## our DHCP server beside Kea and dnsmasq, in namespaces (root, about 8 minutes)
+	$(call need_root,it makes network namespaces and installs Kea and dnsmasq)
+	@scripts/packages.sh bench
+	$(GO) build -o build/dhcpbench ./internal/lab/dhcpbench
+	build/dhcpbench $(DHCPBENCH)
 
 lint: build/bin/staticcheck ## formatting, vet, staticcheck, tidiness
 	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt: run gofmt -w on:"; echo "$$out"; exit 1; }

@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that a make target needs and that are missing. Does nothing, quickly, when all are there.
-# usage: packages.sh run|demo|test
+# usage: packages.sh run|demo|test|bench
 set -euo pipefail
-case ${1:-} in run|demo|test) ;; *) sed -n 2,3p "$0" >&2; exit 2;; esac
+case ${1:-} in run|demo|test|bench) ;; *) sed -n 2,3p "$0" >&2; exit 2;; esac
 command -v apt-get >/dev/null || exit 0 # another distribution: the flake or the person provides them
 
 run=(ca-certificates git openssh-client iproute2 nix-bin)
 lab=(qemu-system-x86 qemu-utils ovmf ipxe-qemu dnsmasq-base ethtool nftables tcpdump procps debian-archive-keyring
   dosfstools mtools)
 test=(gcc libc6-dev make jq curl cpio mount util-linux e2fsprogs fdisk gdisk parted xfsprogs btrfs-progs shellcheck strace)
+bench=(kea-dhcp4-server kea-admin dnsmasq-base iproute2 util-linux) # Debian's Kea serves no interface until it is told to
 want=("${run[@]}")
-[ "$1" = run ] || want+=("${lab[@]}")
+case $1 in demo|test) want+=("${lab[@]}");; bench) want=("${bench[@]}");; esac
 [ "$1" != test ] || want+=("${test[@]}")
 missing=()
 for p in "${want[@]}"; do

@@ -1,0 +1,283 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// The loads.
+var (
+	dora       = load{name: "DORA", steps: []byte{discover, request}, ends: ack}
+	doraPXE    = load{name: "DORA with PXE options", steps: []byte{discover, request}, ends: ack, pxe: true}
+	renewal    = load{name: "renewal", steps: []byte{request}, ends: ack, known: true}
+	proxyOffer = load{name: "ProxyDHCP offer", steps: []byte{discover}, ends: offer, pxe: true}
+	bootServer = load{name: "request at port 4011", steps: []byte{request}, ends: ack, pxe: true, port: 4011}
+)
+
+var (
+	hatchery = flag.String("hatchery", "build/hatchery", "our program")
+	dir      = flag.String("dir", "", "folder for leases, on the disk to measure (a new one in the current folder)")
+	rounds   = flag.Int("rounds", 3, "how often each load goes round the servers")
+	length   = flag.Duration("length", 2*time.Second, "of one load on one server")
+	only     = flag.String("only", "", "loads whose name matches this expression")
+	names    = flag.String("servers", "", "servers whose name matches this expression")
+	inside   = flag.Bool("inside", false, "already in a network namespace of its own (set by the program itself)")
+	profile  = flag.Duration("wait", 0, "keep the servers for so long after the loads, to look at them")
+	ipxeDir  string
+)
+
+// keaThreads: Debian 12's Kea 2.2 has it off unless asked for.
+const keaThreads = false
+
+func main() {
+	flag.Parse()
+	if !*inside {
+		if err := reexec(); err != nil {
+			fmt.Fprintln(os.Stderr, "dhcpbench:", err)
+			os.Exit(1)
+		}
+	}
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "dhcpbench:", err)
+		os.Exit(1)
+	}
+}
+
+// reexec starts this program anew in a network namespace of its own.
+func reexec() error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	if err := syscall.Unshare(syscall.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("a network namespace needs root: %w", err)
+	}
+	return syscall.Exec(self, append([]string{self, "-inside"}, os.Args[1:]...), os.Environ())
+}
+
+func run() (err error) {
+	root := *dir
+	if root == "" {
+		if root, err = os.MkdirTemp(".", "dhcpbench-"); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(root)) }()
+	}
+	if root, err = filepath.Abs(root); err != nil {
+		return err
+	}
+	ipxeDir = filepath.Join(root, "ipxe")
+	if err := os.MkdirAll(ipxeDir, 0o755); err != nil {
+		return err
+	}
+	servers, err := startAll(root)
+	defer func() {
+		for _, s := range servers {
+			s.stop()
+		}
+	}()
+	if err != nil {
+		return err
+	}
+	if err := fsyncTimes(root); err != nil {
+		return err
+	}
+	if err := loads(servers); err != nil {
+		return err
+	}
+	for _, s := range servers {
+		u, err := s.usage()
+		if err != nil {
+			return err
+		}
+		fmt.Printf("memory  %-15s %5.1f MB resident, %5.1f MB of it its own (without program file, libraries, mapped database); %d leases\n",
+			s.name, float64(u.rss)/1024, float64(u.anon)/1024, len(s.client.leases))
+	}
+	time.Sleep(*profile)
+	return nil
+}
+
+func startAll(root string) ([]*server, error) {
+	all := []*server{
+		{name: "hatchery", net: 1, args: hatcheryArgs(*hatchery, 0, "--dhcp", "server", "--dhcp-range", "10.1.16.0-10.1.255.200")},
+		{name: "kea", net: 2, args: keaArgs},
+		{name: "dnsmasq", net: 3, args: dnsmasqArgs},
+		{name: "hatchery proxy", net: 4, proxy: true, args: hatcheryArgs(*hatchery, 0, "--dhcp", "proxy")},
+		{name: "dnsmasq proxy", net: 5, proxy: true, args: dnsmasqArgs},
+	}
+	want, err := regexp.Compile(*names)
+	if err != nil {
+		return nil, err
+	}
+	all = slices.DeleteFunc(all, func(s *server) bool { return !want.MatchString(s.name) })
+	for i, s := range all {
+		if err := s.start(root); err != nil {
+			return all[:i+1], fmt.Errorf("%s: %w", s.name, err)
+		}
+	}
+	return all, nil
+}
+
+// fsyncTimes says what the disk takes: all times hang on it.
+func fsyncTimes(root string) error {
+	f, err := os.Create(filepath.Join(root, "fsync"))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	if _, err := f.Write(make([]byte, 1<<20)); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	var times []time.Duration
+	for i := range 500 {
+		began := time.Now()
+		if _, err := f.WriteAt(make([]byte, 300), int64(i*300)); err != nil {
+			return err
+		}
+		if err := syscall.Fdatasync(int(f.Fd())); err != nil {
+			return err
+		}
+		times = append(times, time.Since(began))
+	}
+	slices.Sort(times)
+	fmt.Printf("disk    write of 300 bytes and fdatasync: %s ms (p50/p99)\n", span(times))
+	return nil
+}
+
+func span(sorted []time.Duration) string {
+	r := result{times: sorted}
+	return fmt.Sprintf("%.2f/%.2f", ms(r.percentile(0.5)), ms(r.percentile(0.99)))
+}
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// measure is a load, and how it is offered.
+type measure struct {
+	load
+	how      string
+	inFlight int
+	ladder   bool // rates instead, each higher than the one before, until a hundredth is lost
+	proxies  bool
+}
+
+func (m *measure) title() string { return m.name + ", " + m.how }
+
+var measures = []measure{
+	{load: dora, how: "one client at a time", inFlight: 1},
+	{load: dora, how: "64 in flight", inFlight: 64},
+	{load: doraPXE, how: "64 in flight", inFlight: 64},
+	{load: renewal, how: "64 in flight", inFlight: 64},
+	{load: dora, how: "open loop", ladder: true},
+	{load: proxyOffer, how: "one client at a time", inFlight: 1, proxies: true},
+	{load: proxyOffer, how: "64 in flight", inFlight: 64, proxies: true},
+	{load: bootServer, how: "64 in flight", inFlight: 64, proxies: true},
+	{load: proxyOffer, how: "open loop", ladder: true, proxies: true},
+}
+
+// loads plays all measures, each several times round the servers, and prints what they came to.
+func loads(servers []*server) error {
+	want, err := regexp.Compile(*only)
+	if err != nil {
+		return err
+	}
+	for _, m := range measures {
+		if !want.MatchString(m.title()) {
+			continue
+		}
+		fmt.Printf("\n%s\n", m.title())
+		got := map[string][]float64{}
+		for range *rounds {
+			for _, s := range servers {
+				if s.proxy != m.proxies {
+					continue
+				}
+				rate, err := once(s, &m)
+				if err != nil {
+					return fmt.Errorf("%s: %s: %w", s.name, m.title(), err)
+				}
+				got[s.name] = append(got[s.name], rate)
+			}
+		}
+		ratios(servers, got)
+	}
+	return perfdhcp(servers, want)
+}
+
+func once(s *server, m *measure) (float64, error) {
+	before, err := s.usage()
+	if err != nil {
+		return 0, err
+	}
+	if m.ladder {
+		best, err := climb(func(rate float64) (float64, error) {
+			r, err := s.client.run(m.load, 0, rate, *length/2)
+			return r.lossRate(), err
+		})
+		fmt.Printf("  %-15s %7.0f/s with less than 1 %% lost\n", s.name, best)
+		return best, err
+	}
+	r, err := s.client.run(m.load, m.inFlight, 0, *length)
+	if err != nil {
+		return 0, err
+	}
+	after, err := s.usage()
+	if err != nil {
+		return 0, err
+	}
+	fmt.Printf("  %-15s %7.0f/s   p50 %6.2f  p90 %6.2f  p99 %6.2f ms   %d lost, %d refused   %4.0f µs of processor each\n", s.name, r.rate(),
+		ms(r.percentile(0.5)), ms(r.percentile(0.9)), ms(r.percentile(0.99)), r.lost, r.naks, float64((after.cpu-before.cpu).Microseconds())/float64(max(r.done, 1)))
+	return r.rate(), nil
+}
+
+// climb finds the highest rate that loses less than a hundredth: by steps of a quarter more; two failures in a row end it,
+// because one may be the neighbours'.
+func climb(try func(rate float64) (loss float64, err error)) (best float64, err error) {
+	for rate, failed := 200.0, 0; rate < 60000 && failed < 2; {
+		loss, err := try(rate)
+		switch {
+		case err != nil:
+			return best, err
+		case loss < 0.01:
+			best, failed = rate, 0
+			rate = float64(int(rate * 1.26))
+		default:
+			failed++
+		}
+	}
+	return best, nil
+}
+
+// ratios prints ours against each other's, by medians, and over the single rounds.
+func ratios(servers []*server, got map[string][]float64) {
+	ours := servers[0].name
+	for _, s := range servers {
+		if len(got[s.name]) == 0 {
+			continue
+		}
+		if strings.HasPrefix(s.name, "hatchery") {
+			ours = s.name
+			continue
+		}
+		var each []float64
+		for i, v := range got[s.name] {
+			if i < len(got[ours]) && v > 0 {
+				each = append(each, got[ours][i]/v)
+			}
+		}
+		if len(each) > 0 {
+			slices.Sort(each)
+			fmt.Printf("  ratio to %-10s %.2f (%.2f to %.2f)\n", s.name, each[len(each)/2], each[0], each[len(each)-1])
+		}
+	}
+}
