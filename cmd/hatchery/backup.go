@@ -163,7 +163,8 @@ func stageBackup(stage, file string) (names []string, err error) {
 	if err := os.Rename(ready, filepath.Join(stage, databaseName)); err != nil {
 		return nil, fmt.Errorf("restore: %w", err)
 	}
-	return append(names, databaseName), nil // last: with it the restore is done
+	// The database comes last: with it the restore is done. A backup has no journal; the old one goes aside.
+	return slices.Concat(names, []string{databaseName}, boltdb.JournalNames(databaseName)), nil
 }
 
 // checkBackup reads a backup of either kind from end to end.

@@ -2,7 +2,6 @@ package server
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -36,8 +35,8 @@ func ParseMode(s string) (Mode, error) {
 
 // LeaseStore keeps leases on disk. boltdb.DB is one. Safe for concurrent use.
 type LeaseStore interface {
-	// CommitLease returns once the lease is durable.
-	CommitLease(ctx context.Context, l lease.Lease) error
+	// CommitLeases returns once all are durable.
+	CommitLeases(list ...lease.Lease) error
 	// Leases reads all that are stored.
 	Leases() ([]lease.Lease, error)
 	// Reservations reads all that are stored.

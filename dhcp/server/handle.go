@@ -43,17 +43,12 @@ func (s *Server) handle(a arrival, b []byte) {
 		k = s.lookUp(req.MAC)
 	}
 	d := s.decide(a, req, k, now)
+	out := answer{link: l, req: req, d: d, at: now}
 	if d.Lease == nil {
-		s.finish(l, &req, &d, now)
+		s.finish(&out)
 		return
 	}
-	s.commits <- struct{}{} // bounded: while the disk is behind, the socket's buffer holds the rest
-	s.pending.Go(func() {
-		defer func() { <-s.commits }()
-		if s.commit(&d) {
-			s.finish(l, &req, &d, now)
-		}
-	})
+	s.storeFirst(out)
 }
 
 // known is what the inventory says of a machine that netboots.
@@ -158,34 +153,9 @@ func (s *Server) selves() []netip.Addr {
 	return out
 }
 
-// commit makes the decision's lease durable and tells the pool; it reports whether it worked.
-func (s *Server) commit(d *dhcp.Decision) bool {
-	// Not the run's context: a lease that is on its way to the disk is waited for.
-	err := s.cfg.Leases.CommitLease(context.Background(), *d.Lease)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, g := range s.segments {
-		if !g.Pool.Prefix().Contains(d.Lease.IP) {
-			continue
-		}
-		if err == nil {
-			g.Pool.Put(*d.Lease)
-		}
-		g.Pool.Settle(d.Lease.IP)
-		break
-	}
-	if err != nil {
-		s.count.commitErrors.Add(1)
-		s.sayCommit.Do(func() {
-			s.log.Error("lease cannot be stored: clients get no address until the disk works again", "ip", d.Lease.IP, "mac", d.Lease.HW, "err", err)
-		})
-		return false
-	}
-	return true
-}
-
 // finish sends the reply and writes down what happened.
-func (s *Server) finish(l *link, req *dhcp.Request, d *dhcp.Decision, now time.Time) {
+func (s *Server) finish(a *answer) {
+	l, req, d, now := a.link, &a.req, &a.d, a.at
 	if d.Reply != nil {
 		b, err := d.Reply.Encode(req.Limit)
 		if err == nil {

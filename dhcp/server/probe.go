@@ -87,7 +87,7 @@ func (s *Server) proved(ctx context.Context, g *segment, list []netip.Addr, used
 		g.Pool.Claim(ip, lease.HW{})
 		s.mu.Unlock()
 		s.log.Warn("address is in use by somebody who did not get it from us: kept out for an hour", "ip", ip, "mac", mac)
-		if s.commit(&dhcp.Decision{Lease: &q}) {
+		if s.commit([]lease.Lease{q}) == nil {
 			s.say("dhcp.conflict", "warn", "Address "+ip.String()+" is used by "+mac.String()+", which did not get it from us. It is given to nobody for an hour.")
 		}
 		if ctx.Err() != nil {

@@ -18,9 +18,6 @@ import (
 	"github.com/staged-hive/hatchery/inventory"
 )
 
-// maxCommits is how many leases may wait for the disk at once; more requests wait in the socket.
-const maxCommits = 512
-
 // pollEvery is how often interfaces and reservations are looked at again.
 const pollEvery = 2 * time.Second
 
@@ -33,7 +30,7 @@ type Server struct {
 	ring    ring
 	limit   limiter
 	notes   *notes
-	commits chan struct{} // one token per lease that waits for the disk
+	commits commits
 	pending sync.WaitGroup
 	sockets sync.WaitGroup // the readers
 
@@ -67,8 +64,9 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, log: cfg.Log, ready: make(chan struct{}), commits: make(chan struct{}, maxCommits), links: map[string]*link{},
+	s := &Server{cfg: cfg, log: cfg.Log, ready: make(chan struct{}), links: map[string]*link{},
 		others: others{}, tries: newTries()}
+	s.commits.room = sync.NewCond(&s.commits.mu)
 	s.sayBroadcast.First, s.sayCommit.Interval, s.askNow.Interval = 1, 10*time.Second, time.Minute
 	s.notes = newNotes(cfg.Store, cfg.Log, &s.count, s.tries)
 	s.send, s.ask, s.probe = s.transmit, s.discover, probeARP

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"path/filepath"
 	"runtime"
-	"sync"
 	"testing"
 	"time"
 
@@ -104,15 +103,13 @@ func BenchmarkSite(b *testing.B) {
 	})
 	b.Run("256 leases at once", func(b *testing.B) {
 		for b.Loop() {
-			var wg sync.WaitGroup
-			for i := range 256 {
-				wg.Go(func() {
-					if err := d.CommitLease(b.Context(), lease.Lease{IP: netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), HW: lease.HW{2, 0, 0, 0, 0, byte(i)}}); err != nil {
-						b.Error(err)
-					}
-				})
+			list := make([]lease.Lease, 256)
+			for i := range list {
+				list[i] = lease.Lease{IP: netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), HW: lease.HW{2, 0, 0, 0, 0, byte(i)}}
 			}
-			wg.Wait()
+			if err := d.CommitLeases(list...); err != nil {
+				b.Fatal(err)
+			}
 		}
 		b.ReportMetric(float64(256*b.N)/b.Elapsed().Seconds(), "leases/s")
 	})

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -44,6 +45,8 @@ type Config struct {
 	LockTimeout time.Duration
 	Log         *slog.Logger     // nil means slog.DiscardHandler
 	Now         func() time.Time // nil means time.Now
+
+	journalSize int64 // of each file of the journal of leases, in bytes; 0 means 4 MiB
 }
 
 func (cfg Config) withDefaults() Config {
@@ -59,6 +62,9 @@ func (cfg Config) withDefaults() Config {
 	if cfg.CheckBackup == nil {
 		cfg.CheckBackup = CheckFile
 	}
+	if cfg.journalSize == 0 {
+		cfg.journalSize = journalSize
+	}
 	return cfg
 }
 
@@ -67,15 +73,12 @@ type DB struct {
 	cfg  Config
 	bolt *bbolt.DB
 
-	write  sync.Mutex // one update at a time; held until its changes are published, so that they come in order
-	broken error      // ErrDisk, once a commit's sync failed; guarded by write
+	write  sync.Mutex            // one update at a time; held until its changes are published, so that they come in order
+	broken atomic.Pointer[error] // ErrDisk, once a commit's sync failed
 	feed   inventory.Feed
+	leases leaseLog
 
-	leaseMu sync.RWMutex // guards closed against a send on leases
-	closed  bool
-	leases  chan leaseWrite
-	done    chan struct{} // closed when the committer has ended
-
+	closing atomic.Bool
 	stop    context.CancelFunc // ends the trimmer
 	trimmed chan struct{}      // closed when the trimmer has ended
 }
@@ -94,29 +97,27 @@ func Open(cfg Config) (*DB, error) {
 		return nil, errors.Join(err, b.Close())
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	d := &DB{cfg: cfg, bolt: b, leases: make(chan leaseWrite, 256), done: make(chan struct{}), stop: stop, trimmed: make(chan struct{})}
-	go d.commitLeases()
+	d := &DB{cfg: cfg, bolt: b, stop: stop, trimmed: make(chan struct{})}
+	if err := d.openLeases(); err != nil {
+		stop()
+		return nil, errors.Join(err, b.Close())
+	}
 	go d.trimDaily(ctx)
 	return d, nil
 }
 
-// Close waits for running transactions and lease commits, ends all watches and lets go of the file.
+// Close waits for running transactions and lease commits, ends all watches and lets go of the files.
 func (d *DB) Close() error {
-	d.leaseMu.Lock()
-	if d.closed {
-		d.leaseMu.Unlock()
+	if !d.closing.CompareAndSwap(false, true) {
 		return nil
 	}
-	d.closed = true
-	close(d.leases)
-	d.leaseMu.Unlock()
 	d.stop()
-	<-d.done
 	<-d.trimmed
+	lerr := d.closeLeases()
 	d.write.Lock()
 	defer d.write.Unlock()
 	d.feed.Close()
-	if err := d.bolt.Close(); err != nil {
+	if err := errors.Join(lerr, d.bolt.Close()); err != nil {
 		return fmt.Errorf("close %s: %w", d.cfg.Path, err)
 	}
 	return nil
@@ -141,8 +142,8 @@ func (d *DB) View(fn func(*inventory.Tx) error) error {
 func (d *DB) Update(fn func(*inventory.Tx) error) error {
 	d.write.Lock()
 	defer d.write.Unlock()
-	if d.broken != nil {
-		return d.broken
+	if err := d.broken.Load(); err != nil {
+		return *err
 	}
 	btx, err := d.bolt.Begin(true)
 	if err != nil {
@@ -178,9 +179,10 @@ func (d *DB) commitFailed(err error) error {
 	if !diskFailed(err) {
 		return d.explain("commit", err)
 	}
-	d.broken = fmt.Errorf("commit %s: %w, nothing more is saved: check the disk (dmesg names it), then restart hatchery: %w", d.cfg.Path, ErrDisk, err)
-	d.cfg.Log.Error("database not writable any more", "err", d.broken)
-	return d.broken
+	err = fmt.Errorf("commit %s: %w, nothing more is saved: check the disk (dmesg names it), then restart hatchery: %w", d.cfg.Path, ErrDisk, err)
+	d.broken.Store(&err)
+	d.cfg.Log.Error("database not writable any more", "err", err)
+	return err
 }
 
 // diskFailed reports whether a commit's error leaves the file uncertain. A full disk does not: it is met

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.etcd.io/bbolt"
 	"go.uber.org/goleak"
 
 	"github.com/staged-hive/hatchery/dhcp/lease"
@@ -32,9 +31,15 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-func open(t testing.TB, path string) *DB {
+// open opens the database at path; cfg says what else.
+func open(t testing.TB, path string, cfg ...Config) *DB {
 	t.Helper()
-	d, err := Open(Config{Path: path})
+	c := Config{}
+	if len(cfg) > 0 {
+		c = cfg[0]
+	}
+	c.Path = path
+	d, err := Open(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -296,61 +301,22 @@ func TestLeases(t *testing.T) {
 	d := open(t, path)
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	l := lease.Lease{IP: netip.MustParseAddr("10.0.0.9"), HW: lease.HW{2, 0, 0, 0, 0, 1}, ClientID: []byte{1, 2}, Hostname: "a", State: lease.StateBound, Expires: now}
-	gone := lease.Lease{IP: netip.MustParseAddr("10.0.0.10"), HW: lease.HW{2, 0, 0, 0, 0, 2}}
-	if err := errors.Join(d.CommitLease(t.Context(), gone), d.CommitLease(t.Context(), l), d.DeleteLease(t.Context(), gone.IP),
-		d.DeleteLease(t.Context(), netip.MustParseAddr("10.0.0.99"))); err != nil {
+	old := l
+	old.Hostname = "b"
+	if err := errors.Join(d.CommitLeases(old), d.CommitLeases(l)); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.CommitLease(t.Context(), lease.Lease{}); err == nil {
+	if err := d.CommitLeases(lease.Lease{}); err == nil {
 		t.Error("a lease without an address: got no error")
 	}
 	closed(t, d)
-	if err := d.CommitLease(t.Context(), l); !errors.Is(err, ErrClosed) {
+	if err := d.CommitLeases(l); !errors.Is(err, ErrClosed) {
 		t.Errorf("commit after close: got %v, want ErrClosed", err)
 	}
 	d = open(t, path)
 	got, err := d.Leases()
 	if diff := cmp.Diff([]lease.Lease{l}, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); err != nil || diff != "" {
 		t.Errorf("leases after reopening: %v (-want +got):\n%s", err, diff)
-	}
-}
-
-func TestLeasesShareCommits(t *testing.T) {
-	t.Parallel()
-	d := fresh(t)
-	const n = 500
-	var wg sync.WaitGroup
-	for i := range n {
-		wg.Go(func() {
-			ip := netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
-			if err := d.CommitLease(t.Context(), lease.Lease{IP: ip, HW: lease.HW{2, 0, 0, 0, byte(i >> 8), byte(i)}}); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	wg.Wait()
-	got, err := d.Leases()
-	if err != nil || len(got) != n {
-		t.Errorf("leases: got %d, %v, want %d", len(got), err, n)
-	}
-	var commits int
-	if err := d.bolt.View(func(tx *bbolt.Tx) error { commits = tx.ID(); return nil }); err != nil {
-		t.Fatal(err)
-	}
-	if commits >= n/2 {
-		t.Errorf("%d leases took %d commits, want them shared", n, commits)
-	}
-}
-
-func TestCommitLeaseGivesUpWithItsContext(t *testing.T) {
-	t.Parallel()
-	d := fresh(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	if err := d.Update(func(*inventory.Tx) error { // holds the committer up
-		return d.CommitLease(ctx, lease.Lease{IP: netip.MustParseAddr("10.0.0.9")})
-	}); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("commit behind a long update: got %v, want the context's end", err)
 	}
 }
 

@@ -204,7 +204,8 @@ type migration func(*rawTx) error
 func migrations() []migration { return []migration{sumAndIndex} }
 
 // sumAndIndex adds the sums, and makes the index anew: version 1 found a serial number only in the letters it was
-// written in, and took some fillers for one machine's own.
+// written in, and took some fillers for one machine's own. A program of version 1 would not look for leases in the
+// journal either, and so give their addresses away.
 func sumAndIndex(r *rawTx) error {
 	err := r.tx.ForEach(func(name []byte, b *bbolt.Bucket) error {
 		s, err := countUp(string(name), b)

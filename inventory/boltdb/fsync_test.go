@@ -1,7 +1,6 @@
 package boltdb
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -59,7 +58,7 @@ func fsyncChild(dir string) {
 	for n := range fsyncUpdates {
 		say(fmt.Sprint("update ", n), d.Update(func(tx *inventory.Tx) error { return tx.Put("x", fmt.Sprintf("%06d", n), make([]byte, 3000)) }))
 	}
-	say("lease", d.CommitLease(context.Background(), crashLease(1, 1)))
+	say("lease", d.CommitLeases(crashLease(1, 1)))
 	err = d.View(func(tx *inventory.Tx) error { _, err := tx.Get("x", "000000"); return err })
 	fmt.Println("reads:", err)
 	if err := d.Close(); err != nil {

@@ -76,7 +76,7 @@ func (s *stored) write(ctx context.Context, d *DB) error {
 		return tx.PutHive(s.Hive)
 	})
 	for _, l := range s.Leases {
-		err = errors.Join(err, d.CommitLease(ctx, l))
+		err = errors.Join(err, d.CommitLeases(l))
 	}
 	for _, r := range s.Reservations {
 		err = errors.Join(err, d.PutReservation(r))
