@@ -38,6 +38,10 @@ build/ipxe: scripts/ipxe.sh scripts/debs.sh
 build/stage0/x86_64/manifest.json: scripts/stage0.sh build/hatchery-agent.sum
 	scripts/stage0.sh build/hatchery-agent build/stage0
 
+# Goes with the image above, which is made anew as a whole.
+build/stage0/stage0-x86_64.iso: scripts/iso.sh build/stage0/x86_64/manifest.json
+	scripts/iso.sh build/stage0
+
 build/parts/kernel/vmlinuz: scripts/parts.sh nix/tests/stub/nixpkgs/mkparts.sh
 	scripts/parts.sh build/parts
 	@touch $@
@@ -65,7 +69,7 @@ install: ## put the appliance on this Debian machine with its systemd unit (root
 build/hatchery-demo: FORCE
 	CGO_ENABLED=0 $(GO) build -trimpath -o $@ ./internal/lab/demo
 
-lab-images: build/ipxe build/stage0/x86_64/manifest.json build/parts/kernel/vmlinuz ## what the virtual LAN boots: iPXE, a stage-0 stand-in, a system to install
+lab-images: build/ipxe build/stage0/x86_64/manifest.json build/stage0/stage0-x86_64.iso build/parts/kernel/vmlinuz ## what the virtual LAN boots: iPXE, a stage-0 stand-in with its USB image, a system to install
 
 packages-%:
 	@scripts/packages.sh $*

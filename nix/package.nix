@@ -5,7 +5,7 @@ buildGoModule {
   version = "0-${src.shortRev or "dirty"}";
   src = lib.cleanSource src;
   # vendor-hash.sh --write after a change of go.mod
-  vendorHash = "sha256-QqKS5r1AKAkYKrQ/Luo/1pBhpjByeEtR4ZOJoPgZ4HY=";
+  vendorHash = "sha256-2jE+3IG4IkSxzdk7fKq82dZFhRwT8yYPwpjYvYQlWBo=";
   subPackages = [ "cmd/hatchery" "cmd/hatchery-agent" ];
   env.CGO_ENABLED = "0";
   ldflags = [ "-s" "-w" ];

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/staged-hive/hatchery/internal/agentapi"
+	"github.com/staged-hive/hatchery/internal/dnssd"
 	"github.com/staged-hive/hatchery/inventory"
 )
 
@@ -36,8 +37,9 @@ type agent struct {
 	client  client
 	bootID  string
 	// personal is what a USB image carries; nil when netbooted.
-	personal   *agentapi.Personal
-	addressSet bool
+	personal *agentapi.Personal
+	// find asks the LAN where the appliance with that pin is, until the context ends.
+	find func(ctx context.Context, pin string) ([]netip.AddrPort, error)
 
 	said  string   // the last sentence on the console
 	log   []string // lines for the next report
@@ -47,7 +49,7 @@ type agent struct {
 }
 
 func newAgent(m machine, b bootWords, keyFile string, out io.Writer) *agent {
-	a := &agent{m: m, boot: b, keyFile: keyFile, out: out}
+	a := &agent{m: m, boot: b, keyFile: keyFile, out: out, find: dnssd.Find}
 	a.client = client{url: b.URL, http: newHTTPClient(a.bootAddr, nil)}
 	return a
 }

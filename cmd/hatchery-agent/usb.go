@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,7 +25,8 @@ import (
 const (
 	ownDiskPause = time.Minute // between questions whether an installed host is wanted after all
 	joinPause    = 5 * time.Second
-	maxLost      = 6 // reports in a row without an answer until all URLs are tried again
+	findTime     = 2 * time.Second // of asking the LAN by mDNS
+	maxLost      = 6               // reports in a row without an answer until all URLs are tried again
 )
 
 // errRejoin says that this boot's nonce is of no use any more.
@@ -61,46 +63,70 @@ func pinnedTLS(pin string) *tls.Config {
 	return conf
 }
 
-// untilJoined asks the image's appliance for a nonce of this boot, at every URL in turn, until
-// it gives one. For an installed host it only offers its disk, and asks again now and then.
+// untilJoined asks the image's appliance for a nonce of this boot, at every URL in turn and then where mDNS
+// says that it is now, until it gives one. For an installed host it only offers its disk, and asks again now and then.
 func (a *agent) untilJoined(ctx context.Context) error {
-	if a.personal.Static != nil {
-		if err := a.setAddress(ctx); err != nil {
-			a.say("cannot set the address of the USB image: %s", oneLine(err))
-		}
-	}
 	if err := addKeys(filepath.Join(a.m.root, "root/.ssh/authorized_keys"), a.personal.AuthorizedKeys); err != nil {
 		return err
 	}
 	for {
-		var problems []string
-		for _, u := range a.personal.URLs {
-			reply, err := a.join(ctx, u)
-			switch {
-			case err == nil && reply.OwnDisk:
-				a.say("%s", inventory.Clean(reply.Words, 500))
-			case err == nil:
-				a.client.url, a.boot.URL, a.boot.Nonce = u, u, reply.Nonce
-				return nil
-			default:
-				problems = append(problems, oneLine(err))
-			}
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			if err == nil {
-				break
+		if a.personal.Static != nil {
+			if err := a.setAddress(ctx); err != nil {
+				a.say("cannot set the address of the USB image: %s", oneLine(err))
 			}
 		}
-		pause := ownDiskPause
-		if len(problems) == len(a.personal.URLs) {
-			pause = joinPause
+		reply, problems := a.joinAny(ctx)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		pause := joinPause
+		switch {
+		case len(problems) > 0:
 			a.say("this machine (%s) cannot join: %s. It tries again.", a.address(), strings.Join(problems, "; "))
+		case reply.OwnDisk:
+			a.say("%s", inventory.Clean(reply.Words, 500))
+			pause = ownDiskPause
+		default:
+			return nil
 		}
 		if err := sleep(ctx, jitter(pause)); err != nil {
 			return err
 		}
 	}
+}
+
+// joinAny tries every place once; the problems are empty when one of them answered with yes. Who refuses
+// with the pinned certificate is the appliance itself: its words alone count then.
+func (a *agent) joinAny(ctx context.Context) (reply agentapi.JoinReply, problems []string) {
+	try := func(u string) bool {
+		var err error
+		if reply, err = a.join(ctx, u); err == nil {
+			a.client.url, a.boot.URL, a.boot.Nonce, problems = u, u, reply.Nonce, nil
+			return true
+		}
+		var no *refusal
+		if errors.As(err, &no) {
+			problems = []string{oneLine(err)}
+			return true
+		}
+		problems = append(problems, oneLine(err))
+		return ctx.Err() != nil
+	}
+	if slices.ContainsFunc(a.personal.URLs, try) {
+		return reply, problems
+	}
+	search, cancel := context.WithTimeout(ctx, findTime)
+	defer cancel()
+	found, err := a.find(search, a.personal.Fingerprint)
+	if err != nil {
+		problems = append(problems, oneLine(err))
+	}
+	for _, at := range found {
+		if u := "https://" + at.String(); !slices.Contains(a.personal.URLs, u) && try(u) {
+			break
+		}
+	}
+	return reply, problems
 }
 
 func (a *agent) join(ctx context.Context, url string) (agentapi.JoinReply, error) {
@@ -128,30 +154,33 @@ func (a *agent) join(ctx context.Context, url string) (agentapi.JoinReply, error
 	return reply, err
 }
 
-// setAddress gives the interface the image's fixed address, with the system's own ip program.
+// setAddress gives the interface the image's fixed address, with the system's own ip program, unless it has it.
 func (a *agent) setAddress(ctx context.Context) error {
-	if a.m.exec == nil || a.addressSet {
+	nic, ok := staticNIC(a.m.nics(), a.personal.Static.MAC)
+	if a.m.exec == nil || slices.Contains(nic.Addrs, a.personal.Static.Address.String()) {
 		return nil
 	}
-	name := ""
-	for _, n := range a.m.nics() {
-		if n.MAC == a.personal.Static.MAC || a.personal.Static.MAC.IsZero() && (name == "" || n.Up) {
-			name = n.Name
-			if n.Up || !a.personal.Static.MAC.IsZero() {
-				break
-			}
-		}
-	}
-	if name == "" {
+	if !ok {
 		return errors.New("no such network interface")
 	}
-	for _, args := range staticCommands(name, a.personal.Static) {
+	for _, args := range staticCommands(nic.Name, a.personal.Static) {
 		if out, err := a.m.exec(ctx, "ip", args...); err != nil {
 			return fmt.Errorf("ip %s: %w %s", strings.Join(args, " "), err, out)
 		}
 	}
-	a.addressSet = true
 	return writeResolvers(filepath.Join(a.m.root, "etc/resolv.conf"), a.personal.Static.DNS)
+}
+
+// staticNIC is the interface with that MAC; for the zero MAC the first one with a cable in, or the first when none has.
+func staticNIC(nics []inventory.NIC, mac inventory.MAC) (inventory.NIC, bool) {
+	i := slices.IndexFunc(nics, func(n inventory.NIC) bool { return n.MAC == mac || mac.IsZero() && n.Up })
+	if i < 0 && mac.IsZero() && len(nics) > 0 {
+		i = 0
+	}
+	if i < 0 {
+		return inventory.NIC{}, false
+	}
+	return nics[i], true
 }
 
 // staticCommands are the ip commands of a fixed address; replace makes a repeat harmless.

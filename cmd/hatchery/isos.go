@@ -6,10 +6,14 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"net/url"
+	"os"
+	"strconv"
 	"time"
 
 	"github.com/staged-hive/hatchery/httpboot"
 	"github.com/staged-hive/hatchery/internal/agentapi"
+	"github.com/staged-hive/hatchery/internal/dnssd"
 	"github.com/staged-hive/hatchery/internal/stage0"
 	"github.com/staged-hive/hatchery/inventory"
 	"github.com/staged-hive/hatchery/web"
@@ -19,6 +23,30 @@ import (
 func (a *appliance) isoURLs() []string {
 	urls := a.web.URLs()
 	return urls[:min(len(urls), agentapi.MaxURLs)]
+}
+
+// announce tells the LAN where the web listener is, for USB images that were made when it was elsewhere.
+func (a *appliance) announce(ctx context.Context) error {
+	select {
+	case <-a.web.Ready():
+	case <-ctx.Done():
+		return nil
+	}
+	u, err := url.Parse(a.web.URL())
+	if err != nil {
+		return fmt.Errorf("address of the pages: %w", err)
+	}
+	port, err := strconv.ParseUint(u.Port(), 10, 16)
+	if err != nil {
+		return fmt.Errorf("port of the pages: %w", err)
+	}
+	pin := a.web.Pin()
+	if pin == "" {
+		return nil // no image can be made
+	}
+	host, _ := os.Hostname()
+	return dnssd.Announce(ctx, dnssd.Announcement{Name: inventory.Clean("Hatchery "+host, 50), Pin: pin, Port: uint16(port),
+		Interfaces: a.cfg.Interfaces, Log: a.log})
 }
 
 // isos makes USB images for the web.

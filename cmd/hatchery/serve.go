@@ -163,6 +163,7 @@ func (a *appliance) run(ctx context.Context, out io.Writer) error {
 		ready = append(ready, p.ready)
 	}
 	g.Go(func() error { return a.backups(ctx) })
+	g.Go(func() error { return a.announce(ctx) })
 	g.Go(func() error {
 		for _, r := range ready {
 			select {

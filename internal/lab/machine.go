@@ -31,6 +31,10 @@ type MachineConfig struct {
 	MemoryMiB int
 	// Disks in boot order after the network; nil means none.
 	Disks []Disk
+	// CD is an ISO image in its DVD drive, in boot order after the network and before the disks; "" means no drive.
+	CD string
+	// NoNetboot is a machine whose firmware does not boot from its network card.
+	NoNetboot bool
 	// Accel is QEMU's accelerator; "" means that of HATCHERY_LAB_ACCEL, else emulation, which runs everywhere.
 	Accel string
 }
@@ -139,6 +143,13 @@ func (m *Machine) MAC() string { return m.cfg.MAC }
 
 // Config is the machine's configuration, defaults filled in.
 func (m *Machine) Config() MachineConfig { return m.cfg }
+
+// InsertCD puts an ISO image into the drive of a machine that is off; "" takes it out.
+func (m *Machine) InsertCD(iso string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.cfg.CD = iso
+}
 
 // PowerOn starts a machine that is off.
 func (m *Machine) PowerOn() error {

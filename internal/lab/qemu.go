@@ -63,8 +63,11 @@ func qemuArgs(c MachineConfig, dir string) []string {
 			q = append(q, "-fw_cfg", "name=opt/org.tianocore/"+off+"Support,string=no")
 		}
 	}
-	nic := fmt.Sprintf("virtio-net-pci,netdev=n0,mac=%s,bootindex=1", c.MAC)
-	if c.Firmware != BIOS {
+	nic := "virtio-net-pci,netdev=n0,mac=" + c.MAC
+	if !c.NoNetboot {
+		nic += ",bootindex=1"
+	}
+	if c.Firmware != BIOS || c.NoNetboot {
 		nic += ",romfile="
 	}
 	tap := fmt.Sprintf("tap%d", c.Port)
@@ -72,6 +75,9 @@ func qemuArgs(c MachineConfig, dir string) []string {
 		tap = "r" + tap
 	}
 	q = append(q, "-netdev", "tap,id=n0,ifname="+tap+",script=no,downscript=no", "-device", nic)
+	if c.CD != "" {
+		q = append(q, "-drive", "if=none,id=cd,media=cdrom,readonly=on,format=raw,file="+c.CD, "-device", "ide-cd,bus=ide.2,drive=cd,bootindex=2")
+	}
 	return append(q, diskArgs(c.Disks, dir)...)
 }
 
@@ -97,7 +103,7 @@ func diskArgs(disks []Disk, dir string) []string {
 	}
 	for i, d := range disks {
 		q = append(q, "-drive", fmt.Sprintf("if=none,id=d%d,file=%s,format=raw,cache=unsafe,discard=unmap", i, diskPath(dir, i)))
-		id := fmt.Sprintf("drive=d%d,serial=%s,bootindex=%d", i, d.Serial, i+2)
+		id := fmt.Sprintf("drive=d%d,serial=%s,bootindex=%d", i, d.Serial, i+3)
 		switch d.Bus {
 		case "nvme":
 			q = append(q, "-device", "nvme,"+id)

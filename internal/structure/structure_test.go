@@ -32,12 +32,13 @@ var allowed = map[string][]string{
 	"web":                      {"inventory", "inventory/diskplan", "internal/stage0", "internal/tlspin"},
 	"internal/agentapi":        {"inventory", "internal/tlspin"},
 	"internal/stage0":          {},
+	"internal/dnssd":           {},
 	"internal/hive":            {"inventory"},
 	"internal/lab":             {},
 	"internal/neighbor":        {"inventory"},
 	"internal/structure":       {},
 	"internal/tlspin":          {},
-	"cmd/hatchery-agent":       {"inventory", "internal/agentapi", "internal/tlspin"},
+	"cmd/hatchery-agent":       {"inventory", "internal/agentapi", "internal/dnssd", "internal/tlspin"},
 }
 
 // free are the places that wire or test everything.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,13 +28,14 @@ type appliance struct {
 	args []string
 	log  *os.File
 	proc *lab.Process
+	addr netip.Addr // where it is reached
 	http *http.Client
 }
 
 // startAppliance starts it with a fresh data folder and waits until it serves.
 func startAppliance(t *testing.T, l *lab.LAN, args ...string) *appliance {
 	t.Helper()
-	a := &appliance{t: t, lan: l, data: filepath.Join(t.TempDir(), "data"), args: args}
+	a := &appliance{t: t, lan: l, addr: l.ApplianceAddr(), data: filepath.Join(t.TempDir(), "data"), args: args}
 	// The store of images is the appliance's own to write to.
 	if err := os.MkdirAll(a.data, 0o700); err != nil {
 		t.Fatal(err)
@@ -73,7 +75,7 @@ func (a *appliance) connect() error {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(cert)
 	a.http = &http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{
-		DialContext: a.lan.Dialer(lab.Router), TLSClientConfig: &tls.Config{RootCAs: roots}, DisableKeepAlives: true}}
+		DialContext: a.lan.Dialer(lab.Router), TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "localhost"}, DisableKeepAlives: true}}
 	res, err := a.http.Get(a.url("/healthz"))
 	if err != nil {
 		return err
@@ -122,12 +124,12 @@ func (a *appliance) restart(args ...string) {
 }
 
 func (a *appliance) url(path string) string {
-	return "https://" + a.lan.ApplianceAddr().String() + ":8443" + path
+	return "https://" + a.addr.String() + ":8443" + path
 }
 
 // bootURL is an address of the boot listener.
 func (a *appliance) bootURL(path string) string {
-	return "http://" + a.lan.ApplianceAddr().String() + ":8080" + path
+	return "http://" + a.addr.String() + ":8080" + path
 }
 
 func (a *appliance) token() string {
