@@ -1,10 +1,6 @@
 package inventory
 
-import (
-	"path"
-	"strings"
-	"time"
-)
+import "time"
 
 // Classes of a disk slot; see DESIGN section 2.
 const (
@@ -53,77 +49,9 @@ type AutoInstall struct {
 	Match Match `json:"match"`
 }
 
-// Match describes hosts; a zero field asks for nothing, text fields are globs (case ignored), a Match
-// with no field set matches nothing.
-type Match struct {
-	Vendor         string `json:"vendor,omitempty"`
-	Product        string `json:"product,omitempty"`
-	Serial         string `json:"serial,omitempty"`
-	MAC            string `json:"mac,omitempty"` // glob over the MACs, or the first bytes of one; '-' passes for ':'
-	Arch           string `json:"arch,omitempty"`
-	MinMemoryBytes uint64 `json:"minMemoryBytes,omitempty"`
-	MinDisks       int    `json:"minDisks,omitempty"`
-	DiskType       string `json:"diskType,omitempty"` // at least one disk of that type
-	MinDiskBytes   uint64 `json:"minDiskBytes,omitempty"`
-}
-
-// Matches reports whether the host, by its reported facts, is one the rule means.
-func (m Match) Matches(h *Host) bool {
-	f := h.Facts
-	if m == (Match{}) || f == nil {
-		return false
-	}
-	if !Glob(m.Vendor, f.Vendor) || !Glob(m.Product, f.Product) || !Glob(m.Serial, f.Serial) ||
-		!Glob(m.Arch, f.Arch) || f.MemoryBytes < m.MinMemoryBytes || len(f.Disks) < m.MinDisks {
-		return false
-	}
-	if m.MAC != "" {
-		hit := false
-		for _, mac := range h.MACs {
-			hit = hit || macGlob(m.MAC, mac)
-		}
-		if !hit {
-			return false
-		}
-	}
-	if m.DiskType == "" && m.MinDiskBytes == 0 {
-		return true
-	}
-	for _, d := range f.Disks {
-		if (m.DiskType == "" || d.TypeIs(m.DiskType)) && d.SizeBytes >= m.MinDiskBytes {
-			return true
-		}
-	}
-	return false
-}
-
-// macGlob reports whether a rule means the MAC: by a glob, or by its first bytes ("52:54:00").
-func macGlob(pattern string, m MAC) bool {
-	if !strings.ContainsAny(pattern, `*?[\`) {
-		pattern = strings.TrimSuffix(strings.ReplaceAll(pattern, "-", ":"), ":")
-		if len(pattern)%3 == 2 && len(pattern) < len("52:54:00:00:00:00") { // whole bytes
-			pattern += ":*"
-		}
-	} else if !strings.Contains(pattern, "[") {
-		pattern = strings.ReplaceAll(pattern, "-", ":")
-	}
-	return Glob(pattern, m.String())
-}
-
 // TypeIs reports whether the disk passes for the wanted type; a virtual one tells nothing and passes for any.
 func (d *Disk) TypeIs(want string) bool {
 	return want == "" || d.Type == want || d.Type == "virtual"
-}
-
-// Glob reports whether s matches a pattern of a role or rule (path.Match; case is ignored and '/' is
-// an ordinary character). "" matches everything, a malformed pattern nothing.
-func Glob(pattern, s string) bool {
-	if pattern == "" {
-		return true
-	}
-	plain := func(s string) string { return strings.ToLower(strings.ReplaceAll(s, "/", "_")) }
-	ok, err := path.Match(plain(pattern), plain(s))
-	return err == nil && ok
 }
 
 // Hive is what the appliance last read of the hive: its roles and how that went.

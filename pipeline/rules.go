@@ -11,30 +11,13 @@ import (
 // bucketRuleNotes remembers the last message about a host's rules, so that it is told once: host id → text.
 const bucketRuleNotes inventory.Bucket = "rule_notes"
 
-// Matching lists the roles whose autoInstall rule means the host, in order of name.
-func Matching(h *inventory.Host, roles map[string]inventory.Role) []string {
-	var names []string
-	for _, n := range sortedNames(roles) {
-		if a := roles[n].AutoInstall; a != nil && a.Match.Matches(h) {
-			names = append(names, n)
-		}
-	}
-	return names
-}
-
-// ruleMayAct reports whether a rule may give the host a role: never to one that is or was
-// installed, that a person holds back or must look at, or that has a role already.
-func ruleMayAct(h *inventory.Host) bool {
-	return h.State == inventory.StateReady && h.Role == "" && !h.Held && !h.EverFlipped && h.Attention == ""
-}
-
 // applyRules gives the host the role of the one rule that means it. Two rules are a message, nothing is done.
 func applyRules(tx *inventory.Tx, id inventory.HostID, roles map[string]inventory.Role, now time.Time) error {
 	h, err := tx.Host(id)
-	if err != nil || !ruleMayAct(&h) {
+	if err != nil || h.NoRule() != "" {
 		return err
 	}
-	names := Matching(&h, roles)
+	names := inventory.Matching(&h, roles)
 	switch len(names) {
 	case 0:
 		return nil

@@ -258,12 +258,12 @@ func (r *Runner) ruleFor(id inventory.HostID) error {
 		if err != nil {
 			return ignoreNotFound(err)
 		}
-		if due = ruleMayAct(&h); !due {
+		if due = h.NoRule() == ""; !due {
 			return nil
 		}
 		hv, err := tx.Hive()
 		roles = hv.Roles
-		due = len(Matching(&h, roles)) > 0
+		due = len(inventory.Matching(&h, roles)) > 0
 		return err
 	})
 	if err != nil || !due {
@@ -281,7 +281,7 @@ func (r *Runner) allRules() error {
 			hosts, next, err := tx.Hosts(after, 500)
 			after = next
 			for i := range hosts {
-				if ruleMayAct(&hosts[i]) {
+				if hosts[i].NoRule() == "" {
 					due = append(due, hosts[i].ID)
 				}
 			}

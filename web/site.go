@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/staged-hive/hatchery/inventory"
+	"github.com/staged-hive/hatchery/inventory/diskplan"
 )
 
 // network is DHCP's status; a mode of "unknown" when nobody tells.
@@ -177,31 +179,34 @@ func (s *Server) rulesPreview() ([]RuleHit, error) {
 }
 
 func ruleHit(h *inventory.Host, hive inventory.Hive) (RuleHit, bool) {
-	hit := RuleHit{HostID: h.ID, Host: h.Label(), Would: "nothing"}
-	for _, r := range sortedRoles(hive) {
-		if r.AutoInstall != nil && r.AutoInstall.Match.Matches(h) {
-			hit.Roles = append(hit.Roles, r.Name)
-		}
-	}
-	switch {
+	hit := RuleHit{HostID: h.ID, Host: h.Label(), Would: "nothing", Roles: inventory.Matching(h, hive.Roles)}
+	switch why := h.NoRule(); {
 	case len(hit.Roles) == 0:
 		return hit, false
+	case why != "":
+		hit.Why = why
 	case len(hit.Roles) > 1:
 		hit.Would, hit.Why = "stop", "More than one rule matches; a person must choose the role."
-	case h.EverFlipped:
-		hit.Why = "It is installed: no rule writes to it again."
-	case h.Role != "":
-		hit.Why = "It has role " + h.Role + " already."
-	case h.Held:
-		hit.Why = "Somebody cancelled its job; a person must assign again."
-	case h.Attention != "":
-		hit.Why = "It waits for a person's approval."
-	case h.State != inventory.StateReady:
-		hit.Why = "It is " + string(h.State) + "; rules look at machines that need a role."
 	default:
-		hit.Would, hit.Why = "assign", "Its disks decide whether the install starts by itself: only blank ones and our own do."
+		hit.Would, hit.Why = "assign", foretell(h, hive.Roles[hit.Roles[0]])
 	}
 	return hit, true
+}
+
+// foretell says what an automatic install of the role would do to the host's disks.
+func foretell(h *inventory.Host, role inventory.Role) string {
+	p := diskplan.Make(diskplan.Input{Host: *h, Role: role, Auto: true})
+	if len(p.Blockers) > 0 {
+		return "It would wait for a person: " + p.Blockers[0].Text
+	}
+	words := map[diskplan.Fate]string{diskplan.FateWipe: "formats", diskplan.FateFormatIfBlank: "formats", diskplan.FateKeep: "keeps"}
+	var does []string
+	for _, d := range p.Disks {
+		if w := words[d.Fate]; w != "" {
+			does = append(does, fmt.Sprintf("%s %s for %s (%s)", w, first(d.Serial, d.ID), d.Slot, d.Holds))
+		}
+	}
+	return "It installs by itself and " + strings.Join(does, ", ") + "."
 }
 
 // openJobs are the open jobs; none when they cannot be read.

@@ -232,6 +232,9 @@ func TestParseRoles(t *testing.T) {
 		{"a name that is no role's", `{"a b":{"system":"x86_64-linux",` + os + `}}`, "name is not possible"},
 		{"kernel arguments with a quote", `{"a":{"system":"x86_64-linux",` + os + `,"kernelArgs":"x=\"y\""}}`, "kernel arguments"},
 		{"a rule that matches nothing", `{"a":{"system":"x86_64-linux",` + os + `,"autoInstall":{"match":{}}}}`, "autoInstall.match is empty"},
+		{"a rule with a misspelt field", `{"a":{"system":"x86_64-linux",` + os + `,"autoInstall":{"match":{"vendor":"Dell*","minDisk":2}}}}`, `unknown field "minDisk"`},
+		{"a rule with both bounds", `{"a":{"system":"x86_64-linux",` + os + `,"autoInstall":{"match":{"minMemoryBytes":1,"maxMemoryBytes":2,"maxDisks":3,"maxDiskBytes":4}}}}`, ""},
+		{"a rule with nothing between its bounds", `{"a":{"system":"x86_64-linux",` + os + `,"autoInstall":{"match":{"minDisks":3,"maxDisks":2}}}}`, "nothing is between"},
 		{"something behind the value", `{} {}`, "something follows"},
 		{"a list", `[]`, "cannot unmarshal"},
 	}

@@ -76,8 +76,10 @@ func checkRole(r inventory.Role) (errs []error) {
 	if k := r.K3s; k != nil && (k.Role != "server" && k.Role != "agent" || !wordRE.MatchString(k.Cluster)) {
 		bad("k3s role %q in cluster %q: want server or agent, and a plain word", clip(k.Role), clip(k.Cluster))
 	}
-	if r.AutoInstall != nil && r.AutoInstall.Match == (inventory.Match{}) {
-		bad("autoInstall.match is empty: it would match nothing; say which machines are meant")
+	if r.AutoInstall != nil {
+		if err := r.AutoInstall.Match.Check(); err != nil {
+			bad("%w", err)
+		}
 	}
 	return errs
 }

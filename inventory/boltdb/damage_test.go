@@ -65,7 +65,7 @@ func TestNoFlippedBitGoesUnnoticed(t *testing.T) {
 	raw, content := worn(t, t.TempDir())
 	flips := 150
 	if os.Getenv("HATCHERY_FULL") == "1" {
-		flips = 10000
+		flips = 2000
 	}
 	path := filepath.Join(t.TempDir(), "hatchery.db")
 	found := 0

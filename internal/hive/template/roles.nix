@@ -8,9 +8,10 @@
 #   disks.SLOT.optional  the role works without this disk
 #   k3s                  role "server" or "agent" in a named cluster; the appliance decides which server
 #                        begins the cluster, and plants the tokens
-#   autoInstall.match    machines that get the role by themselves, by vendor, product, serial, mac, arch,
-#                        minMemoryBytes, minDisks, diskType, minDiskBytes. Nobody is asked before an
-#                        install onto blank disks, so say it narrowly.
+#   autoInstall.match    machines that get the role by themselves, by vendor, product, serial, mac, arch
+#                        (with * and ?), minMemoryBytes, maxMemoryBytes, minDisks, maxDisks, and one
+#                        disk of diskType, minDiskBytes, maxDiskBytes. Nobody is asked before an install
+#                        onto blank disks, so say it narrowly; the page shows what a rule would do.
 {
   server = {
     description = "k3s server (control plane)";
