@@ -1,24 +1,34 @@
-# services.hatchery: the box that this program runs on.
+# services.hatchery: the box that this program runs on. The settings are in appliance-settings.nix.
 { self, nixos-anywhere }:
 { config, lib, pkgs, ... }:
 let
-  inherit (lib) mkOption mkEnableOption mkIf types;
+  inherit (lib) mkOption mkEnableOption mkIf mkDefault types;
   cfg = config.services.hatchery;
   system = pkgs.stdenv.hostPlatform.system;
   toml = pkgs.formats.toml { };
   port = address: lib.toInt (lib.last (lib.splitString ":" address));
-  # what firmware loads first; the names are those that Debian's ipxe package has too
+  cacheKeys = "/var/lib/hatchery-cache";
+
+  # What firmware loads first, under the names that Debian's ipxe package has too. nixpkgs builds neither snponly.efi nor our script
+  # into its iPXE by itself.
+  ipxe = p: p.ipxe.override {
+    embedScript = ./fallback.ipxe;
+    additionalTargets."bin-${if p.stdenv.hostPlatform.isAarch64 then "arm64" else "x86_64"}-efi/snponly.efi" = null;
+  };
+  ipxeX86 = ipxe (if pkgs.stdenv.hostPlatform.isx86_64 then pkgs else pkgs.pkgsCross.gnu64);
+  ipxeArm = ipxe (if pkgs.stdenv.hostPlatform.isAarch64 then pkgs else pkgs.pkgsCross.aarch64-multiplatform);
   ipxeFiles = pkgs.runCommand "hatchery-ipxe" { } ''
     mkdir $out
-    cp ${pkgs.ipxe}/undionly.kpxe ${pkgs.ipxe}/snponly.efi $out/
-    cp ${pkgs.ipxe}/ipxe.efi $out/ipxe-amd64.efi
-    ${lib.optionalString cfg.arm64 "cp ${pkgs.pkgsCross.aarch64-multiplatform.ipxe}/snponly.efi $out/ipxe-arm64.efi"}
+    cp ${ipxeX86}/undionly.kpxe ${ipxeX86}/snponly.efi $out/
+    cp ${ipxeX86}/ipxe.efi $out/ipxe-amd64.efi
+    ${lib.optionalString cfg.arm64 "cp ${ipxeArm}/snponly.efi $out/ipxe-arm64.efi"}
   '';
   stage0 = pkgs.symlinkJoin {
     name = "hatchery-stage0";
     paths = [ self.packages.x86_64-linux.stage0 ] ++ lib.optional cfg.arm64 self.packages.aarch64-linux.stage0;
   };
-  str = default: description: mkOption { type = types.str; inherit default description; };
+  # what a key leaves to the program's own default is not written
+  written = lib.filterAttrs (_: v: v != null && v != [ ]) cfg.settings;
 in
 {
   options.services.hatchery = {
@@ -37,56 +47,53 @@ in
     openFirewall = mkOption {
       type = types.bool;
       default = true;
-      description = "Whether to open UDP 67, 69 and 4011 and the TCP ports of the boot listener and the page.";
+      description = "Whether to open UDP 67, 69 and 4011 and the TCP ports of the boot listener, the page and the binary cache.";
     };
     settings = mkOption {
       default = { };
-      description = "hatchery's configuration file; the keys are those of `hatchery serve --help` with underscores.";
-      type = types.submodule {
-        freeformType = toml.type;
-        options = {
-          interfaces = mkOption {
-            type = types.listOf types.str;
-            default = [ ];
-            example = [ "eno1" ];
-            description = "Interfaces to serve; none: every one with a private IPv4 address.";
-          };
-          dhcp = mkOption {
-            type = types.enum [ "auto" "proxy" "server" "off" ];
-            default = "auto";
-            description = "auto: beside another DHCP server only the boot answers; a server by itself only with dhcp_range and where nobody else answers.";
-          };
-          dhcp_range = mkOption {
-            type = types.nullOr types.str;
-            default = null;
-            example = "10.0.0.100-10.0.0.199";
-            description = "Addresses to lease in server mode.";
-          };
-          discovery = mkOption {
-            type = types.enum [ "once" "always" "off" ];
-            default = "once";
-            description = "Who gets stage-0 unasked.";
-          };
-          boot_addr = str ":8080" "Where boot files are served (plain HTTP).";
-          web_addr = str ":8443" "Where the page and the API are (HTTPS).";
-          ssh_keys = mkOption {
-            type = types.listOf types.str;
-            default = [ ];
-            description = "Further SSH keys that may log in to stage-0 and to every installed host.";
-          };
-        };
+      description = "hatchery's configuration file. A key that is not known is an error when the system is built.";
+      type = types.submodule { options = import ./appliance-settings.nix { inherit lib; }; };
+    };
+    configFile = mkOption {
+      type = types.package;
+      readOnly = true;
+      default = toml.generate "hatchery.toml" written;
+      defaultText = "the settings as TOML";
+      description = "The rendered settings. They are in the Nix store, so no key holds a secret.";
+    };
+    binaryCache = {
+      enable = mkOption {
+        type = types.bool;
+        default = true;
+        description = ''
+          Whether to serve this machine's Nix store to the installed hosts (harmonia), so that what one of them needs is downloaded once.
+          Installs themselves copy from here anyway. Anybody in the LAN who knows a store path's hash can read it; the paths are signed with a key
+          made on this machine, which the hosts learn by appliance.json.
+        '';
       };
+      port = mkOption {
+        type = types.port;
+        default = 5000;
+        description = "TCP port of the binary cache.";
+      };
+    };
+    builders = mkOption {
+      type = types.listOf types.attrs;
+      default = [ ];
+      example = [ { hostName = "big.lan"; systems = [ "x86_64-linux" "aarch64-linux" ]; sshUser = "builder"; sshKey = "/root/.ssh/builder"; maxJobs = 8; } ];
+      description = "Remote builders, handed to nix.buildMachines as they are: builds go through the daemon, which logs in there as root of this machine.";
     };
   };
 
   config = mkIf cfg.enable {
     services.hatchery.settings = {
-      data = lib.mkDefault "/var/lib/hatchery";
-      ipxe = lib.mkDefault "${ipxeFiles}";
-      stage0 = lib.mkDefault "${stage0}";
+      ipxe = mkDefault "${ipxeFiles}";
+      stage0 = mkDefault "${stage0}";
       # hives are evaluated with the modules of this very version
-      nix_args = lib.mkDefault [ "--override-input" "hatchery" "path:${self}" ];
-      nixos_anywhere = lib.mkDefault "${nixos-anywhere.packages.${system}.default}/bin/nixos-anywhere";
+      nix_args = mkDefault [ "--override-input" "hatchery" "path:${self}" ];
+      nixos_anywhere = mkDefault "${nixos-anywhere.packages.${system}.default}/bin/nixos-anywhere";
+      cache_key_file = mkIf cfg.binaryCache.enable (mkDefault "${cacheKeys}/public");
+      cache_port = mkIf cfg.binaryCache.enable (mkDefault cfg.binaryCache.port);
     };
 
     users.users.hatchery = {
@@ -96,17 +103,45 @@ in
     };
     users.groups.hatchery = { };
 
-    # builds go through the daemon; buildMachines and substituters of this machine apply
-    nix.settings = {
-      experimental-features = [ "nix-command" "flakes" ];
-      allowed-users = [ "hatchery" ];
-    };
+    # Builds go through the daemon: substituters and builders of this machine apply, and no trust is needed.
+    nix.settings.experimental-features = [ "nix-command" "flakes" ];
+    nix.settings.extra-allowed-users = [ "hatchery" ];
+    nix.distributedBuilds = mkIf (cfg.builders != [ ]) true;
+    nix.buildMachines = cfg.builders;
 
     environment.systemPackages = [ cfg.package ];
 
     networking.firewall = mkIf cfg.openFirewall {
       allowedUDPPorts = [ 67 69 4011 ];
-      allowedTCPPorts = [ (port cfg.settings.boot_addr) (port cfg.settings.web_addr) ];
+      allowedTCPPorts = map port [ cfg.settings.boot_addr cfg.settings.web_addr ] ++ lib.optional cfg.binaryCache.enable cfg.binaryCache.port;
+    };
+
+    services.harmonia.cache = mkIf cfg.binaryCache.enable {
+      enable = true;
+      signKeyPaths = [ "${cacheKeys}/secret" ];
+      settings = {
+        bind = "[::]:${toString cfg.binaryCache.port}";
+        priority = 30; # before cache.nixos.org, which says 40
+      };
+    };
+    systemd.services.hatchery-cache-key = mkIf cfg.binaryCache.enable {
+      description = "Make the key that the LAN's binary cache signs with";
+      before = [ "harmonia.service" "hatchery.service" ];
+      requiredBy = [ "harmonia.service" ];
+      unitConfig.ConditionPathExists = "!${cacheKeys}/public";
+      path = [ config.nix.package ];
+      serviceConfig = {
+        Type = "oneshot";
+        StateDirectory = "hatchery-cache";
+        StateDirectoryMode = "0755";
+        UMask = "0077";
+      };
+      script = ''
+        cd ${cacheKeys}
+        nix-store --generate-binary-cache-key "$(cat /proc/sys/kernel/hostname)-hatchery-1" secret public.new
+        chmod 444 public.new
+        mv public.new public
+      '';
     };
 
     systemd.services.hatchery = {
@@ -118,8 +153,9 @@ in
       environment.HOME = "/var/lib/hatchery";
       serviceConfig = {
         Type = "notify";
-        ExecStart = "${cfg.package}/bin/hatchery serve --config ${toml.generate "hatchery.toml" (lib.filterAttrs (_: v: v != null) cfg.settings)}";
-        Restart = "on-failure";
+        WatchdogSec = "60s";
+        ExecStart = "${cfg.package}/bin/hatchery serve --config ${cfg.configFile}";
+        Restart = "always";
         RestartSec = 2;
         User = "hatchery";
         Group = "hatchery";
@@ -147,7 +183,9 @@ in
         MemoryDenyWriteExecute = false; # nix evaluates in this unit
         SystemCallArchitectures = "native";
         SystemCallFilter = [ "@system-service" ];
+        SystemCallErrorNumber = "EPERM";
         UMask = "0077";
+        LimitNOFILE = 65536;
       };
     };
   };

@@ -48,6 +48,8 @@ type settings struct {
 	RouterAdv     string   `toml:"router_adv"`
 	KernelArgs    string   `toml:"kernel_args"`
 	SSHKeys       []string `toml:"ssh_keys"`
+	CacheKeyFile  string   `toml:"cache_key_file"`
+	CachePort     int      `toml:"cache_port"`
 	LogFormat     string   `toml:"log_format"`
 	LogLevel      string   `toml:"log_level"`
 
@@ -58,7 +60,7 @@ type settings struct {
 func defaultSettings() settings {
 	return settings{Data: "/var/lib/hatchery", DHCP: "auto", LeaseTime: "1h", Discovery: "once",
 		IPXE: "/usr/lib/ipxe", BootAddr: ":8080", WebAddr: ":8443", WebTLS: "auto", RouterAdv: "auto",
-		LogFormat: "text", LogLevel: "info"}
+		CachePort: 5000, LogFormat: "text", LogLevel: "info"}
 }
 
 // bind declares the flags of `hatchery serve` with s as their defaults.
@@ -87,6 +89,8 @@ func (s *settings) bind(f *pflag.FlagSet) {
 	f.StringSliceVar(&s.WebNames, "web-name", s.WebNames, "further host name the page is reached by; repeatable")
 	f.StringVar(&s.RouterAdv, "router-adv", s.RouterAdv, "auto: end iPXE's wait for IPv6 where no router advertises; off: never")
 	f.StringVar(&s.KernelArgs, "kernel-args", s.KernelArgs, "words added to stage-0's kernel command line")
+	f.StringVar(&s.CacheKeyFile, "cache-key-file", s.CacheKeyFile, "file with the public key of this machine's Nix binary cache, which hosts then use")
+	f.IntVar(&s.CachePort, "cache-port", s.CachePort, "TCP port of that binary cache")
 	f.StringVar(&s.LogFormat, "log-format", s.LogFormat, "text or json")
 	f.StringVar(&s.LogLevel, "log-level", s.LogLevel, "debug, info, warn or error")
 }
@@ -161,6 +165,9 @@ func (s settings) check() (config, error) {
 			err = errors.Join(err, fmt.Errorf("web_tls = %q: want auto, off or CERT,KEY", s.WebTLS))
 		}
 		c.webCert, c.webKey = cert, key
+	}
+	if s.CachePort < 1 || s.CachePort > 65535 {
+		err = errors.Join(err, fmt.Errorf("cache_port = %d: want 1 to 65535", s.CachePort))
 	}
 	if kerr := inventory.CheckKernelArgs(s.KernelArgs); kerr != nil {
 		err = errors.Join(err, fmt.Errorf("kernel_args: %w", kerr))

@@ -140,7 +140,9 @@ func (a *appliance) wire() error {
 		return err
 	}
 	late := &lateHive{cfg: hive.Config{Dir: filepath.Join(a.cfg.Data, "hive"), Source: a.cfg.Hive, Nix: strings.Fields(a.cfg.Nix), NixArgs: a.cfg.NixArgs, Log: a.log},
-		self: func() hive.ApplianceFile { return hive.ApplianceFile{SSHKeys: keys, URLs: []string{a.web.URL()}} }}
+		self: func() hive.ApplianceFile {
+			return hive.ApplianceFile{SSHKeys: keys, URLs: []string{a.web.URL()}, Caches: a.caches()}
+		}}
 	if a.jobs, err = pipeline.New(pipeline.Config{Store: a.db, Hive: late, Key: key.signer, KeyPath: key.path, Dir: a.cfg.Data,
 		NixosAnywhere: strings.Fields(a.cfg.NixosAnywhere), Nix: strings.Fields(a.cfg.Nix), Wake: web.BroadcastWake, Log: a.log}); err != nil {
 		return err

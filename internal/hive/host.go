@@ -103,6 +103,25 @@ type ApplianceFile struct {
 	SSHKeys []string `json:"sshKeys"`
 	// URLs are where the appliance's pages are.
 	URLs []string `json:"urls"`
+	// Caches are Nix binary caches that every host uses beside the public one.
+	Caches []Cache `json:"caches,omitempty"`
+}
+
+// Cache is a Nix binary cache: what it serves is believed when PublicKey signed it.
+type Cache struct {
+	URL       string `json:"url"`       // "http://10.0.0.2:5000"
+	PublicKey string `json:"publicKey"` // "NAME:BASE64"
+}
+
+// Check accepts a cache that is safe to write. ErrInvalid.
+func (c *Cache) Check() error {
+	switch {
+	case !urlRE.MatchString(c.URL):
+		return fmt.Errorf("binary cache %q: want http://ADDRESS:PORT: %w", clip(c.URL), ErrInvalid)
+	case !cacheKeyRE.MatchString(c.PublicKey):
+		return fmt.Errorf("public key %q of a binary cache: want NAME:BASE64: %w", clip(c.PublicKey), ErrInvalid)
+	}
+	return nil
 }
 
 // ErrInvalid says that a value was refused before it was written or built.
@@ -114,6 +133,8 @@ var (
 	wordRE   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$`)
 	urlRE    = regexp.MustCompile(`^https?://[A-Za-z0-9.:\[\]-]{1,255}(/[A-Za-z0-9._~/-]{0,255})?$`)
 	sshKeyRE = regexp.MustCompile(`^(ssh|ecdsa|sk)[a-zA-Z0-9@.-]* [A-Za-z0-9+/=]{16,1000}( [A-Za-z0-9@._:+-]{0,128})?$`)
+	// a name and an Ed25519 key, as nix-store --generate-binary-cache-key writes them
+	cacheKeyRE = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}:[A-Za-z0-9+/]{43}=$`)
 	// the script compares GPT's PARTUUIDs only: those of a DOS table are made up from the disk's id
 	guidRE  = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 	systems = []string{"x86_64-linux", "aarch64-linux"}
@@ -251,6 +272,11 @@ func (f *ApplianceFile) Check() error {
 	for _, u := range f.URLs {
 		if !urlRE.MatchString(u) {
 			return fmt.Errorf("appliance file: URL %q: %w", clip(u), ErrInvalid)
+		}
+	}
+	for _, c := range f.Caches {
+		if err := c.Check(); err != nil {
+			return fmt.Errorf("appliance file: %w", err)
 		}
 	}
 	return nil

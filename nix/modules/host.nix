@@ -8,6 +8,7 @@ let
   address = host.address or null;
   static = address != null && address.static or false;
   k3s = host.k3s or null;
+  caches = cfg.appliance.caches or [ ];
   known = schema: schema == 1;
 in
 {
@@ -52,6 +53,13 @@ in
       };
     };
     users.users.root.openssh.authorizedKeys.keys = cfg.appliance.sshKeys or [ ];
+
+    # What the appliance has in its store need not be downloaded again; when it is away nix goes on without it.
+    nix.settings = mkIf (caches != [ ]) {
+      substituters = map (c: c.url) caches;
+      trusted-public-keys = map (c: c.publicKey) caches;
+      connect-timeout = mkDefault 5;
+    };
 
     # Addresses: by MAC, so that no interface name matters.
     networking.useNetworkd = mkDefault true;

@@ -3,6 +3,7 @@
 # what it should where it should, refuse with the right code where it should not, and then have written nothing.
 #   cases.sh STAGE0        a folder with kernel and initrd (make lab-images: build/stage0/x86_64)
 # NIXPKGS_LIB, DISKO  checkouts: the real module system and the real disko (see mkflakes.sh)
+# MEM                 megabytes of the machine (1536)
 # KINDS               "btrfs lvm luks md": further layouts whose data must stay; needs the real disko and a stage-0
 #                     with their tools
 # Needs nix, qemu-system-x86_64 (emulation will do), ssh, cpio. About five minutes.
@@ -36,15 +37,15 @@ ssh-keygen -q -t ed25519 -N '' -f "$W/key"
 mkdir -p "$W/k/root/.ssh"
 chmod -R go= "$W/k/root"
 cp "$W/key.pub" "$W/k/root/.ssh/authorized_keys"
-(cd "$W/k" && find . | cpio -o -H newc -R 0:0 --quiet) >"$W/k.cpio"
-cat "$stage0/initrd" "$W/k.cpio" >"$W/initrd"
+(cd "$W/k" && find . | cpio -o -H newc -R 0:0 --quiet | gzip -1) >"$W/k.cpio.gz"
+cat "$stage0/initrd" "$W/k.cpio.gz" >"$W/initrd"
 drives=()
 for d in OSDISK:1G DATADISK:256M DATA2:256M; do
   truncate -s "${d#*:}" "$W/${d%:*}"
   drives+=(-drive "if=none,id=${d%:*},file=$W/${d%:*},format=raw,cache=unsafe" -device "virtio-blk-pci,drive=${d%:*},serial=${d%:*}")
 done
 port=$((20000 + $$ % 20000))
-qemu-system-x86_64 -accel tcg,thread=multi -cpu Nehalem,-cx16 -smp 1 -m 1536 -nodefaults -no-user-config -display none -machine q35,graphics=off \
+qemu-system-x86_64 -accel tcg,thread=multi -cpu Nehalem,-cx16 -smp 1 -m "${MEM:-1536}" -nodefaults -no-user-config -display none -machine q35,graphics=off \
   -device virtio-rng-pci -kernel "$stage0/kernel" -initrd "$W/initrd" -append "console=ttyS0 quiet no_timer_check mitigations=off" "${drives[@]}" \
   -netdev "user,id=n,restrict=on,hostfwd=tcp:127.0.0.1:$port-:22" -device "virtio-net-pci,netdev=n,mac=$mac,romfile=" \
   -serial "file:$W/serial" </dev/null >"$W/qemu.log" 2>&1 &

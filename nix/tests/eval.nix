@@ -49,6 +49,12 @@ let
     common = [ (template + "/common.nix") ];
   };
   fleet = hatchery.lib.mkFleet fleetArgs;
+  appliance = extra: (nixpkgs.lib.nixosSystem {
+    modules = [
+      hatchery.nixosModules.appliance
+      { nixpkgs.hostPlatform = "x86_64-linux"; boot.loader.grub.enable = false; services.hatchery = { enable = true; } // extra; }
+    ];
+  }).config;
   real = lib ? modules; # the real nixpkgs.lib and the real disko
 in
 {
@@ -146,22 +152,36 @@ in
     builtins.seq (s "x86_64-linux") (builtins.seq (s "aarch64-linux") "ok");
   "bootImage wants a key" = throws (hatchery.lib.bootImage { ip = "10.0.0.9"; }).drvPath;
   "bootImage evaluates" = builtins.seq (hatchery.lib.bootImage { ip = "10.0.0.9"; gateway = "10.0.0.1"; rootSSHKeys = [ "ssh-ed25519 AAAA a" ]; }).drvPath "ok";
-  "appliance: unit, firewall and settings" =
-    let
-      c = (nixpkgs.lib.nixosSystem {
-        modules = [
-          hatchery.nixosModules.appliance
-          { nixpkgs.hostPlatform = "x86_64-linux"; boot.loader.grub.enable = false; services.hatchery = { enable = true; settings.interfaces = [ "eth0" ]; settings.log_level = "debug"; }; }
-        ];
-      }).config;
-      u = c.systemd.services.hatchery.serviceConfig;
-    in
+  "appliance: unit, firewall, daemon" =
+    let c = appliance { builders = [ { hostName = "big.lan"; systems = [ "aarch64-linux" ]; } ]; }; u = c.systemd.services.hatchery.serviceConfig; in
     builtins.seq u.ExecStart (expect
-      [ c.networking.firewall.allowedUDPPorts c.networking.firewall.allowedTCPPorts u.CapabilityBoundingSet c.services.hatchery.settings.log_level c.services.hatchery.settings.dhcp ]
-      [ [ 67 69 4011 ] [ 8080 8443 ] [ "CAP_NET_BIND_SERVICE" "CAP_NET_RAW" ] "debug" "auto" ]);
+      [
+        c.networking.firewall.allowedUDPPorts
+        c.networking.firewall.allowedTCPPorts
+        [ u.CapabilityBoundingSet u.AmbientCapabilities u.ProtectSystem u.NoNewPrivileges u.User ]
+        [ c.nix.settings.extra-allowed-users c.nix.settings.allowed-users c.nix.distributedBuilds (map (m: m.hostName) c.nix.buildMachines) ]
+      ]
+      [
+        [ 67 69 4011 ]
+        [ 8080 8443 5000 ]
+        [ [ "CAP_NET_BIND_SERVICE" "CAP_NET_RAW" ] [ "CAP_NET_BIND_SERVICE" "CAP_NET_RAW" ] "strict" true "hatchery" ]
+        [ [ "hatchery" ] [ "*" ] true [ "big.lan" ] ]
+      ]);
+  # cmd/hatchery reads the same text with its own parser
+  "appliance: every setting as TOML" = expect (appliance { settings = import ./settings.nix; }).services.hatchery.configFile.text (builtins.readFile ./settings.toml);
+  "appliance: a setting that is not known is an error" = throws (appliance { settings.dhcp_rnage = "10.0.0.1-10.0.0.9"; }).services.hatchery.configFile.text;
+  "appliance: a setting of the wrong type is an error" = throws (appliance { settings.interfaces = "eth0"; }).services.hatchery.configFile.text;
+  "appliance: the LAN's cache is signed, first, and can be left out" =
+    let on = appliance { }; off = appliance { binaryCache.enable = false; }; in
+    expect
+      [ on.services.harmonia.cache.enable on.services.harmonia.cache.settings.priority on.services.harmonia.cache.signKeyPaths (off.services.harmonia.cache.enable) off.networking.firewall.allowedTCPPorts (lib.hasInfix "cache" off.services.hatchery.configFile.text) ]
+      [ true 30 [ "/var/lib/hatchery-cache/secret" ] false [ 8080 8443 ] false ];
   "fleet: a system for every host, whatever its firmware" = expect (lib.mapAttrs (_: c: builtins.seq c.config.system.build.hatchery.drvPath c.config.boot.loader.systemd-boot.enable) fleet.nixosConfigurations) { alpha = true; beta = false; };
   "fleet: hosts know those with an address" = expect fleet.nixosConfigurations.beta.config.networking.hosts { "10.0.0.11" = [ "alpha" ]; };
   "fleet: the appliance's key is authorised" = expect fleet.nixosConfigurations.beta.config.users.users.root.openssh.authorizedKeys.keys [ "ssh-ed25519 AAAA appliance" ];
+  "fleet: hosts download from the appliance first, signed" =
+    let n = fleet.nixosConfigurations.beta.config.nix.settings; in
+    expect [ n.substituters n.trusted-public-keys n.connect-timeout ] [ [ "http://10.0.0.2:5000" ] [ "box-hatchery-1:A7Lwvo9KSYfyhCjHjw4pGRbBTQbUvcXmyVrL+7bBA9k=" ] 5 ];
   "fleet: the roles are the data" = expect (lib.attrNames fleet.roles) [ "plain" "server" "worker" ];
   "fleet: colmena's targets" = expect (lib.mapAttrs (_: h: h.deployment.targetHost) (removeAttrs fleet.colmenaHive [ "meta" ])) { alpha = "10.0.0.11"; beta = "beta"; };
   "fleet: the summary" = expect fleet.summary.text ''

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks of nix/ that need nix but no internet: every file parses, the modules and the library evaluate to what
 # eval.nix says, the install script passes shellcheck (where that is installed).
-# With NIXPKGS_LIB and DISKO (see mkflakes.sh) the same with the real module system and the real disko.
+# With NIXPKGS_LIB and DISKO (see mkflakes.sh) the same with the real module system and the real disko. TRACE=1 traces errors.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -18,8 +18,8 @@ done
 
 mapfile -t args < <("$here/mkflakes.sh" "$tmp/flakes")
 mkdir "$tmp/tests"
-cp -r "$here/flake.nix" "$here/eval.nix" "$here/fleet" "$tmp/tests/"
-nix eval --json "path:$tmp/tests#results" --no-write-lock-file "${args[@]}" --show-trace >"$tmp/results" 2>"$tmp/log" || { cat "$tmp/log" >&2; exit 1; }
+cp -r "$here"/{flake.nix,eval.nix,fleet,contract,settings.nix,settings.toml} "$tmp/tests/"
+nix eval --json "path:$tmp/tests#results" --no-write-lock-file "${args[@]}" ${TRACE:+--show-trace} >"$tmp/results" 2>"$tmp/log" || { cat "$tmp/log" >&2; exit 1; }
 # shellcheck disable=SC2016
 nix-instantiate --eval --strict --json -E '
   let r = builtins.fromJSON (builtins.readFile '"$tmp/results"'); bad = builtins.filter (n: r.${n} != "ok") (builtins.attrNames r); in
@@ -34,7 +34,7 @@ for e in "$root"/nix/examples/*/; do
   cp -r "$e" "$tmp/example-$name"
   for what in nixosConfigurations packages.x86_64-linux; do
     grep -q "${what%%.*}" "$e/flake.nix" || continue
-    nix eval --json "path:$tmp/example-$name#$what" --no-write-lock-file "${args[@]}" --show-trace --apply \
+    nix eval --json "path:$tmp/example-$name#$what" --no-write-lock-file "${args[@]}" ${TRACE:+--show-trace} --apply \
       'builtins.mapAttrs (_: v: builtins.seq (v.config.system.build.toplevel or v).drvPath "evaluates")' >"$tmp/out" 2>"$tmp/log" ||
       { echo "example $name:" >&2; cat "$tmp/log" >&2; exit 1; }
     echo "example $name, $what: $(cat "$tmp/out")"

@@ -24,9 +24,11 @@ let
     '';
   tools = lib.genAttrs [
     "bash" "bcachefs-tools" "btrfs-progs" "coreutils" "coreutils-full" "cryptsetup" "dosfstools" "e2fsprogs" "f2fs-tools" "findutils"
-    "cpio" "efibootmgr" "gawk" "git" "gnugrep" "gnused" "gnutar" "gptfdisk" "gzip" "iproute2" "ipxe" "jq" "lvm2" "makeWrapper" "mdadm" "nix"
+    "cpio" "efibootmgr" "gawk" "git" "gnugrep" "gnused" "gnutar" "gptfdisk" "gzip" "iproute2" "curl" "jq" "lvm2" "makeWrapper" "mdadm" "nix"
     "nixfmt" "nixos-facter" "nixos-install-tools" "openssh" "parted" "rsync" "systemd" "systemdMinimal" "util-linux" "xfsprogs" "zfs"
   ] (name: { type = "derivation"; inherit name; outPath = "/usr"; });
+  ipxe = { embedScript ? null, additionalTargets ? { }, additionalOptions ? [ ], firmwareBinary ? "" }:
+    run "ipxe" { script = toString embedScript; targets = toString (lib.attrNames additionalTargets); } "mkdir $out" // { inherit embedScript additionalTargets; };
   pkgs = tools // {
     inherit lib system run busybox;
     stdenv.hostPlatform = {
@@ -56,10 +58,13 @@ let
     buildGoModule = a: run a.pname { } "mkdir -p $out/bin";
     formats.toml = _: {
       type = lib.types.attrsOf lib.types.anything;
-      # JSON is what the tests look at
-      generate = name: value: write name false "" (builtins.toJSON value);
+      generate = name: value: let text = import ./toml.nix { inherit lib; } value; in write name false "" text // { inherit text; };
     };
-    pkgsCross.aarch64-multiplatform = pkgs;
+    # its arguments are those of nixpkgs' package (pkgs/by-name/ip/ipxe/package.nix at 00e6b22b508f93e219efee2dda4397027ccaf934)
+    ipxe = { type = "derivation"; name = "ipxe"; outPath = "/usr"; override = ipxe; };
+    pkgsCross.aarch64-multiplatform = import ./pkgs.nix { inherit lib; system = "aarch64-linux"; };
+    pkgsCross.gnu64 = import ./pkgs.nix { inherit lib; system = "x86_64-linux"; };
+    k3s = { type = "derivation"; name = "k3s"; version = "1.33.1+k3s1"; outPath = "/usr"; };
     callPackage = f: args:
       let fn = if builtins.isFunction f then f else import f; in
       fn (builtins.intersectAttrs (builtins.functionArgs fn) pkgs // args);

@@ -70,14 +70,14 @@ let
     submoduleWith = { modules, specialArgs ? { }, shorthandOnlyDefinesConfig ? true, ... }: {
       name = "submodule";
       check = v: isAttrs v || isFunction v || isPath v;
-      emptyValue = (evalModules { inherit modules; args.name = "‹name›"; }).config;
-      merge = loc: defs: (evalModules {
+      emptyValue = removeAttrs (evalModules { inherit modules; args.name = "‹name›"; }).config [ "_module" ];
+      merge = loc: defs: removeAttrs (evalModules {
         modules = modules ++ map (d:
           if isAttrs d.value then { _file = d.file; config = d.value; } else { _file = d.file; imports = [ d.value ]; }) defs;
         inherit specialArgs;
         prefix = loc;
         args.name = lib.last loc;
-      }).config;
+      }).config [ "_module" ];
     };
     deferredModule = { name = "module"; check = v: isAttrs v || isFunction v || isPath v; merge = _: defs: { imports = map (d: d.value) defs; }; };
     functionTo = t: { name = "function"; check = isFunction; merge = loc: defs: x: t.merge loc (map (d: { inherit (d) file; value = d.value x; }) defs); };
