@@ -16,7 +16,7 @@ import (
 
 // list is a page of a list; Next is the cursor of the following one, "" at the end.
 type list[T any] struct {
-	Items []T    `json:"items"`
+	Items []T    `json:"items" nullable:"false"`
 	Next  string `json:"next"`
 }
 
@@ -61,8 +61,8 @@ func (s *Server) api(e *echo.Echo, g *echo.Group) {
 
 // op registers one operation and turns errors of the inventory into problems.
 func op[I, O any](a huma.API, method, path, id, summary string, fn func(context.Context, *I) (*O, error)) {
-	o := huma.Operation{OperationID: id, Method: method, Path: path, Summary: summary, MaxBodyBytes: maxBody,
-		Errors: []int{http.StatusForbidden, http.StatusNotFound, http.StatusConflict, http.StatusUnprocessableEntity}}
+	// Without a list of errors the document says that every other answer is a problem, which is so.
+	o := huma.Operation{OperationID: id, Method: method, Path: path, Summary: summary, MaxBodyBytes: maxBody}
 	if method == http.MethodPost && (path == "/hosts" || path == "/tokens" || path == "/isos") {
 		o.DefaultStatus = http.StatusCreated
 	}

@@ -35,7 +35,7 @@ type Job struct {
 	Wrote       bool                `json:"wrote"`
 	CancelAsked bool                `json:"cancel_asked"`
 	Attempt     int                 `json:"attempt"`
-	Past        []inventory.Attempt `json:"past" doc:"what became of earlier attempts, oldest first"`
+	Past        []inventory.Attempt `json:"past" nullable:"false" doc:"what became of earlier attempts, oldest first"`
 	CreatedAt   time.Time           `json:"created_at"`
 	StartedAt   time.Time           `json:"started_at,omitzero"`
 	EndedAt     time.Time           `json:"ended_at,omitzero"`
@@ -53,7 +53,7 @@ func jobJSON(j *inventory.Job) Job {
 
 type rolesOut struct {
 	Body struct {
-		Items    []inventory.Role `json:"items"`
+		Items    []inventory.Role `json:"items" nullable:"false"`
 		Next     string           `json:"next"`
 		Revision string           `json:"revision" doc:"commit of the hive that the roles are of"`
 		ReadAt   time.Time        `json:"read_at,omitzero"`

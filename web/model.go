@@ -10,7 +10,7 @@ import (
 type Host struct {
 	ID          inventory.HostID  `json:"id"`
 	MAC         string            `json:"mac" doc:"the one it boots with; empty when known only by UUID or serial"`
-	MACs        []string          `json:"macs"`
+	MACs        []string          `json:"macs" nullable:"false"`
 	Name        string            `json:"name"`
 	Role        string            `json:"role"`
 	State       inventory.State   `json:"state" enum:"expected,seen,booting,ready,queued,installing,installed,failed,ignored"`
@@ -31,8 +31,8 @@ type Host struct {
 	Product     string            `json:"product"`
 	CPU         inventory.CPU     `json:"cpu"`
 	MemoryBytes uint64            `json:"memory_bytes"`
-	Disks       []inventory.Disk  `json:"disks"`
-	NICs        []NIC             `json:"nics"`
+	Disks       []inventory.Disk  `json:"disks" nullable:"false"`
+	NICs        []NIC             `json:"nics" nullable:"false"`
 	Pins        map[string]string `json:"pins"`
 	KernelArgs  string            `json:"kernel_args"`
 	EverFlipped bool              `json:"ever_installed" doc:"only an explicit reinstall writes to it"`
@@ -54,7 +54,7 @@ type NIC struct {
 	Driver    string   `json:"driver,omitempty"`
 	SpeedMbps int      `json:"speed_mbps,omitempty"`
 	Up        bool     `json:"up"`
-	Addrs     []string `json:"addrs"`
+	Addrs     []string `json:"addrs" nullable:"false"`
 }
 
 // hostJSON is h as programs see it.

@@ -147,7 +147,7 @@ func sortedRoles(h inventory.Hive) []inventory.Role {
 type RuleHit struct {
 	HostID inventory.HostID `json:"host_id"`
 	Host   string           `json:"host"`
-	Roles  []string         `json:"roles" doc:"whose rule matches"`
+	Roles  []string         `json:"roles" nullable:"false" doc:"whose rule matches"`
 	Would  string           `json:"would" enum:"assign,nothing,stop"`
 	Why    string           `json:"why"`
 }
