@@ -139,6 +139,7 @@ func (a *appliance) wire() error {
 		KernelArgs: a.cfg.KernelArgs, Log: a.log}); err != nil {
 		return err
 	}
+	registry.MustRegister(bootMetrics(a.tftp.Stats, a.boot.Stats)...)
 	late := &lateHive{cfg: hive.Config{Dir: filepath.Join(a.cfg.Data, "hive"), Source: a.cfg.Hive, Nix: strings.Fields(a.cfg.Nix), NixArgs: a.cfg.NixArgs, Log: a.log},
 		self: func() hive.ApplianceFile {
 			return hive.ApplianceFile{SSHKeys: keys, URLs: []string{a.web.URL()}, Caches: a.caches()}
