@@ -3,6 +3,8 @@ package dhcp
 import (
 	"fmt"
 	"net/netip"
+	"path"
+	"slices"
 
 	"github.com/staged-hive/hatchery/dhcp/bootfile"
 )
@@ -89,6 +91,9 @@ func addBoot(rep *Reply, cfg *Config, v *View, r *Request, at4011 bool) (string,
 		f.Class, f.Discovery, f.File = true, false, true
 	}
 	what, _ := bootfile.For(r.Kind.Stage(), r.Arch, netip.AddrPortFrom(v.Self, cfg.HTTPPort), f.Fallback)
+	if shim, ok := bootfile.Shim(what); ok && slices.Contains(cfg.Shims, path.Base(shim)) && r.Kind != KindIPXE {
+		what = shim
+	}
 	rep.SIAddr = v.Self // R6: next-server and server identifier are the same address
 	switch r.Kind {
 	case KindIPXE:

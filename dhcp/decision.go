@@ -28,6 +28,8 @@ type Route struct {
 type Config struct {
 	// HTTPPort is the boot listener's port.
 	HTTPPort uint16
+	// Shims are the shims (bootfile.Shims) that are served: firmware gets the shim of its boot file, which loads that.
+	Shims []string
 	// LeaseTime is how long an address is given; 0 means 1 h.
 	LeaseTime time.Duration
 	// QuarantineFor is how long an address that somebody else uses is kept from everybody; 0 means 10 min.

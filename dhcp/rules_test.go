@@ -343,3 +343,30 @@ func TestFormsChange(t *testing.T) {
 		}
 	}
 }
+
+// TestShims holds that firmware gets the shim that is served for its boot file, and iPXE its script all the same.
+func TestShims(t *testing.T) {
+	t.Parallel()
+	cfg := labConfig
+	cfg.Shims = []string{"snponly-shim.efi"}
+	for _, c := range []struct {
+		name string
+		o    opts
+		try  int
+		want string
+	}{
+		{"x64", pxe(7), 0, "snponly-shim.efi"},
+		{"x64 by HTTP", httpClient(16), 0, "http://10.77.0.2:8080/ipxe/snponly-shim.efi"},
+		{"its second choice has no shim here", pxe(7), len(Forms(RoleServer, 7)) / 2, "ipxe.efi"},
+		{"arm64 has none either", pxe(11), 0, "ipxe-arm64.efi"},
+		{"BIOS", pxe(0), 0, "undionly.kpxe"},
+		{"iPXE", with(pxe(7), opts{77: []byte("iPXE")}), 0, ""},
+	} {
+		v := labView(t, RoleServer)
+		v.Try = c.try
+		d := Decide(cfg, v, request(t, Discover, nil, c.o), epoch)
+		if d.Reply == nil || d.Reply.File != c.want {
+			t.Errorf("%s: got %+v, want %s", c.name, d.Reply, c.want)
+		}
+	}
+}

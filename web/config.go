@@ -170,11 +170,13 @@ type MediaStatus struct {
 
 // BootFile is one iPXE binary.
 type BootFile struct {
-	Name   string `json:"name"`
-	For    string `json:"for"` // "BIOS", "UEFI x64", "UEFI arm64"
-	Size   int64  `json:"size"`
-	SHA256 string `json:"sha256,omitempty"`
-	Error  string `json:"error,omitempty"` // why it cannot be served; "" = it can
+	Name string `json:"name"`
+	For  string `json:"for"` // "BIOS", "UEFI x64", "UEFI arm64"
+	// Version is the iPXE version that the file itself tells; "" = it does not.
+	Version string `json:"version,omitempty"`
+	Size    int64  `json:"size"`
+	SHA256  string `json:"sha256,omitempty"`
+	Error   string `json:"error,omitempty"` // why it cannot be served; "" = it can
 }
 
 // Image is one stage-0 image.

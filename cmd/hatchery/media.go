@@ -6,16 +6,21 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/staged-hive/hatchery/dhcp/bootfile"
 	"github.com/staged-hive/hatchery/internal/stage0"
 	"github.com/staged-hive/hatchery/web"
 )
 
+type bootFile struct{ name, use string }
+
 // bootFiles are the iPXE files the appliance serves, by their names in the --ipxe folder.
-var bootFiles = []struct{ name, use string }{
+var bootFiles = []bootFile{
 	{"undionly.kpxe", "BIOS"},
 	{"snponly.efi", "UEFI x64"},
 	{"ipxe-amd64.efi", "UEFI x64, own network drivers"},
@@ -32,21 +37,41 @@ type media struct {
 	hashed map[string]hashedFile
 }
 
+// maxBootFile bounds what is read of a boot file, in bytes; TFTP serves no larger ones.
+const maxBootFile = 32 << 20
+
 type hashedFile struct {
 	size    int64
 	changed time.Time
 	sha256  string
+	version string // "" where it cannot be read
+}
+
+// sbatVersion finds iPXE's version in the SBAT section that its EFI builds carry since 2021. BIOS builds are
+// compressed and tell nothing.
+var sbatVersion = regexp.MustCompile(`ipxe,\d+,iPXE,[^,\n]{1,40},([!-+\--~]{1,60}),`)
+
+// shims are the shims for Secure Boot that a person put into the iPXE folder.
+func (m *media) shims() []string {
+	return slices.DeleteFunc(bootfile.Shims(), func(name string) bool {
+		st, err := os.Stat(filepath.Join(m.dir, name))
+		return err != nil || !st.Mode().IsRegular()
+	})
 }
 
 // Media implements web.Media.
 func (m *media) Media() web.MediaStatus {
 	out := web.MediaStatus{IPXEDir: m.dir, Stage0Dir: m.folder}
-	for _, f := range bootFiles {
+	files := bootFiles
+	for _, name := range m.shims() {
+		files = append(files[:len(files):len(files)], bootFile{name, "UEFI with Secure Boot: loads the signed iPXE beside it"})
+	}
+	for _, f := range files {
 		b := web.BootFile{Name: f.name, For: f.use}
 		if h, err := m.hash(f.name); err != nil {
 			b.Error = "missing: put iPXE's " + f.name + " into " + m.dir
 		} else {
-			b.Size, b.SHA256 = h.size, h.sha256
+			b.Size, b.SHA256, b.Version = h.size, h.sha256, h.version
 		}
 		out.IPXE = append(out.IPXE, b)
 	}
@@ -74,11 +99,15 @@ func (m *media) hash(name string) (hashedFile, error) {
 	if old, ok := m.hashed[name]; ok && old.size == st.Size() && old.changed.Equal(st.ModTime()) {
 		return old, nil
 	}
-	sum := sha256.New()
-	if _, err := io.Copy(sum, f); err != nil {
+	raw, err := io.ReadAll(io.LimitReader(f, maxBootFile))
+	if err != nil {
 		return hashedFile{}, err
 	}
-	h := hashedFile{size: st.Size(), changed: st.ModTime(), sha256: hex.EncodeToString(sum.Sum(nil))}
+	sum := sha256.Sum256(raw)
+	h := hashedFile{size: st.Size(), changed: st.ModTime(), sha256: hex.EncodeToString(sum[:])}
+	if v := sbatVersion.FindSubmatch(raw); v != nil {
+		h.version = string(v[1])
+	}
 	if m.hashed == nil {
 		m.hashed = map[string]hashedFile{}
 	}

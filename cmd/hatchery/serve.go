@@ -124,7 +124,7 @@ func (a *appliance) wire() error {
 	book := leaseBook{a.db, a.cfg.reserved}
 	if a.dhcp, err = server.New(server.Config{Interfaces: a.cfg.Interfaces, Mode: server.Mode(a.cfg.DHCP), Force: a.cfg.DHCPForce,
 		Range: a.cfg.dhcpRange, Router: a.cfg.router, DNS: a.cfg.dns, NTP: a.cfg.ntp, Domain: a.cfg.DHCPDomain, Routes: a.cfg.routes, Relayed: a.cfg.relayed,
-		LeaseTime: a.cfg.leaseTime, HTTPPort: port, RouterAdv: a.cfg.RouterAdv == "auto", Store: a.db, Leases: book, Log: a.log}); err != nil {
+		LeaseTime: a.cfg.leaseTime, HTTPPort: port, Shims: a.media.shims(), RouterAdv: a.cfg.RouterAdv == "auto", Store: a.db, Leases: book, Log: a.log}); err != nil {
 		return err
 	}
 	if a.tftp, err = tftp.New(tftp.Config{Addr: ":69", Files: files, Store: a.db, Neighbor: neighbor.MAC, HTTPPort: port, Log: a.log}); err != nil {

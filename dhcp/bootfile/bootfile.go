@@ -2,7 +2,9 @@ package bootfile
 
 import (
 	"net/netip"
+	"path"
 	"slices"
+	"strings"
 )
 
 // Stage is which program of a boot is asking.
@@ -26,9 +28,26 @@ const (
 	AutoexecIPXE = "autoexec.ipxe"
 )
 
+// The shims that a person may put beside the signed iPXE files of the same names, for Secure Boot. iPXE's
+// shim finds its second stage by leaving "-shim" out of its own name (FOGProject/fog-docs#93).
+const (
+	SnponlyShimEFI   = "snponly-shim.efi"
+	IPXEShimEFI      = "ipxe-shim.efi"
+	IPXEArm64ShimEFI = "ipxe-arm64-shim.efi"
+)
+
 // Names lists the names a client may ask for, AutoexecIPXE left out.
 func Names() []string {
-	return []string{UndionlyKPXE, SnponlyEFI, IPXEEFI, IPXEAmd64EFI, IPXEArm64EFI}
+	return []string{UndionlyKPXE, SnponlyEFI, IPXEEFI, IPXEAmd64EFI, IPXEArm64EFI, SnponlyShimEFI, IPXEShimEFI, IPXEArm64ShimEFI}
+}
+
+// Shims lists those of Names that are shims.
+func Shims() []string { return []string{SnponlyShimEFI, IPXEShimEFI, IPXEArm64ShimEFI} }
+
+// Shim is the shim of an EFI boot file's name or URL, false when it has none.
+func Shim(name string) (string, bool) {
+	shim := strings.TrimSuffix(name, ".efi") + "-shim.efi"
+	return shim, slices.Contains(Shims(), path.Base(shim))
 }
 
 // Known reports whether name is one of Names.

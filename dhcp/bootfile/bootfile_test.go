@@ -2,6 +2,7 @@ package bootfile
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 )
 
@@ -44,6 +45,21 @@ func TestFor(t *testing.T) {
 		}
 		if n, ok := File(tt.arch, tt.fallback); ok && !Known(n) {
 			t.Errorf("%s: %s is offered but not served", tt.name, n)
+		}
+	}
+}
+
+func TestShim(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{"snponly.efi": "snponly-shim.efi", "http://10.0.0.1:8080/ipxe/ipxe.efi": "http://10.0.0.1:8080/ipxe/ipxe-shim.efi",
+		"ipxe-arm64.efi": "ipxe-arm64-shim.efi", "undionly.kpxe": "", "snponly-shim.efi": ""} {
+		if got, ok := Shim(name); ok != (want != "") || ok && got != want {
+			t.Errorf("shim of %s: got %q, %v, want %q", name, got, ok, want)
+		}
+	}
+	for _, n := range Shims() {
+		if !Known(n) || !Known(strings.Replace(n, "-shim", "", 1)) {
+			t.Errorf("%s or what it loads is not served", n)
 		}
 	}
 }

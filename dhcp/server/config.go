@@ -70,6 +70,8 @@ type Config struct {
 	LeaseTime time.Duration // 0 = 1 h
 	// HTTPPort is the boot listener's port.
 	HTTPPort int
+	// Shims are the shims for Secure Boot that are served, as dhcp.Config has them.
+	Shims []string
 	// RouterAdv answers router solicitations with an advertisement of nothing where no router advertises.
 	RouterAdv bool
 	// ProbeFor is how long other servers are looked for at start; 0 = 10 s, in server mode 5 s.

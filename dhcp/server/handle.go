@@ -88,7 +88,7 @@ func (s *Server) decide(a arrival, req dhcp.Request, k known, now time.Time) dhc
 	v := dhcp.View{Role: s.role, Iface: l.name, Port: a.port, Src: a.src, Ignored: k.ignored, Alone: s.others.alone(l.name, now), Selves: s.selves()}
 	seg := s.segmentOf(a, &req)
 	v.Self = l.self(seg, req.CIAddr)
-	cfg := dhcp.Config{HTTPPort: uint16(s.cfg.HTTPPort), LeaseTime: s.cfg.LeaseTime, Domain: s.cfg.Domain, DNS: s.cfg.DNS, NTP: s.cfg.NTP, Routes: s.cfg.Routes}
+	cfg := dhcp.Config{HTTPPort: uint16(s.cfg.HTTPPort), Shims: s.cfg.Shims, LeaseTime: s.cfg.LeaseTime, Domain: s.cfg.Domain, DNS: s.cfg.DNS, NTP: s.cfg.NTP, Routes: s.cfg.Routes}
 	if cfg.DNS == nil {
 		cfg.DNS = s.resolved
 	}
