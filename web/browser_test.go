@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -118,7 +119,15 @@ func TestBrowser(t *testing.T) {
 	empty.media.Stage0 = nil
 	eb := start(t, empty.config)
 	site := newFakeSite()
-	b := start(t, site.config)
+	site.media.Stage0[0].ISO = true
+	b := start(t, func(c *Config) {
+		site.config(c)
+		made := &fakeISOs{store: c.Store}
+		if _, err := made.CreateISO(ctx, ISORequest{Arch: "x86_64", By: "admin", Static: &ISOStatic{Address: netip.MustParsePrefix("192.168.1.50/24")}}); err != nil {
+			t.Fatal(err)
+		}
+		c.ISOs = made
+	})
 	b.seed(site)
 	ctl := httptest.NewServer(b.control(site, map[string]inventory.Host{}))
 	defer ctl.Close()

@@ -3,7 +3,10 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -38,6 +41,7 @@ func stage0Command() *cobra.Command {
 	cmd.AddCommand(
 		&cobra.Command{Use: "list", Short: "List images; the current one is marked", Args: cobra.NoArgs, RunE: with(listImages)},
 		&cobra.Command{Use: "add DIR", Short: "Copy the images of a stage-0 folder in, check them and use them from now on", Args: cobra.ExactArgs(1), RunE: with(addImages)},
+		buildImages(with),
 		&cobra.Command{Use: "use ARCH DIGEST", Short: "Use an image that was added before", Args: cobra.ExactArgs(2), RunE: with(func(_ *cobra.Command, s *stage0.Store, a []string) error { return s.Use(a[0], a[1]) })},
 		&cobra.Command{Use: "remove ARCH DIGEST", Short: "Delete an image that is not in use", Args: cobra.ExactArgs(2), RunE: with(func(_ *cobra.Command, s *stage0.Store, a []string) error { return s.Remove(a[0], a[1]) })})
 	return cmd
@@ -70,4 +74,53 @@ func addImages(c *cobra.Command, s *stage0.Store, a []string) error {
 		fmt.Fprintf(c.OutOrStdout(), "%s %s (%s) is used from now on\n", v.Arch, v.Version, v.Digest)
 	}
 	return nil
+}
+
+// buildImages is `hatchery stage0 build`: nix builds the images of a flake, and they are put in.
+func buildImages(with func(func(*cobra.Command, *stage0.Store, []string) error) func(*cobra.Command, []string) error) *cobra.Command {
+	var arch, nix string
+	var nixArgs []string
+	cmd := &cobra.Command{Use: "build [FLAKE]", Short: "Build the installer with nix, put it in and use it from now on", Args: cobra.MaximumNArgs(1),
+		Long: "Build the netboot image and the USB image of a flake's package stage0 with nix, check them, put them in and use them from now on.\n" +
+			"FLAKE is Hatchery's own by default; give your fork, or a flake whose package stage0 comes from hatchery.lib.stage0 with modules of yours.",
+		RunE: with(func(c *cobra.Command, s *stage0.Store, a []string) error {
+			flake := defaultFlake
+			if len(a) > 0 {
+				flake = a[0]
+			}
+			if !slices.Contains(stage0.Arches(), arch) {
+				return usageError{fmt.Errorf("--arch %q: want one of %s", arch, strings.Join(stage0.Arches(), ", "))}
+			}
+			out, err := nixBuild(c, strings.Fields(nix), append([]string{flake + "#packages." + arch + "-linux.stage0"}, nixArgs...))
+			if err != nil {
+				return err
+			}
+			return addImages(c, s, []string{out})
+		})}
+	cmd.Flags().StringVar(&arch, "arch", "x86_64", "architecture of the machines: x86_64 or aarch64")
+	cmd.Flags().StringVar(&nix, "nix", defaultSettings().Nix, "nix command")
+	cmd.Flags().StringSliceVar(&nixArgs, "nix-arg", nil, "further argument for nix build; repeatable")
+	return cmd
+}
+
+// defaultFlake is where stage-0 is built from.
+const defaultFlake = "github:staged-hive/hatchery"
+
+// nixBuild builds one installable, its progress on the terminal, and returns where it is.
+func nixBuild(c *cobra.Command, nix, args []string) (string, error) {
+	if len(nix) == 0 {
+		nix = []string{"nix"}
+	}
+	argv := slices.Concat(nix[1:], []string{"--extra-experimental-features", "nix-command flakes", "build", "--no-link", "--print-out-paths", "--print-build-logs"}, args)
+	cmd := exec.CommandContext(c.Context(), nix[0], argv...)
+	cmd.Stderr = c.ErrOrStderr()
+	raw, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("nix could not build %s (its own words are above): %w", args[0], err)
+	}
+	out := strings.TrimSpace(string(raw))
+	if !filepath.IsAbs(out) || strings.Contains(out, "\n") {
+		return "", fmt.Errorf("nix build of %s printed %q: want one path", args[0], cell(out))
+	}
+	return out, nil
 }
