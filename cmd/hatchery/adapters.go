@@ -103,50 +103,6 @@ func checkSubnet(pools []server.Pool, ip netip.Addr) error {
 	return fmt.Errorf("address %s is in no subnet that addresses are given on (%s): %w", ip, strings.Join(subnets, ", "), inventory.ErrInvalid)
 }
 
-// network shows the DHCP server's status to the web.
-type network struct{ dhcp *server.Server }
-
-// Network implements web.Network.
-func (n network) Network() web.NetworkStatus {
-	st := n.dhcp.Status()
-	out := web.NetworkStatus{Mode: st.Role, Why: st.Why, Requests: st.Counters.Received}
-	for _, p := range st.Pools {
-		out.Pools = append(out.Pools, web.AddressPool{Subnet: p.Prefix, Range: p.Range, Router: p.Router, Relayed: p.Relayed,
-			Size: p.Size, Live: p.Live, Quarantined: p.Quarantined, Reserved: p.Reserved})
-	}
-	for _, i := range st.Interfaces {
-		out.Interfaces = append(out.Interfaces, web.NetInterface{Name: i.Name, MAC: i.MAC, Addrs: i.Addrs, Why: i.Why, Note: i.Note})
-	}
-	for _, o := range st.Servers {
-		out.OtherServers = append(out.OtherServers, web.DHCPServer{IP: o.IP, MAC: o.MAC, Iface: o.Iface, Proxy: o.Proxy, FirstSeen: o.First, LastSeen: o.Last})
-	}
-	for i, d := range st.Decisions {
-		if i == 0 {
-			out.LastRequest, out.LastMAC = d.Time, d.MAC
-		}
-		out.Decisions = append(out.Decisions, decision(d))
-	}
-	return out
-}
-
-func decision(d server.Logged) web.Decision {
-	asked, answer := fmt.Sprintf("%s by %v", d.Asked, d.Kind), "silence"
-	if d.Arch != "" {
-		asked += " (" + d.Arch + ")"
-	}
-	if d.Reply != "" {
-		answer = strings.Join(slices.DeleteFunc([]string{d.Reply + addrText(d.IP), d.Boot}, func(s string) bool { return s == "" }), ", ")
-	}
-	return web.Decision{Time: d.Time, MAC: d.MAC, Iface: d.Iface, Relay: d.Relay, Asked: asked, Answer: answer, Reason: d.Why, Times: max(d.Times, 1)}
-}
-
-func addrText(a netip.Addr) string {
-	if !a.IsValid() {
-		return ""
-	}
-	return " " + a.String()
-}
-
 // lateHive opens the hive when it is first needed, and again after a failure: the appliance boots
 // machines also while git is missing or the hive's remote cannot be reached.
 type lateHive struct {

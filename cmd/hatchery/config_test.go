@@ -221,3 +221,24 @@ func TestPackagedSettingsNameEveryKeyAndParse(t *testing.T) {
 		}
 	}
 }
+
+// TestNetworkWarnings: what a person must hear of, on every page and in `hatchery doctor`.
+func TestNetworkWarnings(t *testing.T) {
+	t.Parallel()
+	rival := server.Other{IP: netip.MustParseAddr("192.168.1.1"), MAC: inventory.MAC{2, 0, 0, 0, 0, 1}, Iface: "eth0"}
+	full := server.Pool{Range: "192.168.1.100-192.168.1.101", Usage: lease.Usage{Size: 2, Live: 2}}
+	st := server.Status{Role: "server", Rivals: []server.Other{rival}, Pools: []server.Pool{full}, Interfaces: []server.Interface{{Name: "eth0", Note: "The link is down: check the cable."}}}
+	var texts []string
+	for _, w := range networkWarnings(st) {
+		texts = append(texts, w.Text)
+	}
+	want := []string{"A second DHCP server, 192.168.1.1 (02:00:00:00:00:01), gives addresses on eth0: machines may get theirs from either.",
+		"All 2 addresses of 192.168.1.100-192.168.1.101 are taken: a new machine gets none.", "Interface eth0: The link is down: check the cable."}
+	if diff := cmp.Diff(want, texts); diff != "" {
+		t.Error(diff)
+	}
+	full.Free = 1
+	if got := networkWarnings(server.Status{Role: "server", Pools: []server.Pool{full}}); len(got) != 0 {
+		t.Errorf("warns of %v though all is well", got)
+	}
+}

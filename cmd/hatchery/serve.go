@@ -148,8 +148,9 @@ func (a *appliance) wire() error {
 		NixosAnywhere: strings.Fields(a.cfg.NixosAnywhere), Nix: strings.Fields(a.cfg.Nix), Wake: web.BroadcastWake, Log: a.log}); err != nil {
 		return err
 	}
+	net := &network{dhcp: a.dhcp}
 	a.web, err = web.New(web.Config{Addr: a.cfg.WebAddr, Dir: a.cfg.Data, TLS: a.cfg.WebTLS, Names: a.cfg.WebNames, Version: versionText(), Store: a.db,
-		Network: network{a.dhcp}, Leases: leases{book, a.dhcp}, Media: a.media, ISOs: isos{a.isos}, SelfCheck: a.media.warnings, Logs: jobLogs{a.jobs}, Operator: operator{a.jobs},
+		Network: net, Leases: leases{book, a.dhcp}, Media: a.media, ISOs: isos{a.isos}, SelfCheck: func() []web.Warning { return append(a.media.warnings(), net.warnings()...) }, Logs: jobLogs{a.jobs}, Operator: operator{a.jobs},
 		Hive: roles{a.jobs, late}, Backup: a.backup, AgentHandler: a.boot.AgentHandler(), Metrics: registry, Log: a.log})
 	return err
 }

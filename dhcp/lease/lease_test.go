@@ -266,6 +266,21 @@ func TestProbesCoverReservedAndEndedAddresses(t *testing.T) {
 	}
 }
 
+// TestUsage counts what a person wants to know of a range: above all, whether a new machine gets an address.
+func TestUsage(t *testing.T) {
+	t.Parallel()
+	p := pool(t, 10, 15)
+	p.Reserve([]Reservation{{HW: hw(1), IP: ip(50)}, {HW: hw(2), IP: ip(15)}})
+	p.Put(bound(ip(50), hw(1), t0.Add(time.Hour)))  // outside the range
+	p.Put(bound(ip(10), hw(3), t0.Add(time.Hour)))  // leased
+	p.Put(bound(ip(11), hw(4), t0.Add(-time.Hour))) // ended
+	p.Put(p.Quarantine(ip(12), HW{}, t0, time.Hour))
+	p.Hold(ip(13), hw(5), t0)
+	if diff := cmp.Diff(Usage{Size: 6, Live: 1, Free: 2, Held: 1, Quarantined: 1, Reserved: 2}, p.Usage(t0)); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestQuarantineIsShortWhenHalfOfTheRangeIsIn(t *testing.T) {
 	t.Parallel()
 	p := pool(t, 10, 13)

@@ -312,9 +312,10 @@ func (p *Pool) Leases() []Lease {
 // Usage counts a pool's addresses.
 type Usage struct {
 	Size        int `json:"size"`        // addresses in the range
-	Live        int `json:"live"`        // leases in use
+	Live        int `json:"live"`        // of them, leases in use
+	Free        int `json:"free"`        // of them, what a new client may get
 	Held        int `json:"held"`        // offers not yet taken
-	Quarantined int `json:"quarantined"` // somebody else uses them
+	Quarantined int `json:"quarantined"` // addresses that somebody else uses them
 	Reserved    int `json:"reserved"`
 }
 
@@ -322,12 +323,20 @@ type Usage struct {
 func (p *Pool) Usage(now time.Time) Usage {
 	p.expireHolds(now)
 	u := Usage{Size: p.cfg.Range.Size(), Held: p.holds.Len(), Reserved: len(p.reserved)}
-	for _, e := range p.byIP {
-		if e.rec.Live(now) {
-			u.Live++
+	for i := range u.Size {
+		if p.free.get(i) {
+			u.Free++
 		}
-		if e.rec.Blocked(now) {
+	}
+	for _, e := range p.byIP {
+		in := p.inRange(e.ip)
+		switch {
+		case e.rec.Live(now) && in:
+			u.Live++
+		case e.rec.Blocked(now):
 			u.Quarantined++
+		case in && e.rec.IP.IsValid() && e.hold == nil && p.Check(HW{}, e.ip, now) == nil: // its lease ended
+			u.Free++
 		}
 	}
 	return u

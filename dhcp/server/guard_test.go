@@ -98,6 +98,9 @@ func TestRoles(t *testing.T) {
 				if st := s.Status(); st.Role != string(tt.after) || !strings.Contains(st.Why, tt.why) {
 					t.Errorf("a minute later %q (%s), want %q, %q", st.Role, st.Why, tt.after, tt.why)
 				}
+				if heard := tt.answers > 0 && !tt.proxy; (len(s.Status().Rivals) == 1) != (heard && tt.after == dhcp.RoleServer) {
+					t.Errorf("rivals %v as %s", s.Status().Rivals, tt.after)
+				}
 				var diary string
 				if err := store.View(func(tx *inventory.Tx) error {
 					es, err := tx.Diary("", 0, 100)

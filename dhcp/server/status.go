@@ -22,6 +22,8 @@ type Status struct {
 	Interfaces []Interface `json:"interfaces"`
 	// Servers are the other DHCP and ProxyDHCP servers ever seen.
 	Servers []Other `json:"servers"`
+	// Rivals are those of them that give addresses where we do and were heard lately; none while we are a ProxyDHCP.
+	Rivals []Other `json:"rivals,omitempty"`
 	// Pools are the segments with a range.
 	Pools []Pool `json:"pools"`
 	// Decisions are the last ones, newest first.
@@ -165,6 +167,9 @@ func (s *Server) Status() Status {
 	case s.role == "":
 		st.Role = "probing"
 	}
+	if s.role == dhcp.RoleServer {
+		st.Rivals = slices.DeleteFunc(s.rivals(), func(x Other) bool { return now.Sub(x.Last) > 3*lookRarely })
+	}
 	for _, l := range s.links {
 		st.Interfaces = append(st.Interfaces, Interface{Name: l.name, MAC: l.mac, Addrs: slices.Clone(l.addrs), Raw: l.raw != nil, Why: l.why, Note: l.note})
 	}
@@ -175,5 +180,15 @@ func (s *Server) Status() Status {
 	for _, g := range s.segments {
 		st.Pools = append(st.Pools, Pool{Prefix: g.Pool.Prefix(), Range: g.Pool.Range().String(), Router: g.Router, Relayed: g.relayed, Usage: g.Pool.Usage(now)})
 	}
+	slices.SortStableFunc(st.Pools, func(a, b Pool) int {
+		return cmp.Or(boolInt(a.Relayed)-boolInt(b.Relayed), a.Prefix.Addr().Compare(b.Prefix.Addr()))
+	})
 	return st
+}
+
+func boolInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
