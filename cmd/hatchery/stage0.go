@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -111,16 +112,18 @@ func nixBuild(c *cobra.Command, nix, args []string) (string, error) {
 	if len(nix) == 0 {
 		nix = []string{"nix"}
 	}
-	argv := slices.Concat(nix[1:], []string{"--extra-experimental-features", "nix-command flakes", "build", "--no-link", "--print-out-paths", "--print-build-logs"}, args)
+	argv := slices.Concat(nix[1:], []string{"--extra-experimental-features", "nix-command flakes", "build", "--no-link", "--json", "--print-build-logs"}, args)
 	cmd := exec.CommandContext(c.Context(), nix[0], argv...)
 	cmd.Stderr = c.ErrOrStderr()
 	raw, err := cmd.Output()
 	if err != nil {
 		return "", fmt.Errorf("nix could not build %s (its own words are above): %w", args[0], err)
 	}
-	out := strings.TrimSpace(string(raw))
-	if !filepath.IsAbs(out) || strings.Contains(out, "\n") {
-		return "", fmt.Errorf("nix build of %s printed %q: want one path", args[0], cell(out))
+	var built []struct {
+		Outputs map[string]string `json:"outputs"`
 	}
-	return out, nil
+	if err := json.Unmarshal(raw, &built); err != nil || len(built) != 1 || built[0].Outputs["out"] == "" {
+		return "", fmt.Errorf("nix build of %s printed no output path: %s", args[0], cell(string(raw)))
+	}
+	return built[0].Outputs["out"], nil
 }

@@ -34,7 +34,7 @@ func TestStage0Commands(t *testing.T) {
 		return code, out.String() + errs.String()
 	}
 	nix := filepath.Join(data, "fake-nix")
-	script := "#!/bin/sh\necho \"$@\" >" + data + "/args\n[ -e " + data + "/fail ] && { echo 'error: no such flake' >&2; exit 1; }\necho " + stage0Dir(t, "two") + "\n"
+	script := "#!/bin/sh\necho \"$@\" >" + data + "/args\n[ -e " + data + "/fail ] && { echo 'error: no such flake' >&2; exit 1; }\necho '[{\"drvPath\":\"x\",\"outputs\":{\"out\":\"" + stage0Dir(t, "two") + "\"}}]'\n"
 	if err := os.WriteFile(nix, []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func TestStage0Commands(t *testing.T) {
 		t.Fatalf("build: %d %s", code, out)
 	}
 	args, err := os.ReadFile(filepath.Join(data, "args"))
-	if want := "build --no-link --print-out-paths --print-build-logs github:staged-hive/hatchery#packages.x86_64-linux.stage0 --offline"; err != nil || !strings.Contains(string(args), want) {
+	if want := "build --no-link --json --print-build-logs github:staged-hive/hatchery#packages.x86_64-linux.stage0 --offline"; err != nil || !strings.Contains(string(args), want) {
 		t.Errorf("nix was called with %s (%v), want %s", args, err, want)
 	}
 	digest := map[string]string{}
