@@ -26,6 +26,7 @@ in
   packages = eachSystem (system: pkgs: rec {
     hatchery = pkgs.callPackage ./package.nix { src = self; };
     stage0 = (hatcheryLib.stage0 { inherit system; }).directory;
+    stage0-split = (hatcheryLib.stage0 { inherit system; splitStore = true; }).directory;
     stage0-iso = (hatcheryLib.stage0 { inherit system; }).iso;
     default = hatchery;
   });
@@ -39,7 +40,7 @@ in
   };
 
   # need KVM and a substituter: nix build .#checks.x86_64-linux.NAME
-  checks.x86_64-linux = lib.genAttrs [ "split" "appliance" "k3s" ] (
+  checks.x86_64-linux = lib.genAttrs [ "netboot" "install" "split" "reinstall" "appliance" "k3s" ] (
     name: import (./tests/nixos + "/${name}.nix") { inherit self nixpkgs; system = "x86_64-linux"; }
   );
 

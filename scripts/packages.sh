@@ -8,7 +8,7 @@ command -v apt-get >/dev/null || exit 0 # another distribution: the flake or the
 run=(ca-certificates git openssh-client iproute2 nix-bin)
 lab=(qemu-system-x86 qemu-utils ovmf ipxe-qemu dnsmasq-base ethtool nftables tcpdump procps debian-archive-keyring
   dosfstools mtools)
-test=(gcc libc6-dev make jq curl cpio mount util-linux e2fsprogs fdisk gdisk parted xfsprogs btrfs-progs shellcheck strace)
+test=(gcc libc6-dev make jq curl cpio mount util-linux e2fsprogs fdisk gdisk parted xfsprogs btrfs-progs shellcheck strace xorriso)
 bench=(kea-dhcp4-server kea-admin dnsmasq-base iproute2 util-linux) # Debian's Kea serves no interface until it is told to
 want=("${run[@]}")
 case $1 in demo|test) want+=("${lab[@]}");; bench) want=("${bench[@]}");; esac

@@ -1,6 +1,6 @@
 # k3s on a host: server-init, server or agent. The appliance decides role and server URL (host.json) and
 # plants the tokens; no token is ever in the Nix store.
-{ config, lib, ... }:
+{ config, lib, pkgs, ... }:
 let
   inherit (lib) mkOption mkIf types;
   cfg = config.hatchery.k3s;
@@ -10,6 +10,18 @@ let
     if builtins.isList cfg.manifests
     then lib.listToAttrs (map (p: lib.nameValuePair (manifestName p) { source = p; }) cfg.manifests)
     else lib.mapAttrs (_: c: { content = c; }) cfg.manifests;
+  state = "/var/lib/rancher/k3s";
+  # the same role as words of k3s' command line; tokens by file here too
+  containerFlags =
+    (if cfg.role == "server-init" then [ "--cluster-init" ] else [ "--server=${cfg.serverUrl}" ])
+    ++ (if server then [ "--token-file=${cfg.tokenFile}" "--agent-token-file=${cfg.agentTokenFile}" ] else [ "--token-file=${cfg.agentTokenFile}" ])
+    ++ [ "--node-name=${config.networking.hostName}" ]
+    ++ lib.optional (cfg.nodeIP != null) "--node-ip=${cfg.nodeIP}"
+    ++ lib.mapAttrsToList (n: v: "--node-label=${n}=${v}") cfg.labels
+    ++ map (t: "--node-taint=${t}") cfg.taints
+    ++ lib.optionals server (map (d: "--disable=${d}") cfg.disable)
+    ++ cfg.extraFlags;
+  manifestFile = name: m: if m ? source then m.source else pkgs.writeText "${name}.yaml" (builtins.toJSON m.content); # JSON is YAML
 in
 {
   options.hatchery.k3s = {
@@ -67,6 +79,20 @@ in
       default = [ ];
       description = "Further flags for k3s.";
     };
+    containerized = mkOption {
+      type = types.bool;
+      default = false;
+      description = ''
+        Whether k3s runs from its published image in a privileged podman container with the host's network, rather than as a service of the
+        host: the version is the image's, and state, kubeconfig and tokens are at the same paths.
+      '';
+    };
+    image = mkOption {
+      type = types.str;
+      default = "docker.io/rancher/k3s:v${lib.replaceStrings [ "+" ] [ "-" ] pkgs.k3s.version}";
+      defaultText = "docker.io/rancher/k3s, the version of pkgs.k3s";
+      description = "The image of the containerized form. It is pulled at the first start.";
+    };
     openFirewall = mkOption {
       type = types.bool;
       default = true;
@@ -86,7 +112,7 @@ in
       }
     ];
 
-    services.k3s = {
+    services.k3s = mkIf (!cfg.containerized) {
       enable = true;
       role = if server then "server" else "agent";
       clusterInit = cfg.role == "server-init";
@@ -100,6 +126,23 @@ in
       extraFlags = cfg.extraFlags;
       manifests = mkIf server manifests;
     };
+
+    virtualisation.oci-containers = mkIf cfg.containerized {
+      backend = "podman";
+      containers.k3s = {
+        inherit (cfg) image;
+        cmd = [ (if server then "server" else "agent") ] ++ containerFlags;
+        volumes =
+          [ "${state}:${state}" "/etc/rancher:/etc/rancher" "/var/lib/kubelet:/var/lib/kubelet:rshared" "/lib/modules:/lib/modules:ro" ]
+          ++ map (f: "${f}:${f}:ro") (lib.optional server cfg.tokenFile ++ [ cfg.agentTokenFile ])
+          ++ lib.optionals server (lib.mapAttrsToList (n: m: "${manifestFile n m}:${state}/server/manifests/${n}.yaml:ro") manifests);
+        extraOptions = [ "--privileged" "--network=host" "--tmpfs=/run" "--tmpfs=/var/run" "--stop-timeout=60" ];
+      };
+    };
+    systemd.tmpfiles.rules = mkIf cfg.containerized [ "d ${state} 0755 root root -" "d /etc/rancher 0755 root root -" "d /var/lib/kubelet 0755 root root -" ];
+    # `k3s kubectl` on the host, as with the service
+    environment.systemPackages = mkIf cfg.containerized [ pkgs.k3s ];
+    boot.kernelModules = mkIf cfg.containerized [ "overlay" "br_netfilter" ];
 
     networking.firewall = mkIf cfg.openFirewall {
       allowedTCPPorts = [ 10250 ] ++ lib.optionals server [ 6443 2379 2380 ];

@@ -55,6 +55,12 @@ let
       { nixpkgs.hostPlatform = "x86_64-linux"; boot.loader.grub.enable = false; services.hatchery = { enable = true; } // extra; }
     ];
   }).config;
+  contract = import ./contract { inherit lib; };
+  # the options of the contract whose value cannot be had in a configuration
+  illTyped = c: lib.filter (p: !(builtins.tryEval (builtins.deepSeq (lib.attrByPath p null c) true)).success) contract.allPaths;
+  stage0 = s: modules: (nixpkgs.lib.nixosSystem { modules = [ hatchery.nixosModules.stage0 { nixpkgs.hostPlatform = s; } ] ++ modules; }).config;
+  isoModule = "${hatchery}/nix/stage0/iso.nix";
+  netboot = modules: stage0 "x86_64-linux" ([ "${hatchery}/nix/stage0/netboot.nix" ] ++ modules);
   real = lib ? modules; # the real nixpkgs.lib and the real disko
 in
 {
@@ -138,15 +144,59 @@ in
     in
     expect [ (names { hatchery.k3s.role = "server-init"; }) (names { hatchery.k3s = { role = "agent"; serverUrl = "https://x:6443"; }; }) ] [ [ "eval.nix" ] [ ] ];
 
+  "k3s: containerized, a server" =
+    let
+      c = system [ { hatchery.k3s = { role = "server-init"; containerized = true; nodeIP = "10.0.0.9"; disable = [ "traefik" ]; manifests = [ ./settings.nix ]; }; } ];
+      k = c.virtualisation.oci-containers.containers.k3s;
+    in
+    expect
+      [ c.services.k3s.enable k.image k.cmd (lib.filter (lib.hasInfix "hatchery") k.volumes) (lib.filter (lib.hasSuffix "/server/manifests/settings.nix.yaml:ro") k.volumes != [ ]) c.networking.firewall.allowedTCPPorts ]
+      [
+        false
+        "docker.io/rancher/k3s:v1.33.1-k3s1"
+        [ "server" "--cluster-init" "--token-file=/var/lib/hatchery/k3s-token" "--agent-token-file=/var/lib/hatchery/k3s-agent-token" "--node-name=node1" "--node-ip=10.0.0.9" "--disable=traefik" ]
+        [ "/var/lib/hatchery/k3s-token:/var/lib/hatchery/k3s-token:ro" "/var/lib/hatchery/k3s-agent-token:/var/lib/hatchery/k3s-agent-token:ro" ]
+        true
+        [ 10250 6443 2379 2380 ]
+      ];
+  "k3s: containerized, an agent has the agent's token only" =
+    let k = (system [ { hatchery.k3s = { role = "agent"; containerized = true; serverUrl = "https://10.0.0.2:6443"; labels.a = "b"; taints = [ "x=y:NoSchedule" ]; }; } ]).virtualisation.oci-containers.containers.k3s; in
+    expect
+      [ k.cmd (lib.filter (lib.hasInfix "hatchery") k.volumes) ]
+      [ [ "agent" "--server=https://10.0.0.2:6443" "--token-file=/var/lib/hatchery/k3s-agent-token" "--node-name=node1" "--node-label=a=b" "--node-taint=x=y:NoSchedule" ] [ "/var/lib/hatchery/k3s-agent-token:/var/lib/hatchery/k3s-agent-token:ro" ] ];
   "static hosts" = expect (system [
     { hatchery.staticHosts = { hosts = { a = "10.0.0.1"; b = "10.0.0.2"; }; customEntries."nas.home.arpa" = "10.0.0.2"; domain = "home.arpa"; }; }
   ]).networking.hosts { "10.0.0.1" = [ "a.home.arpa" "a" ]; "10.0.0.2" = [ "b.home.arpa" "b" "nas.home.arpa" ]; };
 
+  "contract: every option says where it was read, or why not" = expect (map (e: lib.attrNames e.options) contract.unsourced) [ ];
+  "contract: every value of a host has nixpkgs' type" = expect (illTyped fleet.nixosConfigurations.beta.config) [ ];
+  "contract: the same for stage-0" = expect (illTyped (stage0 "x86_64-linux" [ ])) [ ];
+  "contract: the same for a split stage-0" = expect (illTyped (netboot [ { hatchery.stage0.splitStore = true; } ])) [ ];
+  "contract: the same for the ISO" = expect (illTyped (stage0 "aarch64-linux" [ isoModule ])) [ ];
+  "contract: the same for the appliance" = expect (illTyped (appliance { arm64 = true; builders = [ { hostName = "b"; system = "aarch64-linux"; } ]; })) [ ];
+  "contract: a wrong type would show" = expect (illTyped (system [ { services.k3s.nodeLabel = "a=b"; } ])) [ [ "services" "k3s" "nodeLabel" ] ];
+  "contract: an option that is not in it would show" = throws (system [ { services.k3s.nodeLabels = [ ]; } ]).services.k3s.enable;
+
   "stage-0: an installer without passwords" =
-    let c = (nixpkgs.lib.nixosSystem { modules = [ hatchery.nixosModules.stage0 { nixpkgs.hostPlatform = "x86_64-linux"; } ]; }).config; in
+    let c = stage0 "x86_64-linux" [ ]; in
     expect
       [ c.system.nixos.variant_id c.users.users.root.initialHashedPassword c.services.openssh.settings.PasswordAuthentication c.systemd.services.hatchery-agent.serviceConfig.Restart c.systemd.services.hatchery-agent.startLimitIntervalSec ]
       [ "installer" "!" false "always" 0 ];
+  "stage-0: screen and serial line, on both architectures" =
+    let consoles = s: lib.filter (lib.hasPrefix "console=") (stage0 s [ ]).boot.kernelParams; in
+    expect [ (consoles "x86_64-linux") (consoles "aarch64-linux") ] [ [ "console=ttyS0,115200n8" "console=tty0" ] [ "console=ttyAMA0,115200" "console=tty0" ] ];
+  "stage-0: what keeps it small is set, whatever the profiles say" =
+    let c = stage0 "x86_64-linux" [ { environment.defaultPackages = [ { type = "derivation"; name = "perl"; outPath = "/usr"; } ]; documentation.enable = true; } ]; in
+    expect
+      [ c.environment.defaultPackages c.documentation.enable c.documentation.man.enable c.nix.channel.enable c.nix.registry c.system.extraDependencies c.system.tools.nixos-generate-config.enable c.services.userborn.enable c.boot.initrd.systemd.enable ]
+      [ [ ] false false false { } [ ] false false true ];
+  "stage-0: nixos-facter and disko's tools are there" =
+    let names = map (p: p.name) (stage0 "x86_64-linux" [ ]).environment.systemPackages; in
+    expect (lib.filter (n: !(lib.elem n names)) [ "nixos-facter" "jq" "gptfdisk" "parted" "dosfstools" "e2fsprogs" "btrfs-progs" "lvm2" "mdadm" "cryptsetup" "util-linux" ]) [ ];
+  "stage-0: the ISO's reserved file" = expect (map (c: c.target) (stage0 "x86_64-linux" [ isoModule ]).isoImage.contents) [ "/hatchery/personal.json" ];
+  "stage-0: a split one fetches its store before it is mounted" =
+    let s = (netboot [ { hatchery.stage0.splitStore = true; } ]).boot.initrd.systemd.services.hatchery-store; in
+    expect [ s.before (lib.hasInfix "/stage0/x86_64/store.squashfs" s.script) (netboot [ ]).boot.initrd.systemd.services ] [ [ "sysroot-nix-.ro\\x2dstore.mount" ] true { } ];
   "stage-0: the directory and the ISO for both architectures" =
     let s = system: hatchery.packages.${system}.stage0.drvPath + hatchery.packages.${system}.stage0-iso.drvPath; in
     builtins.seq (s "x86_64-linux") (builtins.seq (s "aarch64-linux") "ok");

@@ -13,5 +13,11 @@ in
     contents = o (t.listOf t.attrs) [ ];
   };
   config.boot.loader.grub.enable = false;
-  config.system.build.isoImage = pkgs.runCommand "iso" { contents = toString (map (c: c.source) config.isoImage.contents); } "mkdir -p $out/iso; cat $contents > $out/iso/stub.iso";
+  # a real ISO 9660 with the listed files (xorriso of the machine), so that the appliance's own reader can look into it
+  config.system.build.isoImage = pkgs.runCommand "iso" { sources = toString (map (c: c.source) config.isoImage.contents); targets = toString (map (c: c.target) config.isoImage.contents); } ''
+    mkdir -p $out/iso tree
+    set -- $targets
+    for s in $sources; do mkdir -p tree/$(dirname $1); cp $s tree/$1; shift; done
+    xorriso -as mkisofs -quiet -R -V stub -o $out/iso/stub.iso tree
+  '';
 }
