@@ -40,7 +40,7 @@ in
   };
 
   # need KVM and a substituter: nix build .#checks.x86_64-linux.NAME
-  checks.x86_64-linux = lib.genAttrs [ "netboot" "install" "split" "reinstall" "appliance" "k3s" ] (
+  checks.x86_64-linux = lib.genAttrs [ "closure" "netboot" "split" "reinstall" "appliance" "k3s" ] (
     name: import (./tests/nixos + "/${name}.nix") { inherit self nixpkgs; system = "x86_64-linux"; }
   );
 

@@ -124,8 +124,12 @@ marker() { vm 'cat /mnt/data/marker 2>/dev/null || echo none'; }
 
 # meanwhile TOOL SHELL: the next call of that tool over there does this first, once
 meanwhile() {
-  vm "t=\$(command -v $1); [ -e \$t.real ] || mv \$t \$t.real
-    printf '#!/bin/sh\n[ ! -e /tmp/meanwhile.$1 ] || { sh /tmp/meanwhile.$1 >/dev/null 2>&1 </dev/null; rm -f /tmp/meanwhile.$1; }\nexec %s.real \"\$@\"\n' \$t >\$t; chmod +x \$t
+  vm "for t in /usr/bin/$1 /usr/sbin/$1; do
+      [ -e \$t ] || continue
+      [ -e \$t.d ] || { mkdir \$t.d; mv \$t \$t.d/$1; }
+      printf '#!/bin/sh\n[ ! -e /tmp/meanwhile.$1 ] || { sh /tmp/meanwhile.$1 >/dev/null 2>&1 </dev/null; rm -f /tmp/meanwhile.$1; }\nexec %s/$1 \"\$@\"\n' \$t.d >\$t
+      chmod +x \$t
+    done
     echo '$2' >/tmp/meanwhile.$1"
 }
 

@@ -41,6 +41,17 @@ for e in "$root"/nix/examples/*/; do
   done
 done
 
+# the nixosTests: their nodes evaluate and their scripts are Python; they run where there is KVM and internet
+mapfile -t self < <(printf '%s\n' "${args[@]}" | sed 's|^hatchery/||')
+nix eval --json "path:$tmp/flakes/hatchery#checks.x86_64-linux" --no-write-lock-file "${self[@]:3}" ${TRACE:+--show-trace} \
+  --apply 'builtins.mapAttrs (_: t: if t ? nodes then builtins.deepSeq (builtins.mapAttrs (_: n: n.drvPath) t.nodes) t.script else builtins.seq t.drvPath "")' >"$tmp/checks" 2>"$tmp/log" ||
+  { echo "nixosTests:" >&2; cat "$tmp/log" >&2; exit 1; }
+jq -r 'to_entries[] | .key' "$tmp/checks" | while IFS= read -r name; do
+  jq -r --arg n "$name" '.[$n]' "$tmp/checks" >"$tmp/$name.py"
+  ! command -v python3 >/dev/null || python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read(), sys.argv[1])' "$tmp/$name.py"
+  echo "nixosTest $name: evaluates ($(wc -l <"$tmp/$name.py") lines of script)"
+done
+
 bash -n "$root/nix/modules/partitioning/install.bash" "$here/nixos-anywhere"
 if command -v shellcheck >/dev/null; then
   # SC2015: `test && check || refuse` is meant so; SC2034/SC2154: declared and used by the generated part

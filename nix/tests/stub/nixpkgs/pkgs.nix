@@ -31,6 +31,9 @@ let
     run "ipxe" { script = toString embedScript; targets = toString (lib.attrNames additionalTargets); } "mkdir $out" // { inherit embedScript additionalTargets; };
   pkgs = tools // {
     inherit lib system run busybox;
+    stdenv.type = "derivation";
+    stdenv.name = "stdenv";
+    stdenv.outPath = "/usr";
     stdenv.hostPlatform = {
       inherit system;
       isx86_64 = system == "x86_64-linux";
@@ -62,6 +65,11 @@ let
     };
     # its arguments are those of nixpkgs' package (pkgs/by-name/ip/ipxe/package.nix at 00e6b22b508f93e219efee2dda4397027ccaf934)
     ipxe = { type = "derivation"; name = "ipxe"; outPath = "/usr"; override = ipxe; };
+    closureInfo = { rootPaths }: run "closure-info" { rootPaths = toString rootPaths; } "mkdir $out; : >$out/store-paths; echo 0 >$out/total-nar-size";
+    qemu_test = { type = "derivation"; name = "qemu"; outPath = "/usr"; };
+    stdenvNoCC = pkgs.stdenv;
+    # evaluates the nodes and gives the script; nothing runs
+    testers.runNixOSTest = import ./testers.nix { inherit lib system; };
     pkgsCross.aarch64-multiplatform = import ./pkgs.nix { inherit lib; system = "aarch64-linux"; };
     pkgsCross.gnu64 = import ./pkgs.nix { inherit lib; system = "x86_64-linux"; };
     k3s = { type = "derivation"; name = "k3s"; version = "1.33.1+k3s1"; outPath = "/usr"; };
