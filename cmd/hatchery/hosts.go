@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -29,6 +31,7 @@ func hostsCommand() *cobra.Command {
 	} {
 		cmd.AddCommand(r.plainVerb(verb, short))
 	}
+	r.completeHosts(cmd)
 	return cmd
 }
 
@@ -38,11 +41,19 @@ func hostPath(ref string, more ...string) string {
 
 func (r *remote) listHosts() *cobra.Command {
 	var watch bool
+	var state string
 	cmd := &cobra.Command{Use: "list", Short: "List machines", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+		if watch && state != "" {
+			return usageError{errors.New("--watch shows machines of every state: leave --state out")}
+		}
 		if watch {
 			return r.watch(c, "")
 		}
-		hosts, err := r.items(c.Context(), "/hosts?limit=200")
+		path := "/hosts?limit=200"
+		if state != "" {
+			path += "&state=" + url.QueryEscape(state)
+		}
+		hosts, err := r.items(c.Context(), path)
 		if err != nil {
 			return err
 		}
@@ -52,6 +63,8 @@ func (r *remote) listHosts() *cobra.Command {
 		return r.table(c, hosts, "name", "mac", "state", "role", "ip", "progress", "id")
 	}}
 	cmd.Flags().BoolVar(&watch, "watch", false, "print a line for every change, until interrupted")
+	cmd.Flags().StringVar(&state, "state", "", "only machines in that state: expected, seen, booting, ready, queued, installing, installed, failed, ignored")
+	completeWords(cmd, "state", "expected", "seen", "booting", "ready", "queued", "installing", "installed", "failed", "ignored")
 	return cmd
 }
 
@@ -82,16 +95,27 @@ func (r *remote) table(c *cobra.Command, items []map[string]any, keys ...string)
 		}
 		return printJSON(c.OutOrStdout(), items)
 	}
-	w := tabwriter.NewWriter(c.OutOrStdout(), 0, 4, 2, ' ', 0)
-	fmt.Fprintln(w, strings.ToUpper(strings.Join(keys, "\t")))
-	for _, it := range items {
-		row := make([]string, len(keys))
-		for i, k := range keys {
-			if row[i] = cell(it[k]); row[i] == "" {
-				row[i] = "-"
+	rows := make([][]string, len(items))
+	for n, it := range items {
+		for _, k := range keys {
+			rows[n] = append(rows[n], cell(it[k]))
+		}
+	}
+	return columns(c.OutOrStdout(), keys, rows)
+}
+
+// columns prints a table; an empty cell is a dash.
+func columns(out io.Writer, heads []string, rows [][]string) error {
+	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(w, strings.ToUpper(strings.Join(heads, "\t")))
+	for _, row := range rows {
+		words := make([]string, len(row))
+		for i, v := range row {
+			if words[i] = cell(v); words[i] == "" {
+				words[i] = "-"
 			}
 		}
-		fmt.Fprintln(w, strings.Join(row, "\t"))
+		fmt.Fprintln(w, strings.Join(words, "\t"))
 	}
 	return w.Flush()
 }
@@ -138,50 +162,69 @@ func (r *remote) addHost() *cobra.Command {
 	f.StringVar(&serial, "serial", "", "serial number")
 	f.StringVar(&name, "name", "", "host name")
 	f.StringVar(&role, "role", "", "role")
+	r.completeRole(cmd)
 	return cmd
 }
 
 func (r *remote) assignHost() *cobra.Command {
 	var name, role, kernelArgs string
 	var pins map[string]string
-	cmd := &cobra.Command{Use: "assign HOST", Short: "Give a machine a name, a role, disk pins or kernel arguments", Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, a []string) error {
+	var follow bool
+	cmd := &cobra.Command{Use: "assign HOST…", Short: "Give machines a role, or one a name, disk pins or kernel arguments", Args: cobra.MinimumNArgs(1), RunE: func(c *cobra.Command, a []string) error {
 		body := map[string]any{}
 		for _, set := range []struct {
 			flag, key string
 			v         any
-		}{{"name", "name", name}, {"role", "role", role}, {"kernel-args", "kernel_args", kernelArgs}, {"pin", "pins", pins}} {
-			if c.Flags().Changed(set.flag) {
-				body[set.key] = set.v
+			one       bool
+		}{{"role", "role", role, false}, {"kernel-args", "kernel_args", kernelArgs, false}, {"name", "name", name, true}, {"pin", "pins", pins, true}} {
+			if !c.Flags().Changed(set.flag) {
+				continue
 			}
+			if set.one && len(a) > 1 {
+				return usageError{fmt.Errorf("--%s is for one machine, not for %d", set.flag, len(a))}
+			}
+			body[set.key] = set.v
 		}
-		var h map[string]any
-		if err := r.call(c.Context(), http.MethodPut, hostPath(a[0]), body, &h); err != nil {
-			return err
+		if len(body) == 0 {
+			return usageError{errors.New("say what to assign: --role, --name, --pin or --kernel-args")}
 		}
-		return r.showOne(c, h)
+		return r.each(c, a, follow, func(ref string) (h map[string]any, err error) {
+			err = r.call(c.Context(), http.MethodPut, hostPath(ref), body, &h)
+			return h, err
+		})
 	}}
 	f := cmd.Flags()
 	f.StringVar(&name, "name", "", "host name")
 	f.StringVar(&role, "role", "", "role; a machine that was never installed gets its job")
 	f.StringVar(&kernelArgs, "kernel-args", "", "words for stage-0's kernel command line")
 	f.StringToStringVar(&pins, "pin", nil, "SLOT=DISK, by its name in /dev/disk/by-id; repeatable")
+	bindWatch(cmd, &follow)
+	r.completeRole(cmd)
 	return cmd
 }
 
-func (r *remote) planHost() *cobra.Command {
-	return &cobra.Command{Use: "plan HOST", Short: "Show what an install would do to every disk", Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, a []string) error {
-		var plan map[string]any
-		if err := r.call(c.Context(), http.MethodGet, hostPath(a[0], "plan"), nil, &plan); err != nil {
+// each acts on machines one after another and shows what became of each; then it follows their jobs when asked to.
+func (r *remote) each(c *cobra.Command, refs []string, follow bool, act func(ref string) (map[string]any, error)) error {
+	jobs := map[string]string{}
+	for _, ref := range refs {
+		h, err := act(ref)
+		if err != nil {
+			return fmt.Errorf("%s %s: %w", c.Name(), ref, err)
+		}
+		if follow && h["job_id"] != "" {
+			jobs[cell(h["job_id"])] = cell(h["id"])
+		} else if err := r.showOne(c, h); err != nil {
 			return err
 		}
-		return printJSON(c.OutOrStdout(), plan)
-	}}
+	}
+	return r.watchJobs(c, jobs)
 }
 
 func (r *remote) confirmVerb(verb, short string) *cobra.Command {
 	var plan string
 	var confirm map[string]string
 	var wipe []string
+	var follow bool
 	cmd := &cobra.Command{Use: verb + " HOST", Short: short, Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, a []string) error {
 		body := map[string]any{}
 		if plan != "" {
@@ -193,12 +236,12 @@ func (r *remote) confirmVerb(verb, short string) *cobra.Command {
 		if len(wipe) > 0 {
 			body["wipePersistent"] = wipe
 		}
-		var h map[string]any
-		if err := r.call(c.Context(), http.MethodPost, hostPath(a[0], verb), body, &h); err != nil {
-			return err
-		}
-		return r.showOne(c, h)
+		return r.each(c, a, follow, func(ref string) (h map[string]any, err error) {
+			err = r.call(c.Context(), http.MethodPost, hostPath(ref, verb), body, &h)
+			return h, err
+		})
 	}}
+	bindWatch(cmd, &follow)
 	f := cmd.Flags()
 	f.StringVar(&plan, "plan", "", "id of the plan that was looked at (see `hatchery hosts plan`)")
 	f.StringToStringVar(&confirm, "confirm", nil, "SLOT=SERIAL of a disk whose data may be lost; repeatable")
@@ -207,18 +250,17 @@ func (r *remote) confirmVerb(verb, short string) *cobra.Command {
 }
 
 func (r *remote) plainVerb(verb, short string) *cobra.Command {
-	return &cobra.Command{Use: verb + " HOST…", Short: short, Args: cobra.MinimumNArgs(1), RunE: func(c *cobra.Command, a []string) error {
-		for _, ref := range a {
-			var h map[string]any
-			if err := r.call(c.Context(), http.MethodPost, hostPath(ref, verb), map[string]any{}, &h); err != nil {
-				return fmt.Errorf("%s %s: %w", verb, ref, err)
-			}
-			if err := r.showOne(c, h); err != nil {
-				return err
-			}
-		}
-		return nil
+	var follow bool
+	cmd := &cobra.Command{Use: verb + " HOST…", Short: short, Args: cobra.MinimumNArgs(1), RunE: func(c *cobra.Command, a []string) error {
+		return r.each(c, a, follow, func(ref string) (h map[string]any, err error) {
+			err = r.call(c.Context(), http.MethodPost, hostPath(ref, verb), map[string]any{}, &h)
+			return h, err
+		})
 	}}
+	if verb == "retry" || verb == "deploy" {
+		bindWatch(cmd, &follow)
+	}
+	return cmd
 }
 
 func (r *remote) formatHost() *cobra.Command {

@@ -23,6 +23,7 @@ const (
 	exitUsage    = 2 // the command line itself is wrong
 	exitRefused  = 3 // the appliance refused
 	exitNotFound = 4 // the appliance knows no such machine or job
+	exitJob      = 5 // a job that was watched failed or was cancelled
 )
 
 func main() {
@@ -52,6 +53,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if errors.As(err, &p) {
 		return p.exitCode()
 	}
+	if errors.As(err, &jobFailed{}) {
+		return exitJob
+	}
 	return exitError
 }
 
@@ -68,7 +72,7 @@ func rootCommand() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.AddCommand(serveCommand(), hostsCommand(), jobsCommand(), rolesCommand(), rulesCommand(), leasesCommand(), reservationsCommand(),
-		networkCommand(), doctorCommand(), stage0Command(), isoCommand(), tokenCommand(), backupCommand(), restoreCommand(), manCommand(), &cobra.Command{
+		networkCommand(), doctorCommand(), stage0Command(), isoCommand(), tokenCommand(), sessionsCommand(), passwordCommand(), activityCommand(), backupCommand(), restoreCommand(), manCommand(), &cobra.Command{
 			Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 			Run: func(c *cobra.Command, _ []string) { fmt.Fprintln(c.OutOrStdout(), versionText()) },
 		})

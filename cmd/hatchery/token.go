@@ -45,6 +45,7 @@ func tokenCommand() *cobra.Command {
 		return r.table(c, items, "name", "scope", "created_at", "created_by", "expires_at", "expired", "id")
 	}}
 	revoke := &cobra.Command{Use: "revoke NAME…", Short: "Revoke API tokens, by name or id", Args: cobra.MinimumNArgs(1), RunE: r.revokeTokens}
+	revoke.ValidArgsFunction = r.complete("/tokens", []string{"name"}, "scope", "created_by")
 	cmd.AddCommand(list, r.createToken(&noPin), revoke)
 	return cmd
 }
@@ -92,6 +93,7 @@ func (r *remote) createToken(noPin *bool) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&scope, "scope", "read", "what it may do: read (look), operate (act on machines too), admin (everything)")
 	cmd.Flags().StringVar(&expires, "expires", "90d", "when it ends: a time from now (90d, 12h), a day (2027-01-31), or never")
+	completeWords(cmd, "scope", "read", "operate", "admin")
 	return cmd
 }
 

@@ -19,10 +19,16 @@ const watchAgain = time.Second
 // watch prints every machine that changes, a line each, until ctx ends; only "" = all of them, else
 // the one of that id. A restart of the appliance is waited for. With --json a line is the API's host.
 func (r *remote) watch(c *cobra.Command, only string) error {
-	ctx, last := c.Context(), map[string]string{}
-	show := func(h map[string]any) error {
+	show := r.hostLines(c, func(id string) bool { return only == "" || id == only })
+	return r.stay(c.Context(), show, func(map[string]any) error { return nil }, nil)
+}
+
+// hostLines prints a line for each machine that wanted says yes to, when the line is another than before.
+func (r *remote) hostLines(c *cobra.Command, wanted func(id string) bool) func(map[string]any) error {
+	last := map[string]string{}
+	return func(h map[string]any) error {
 		id := cell(h["id"])
-		if only != "" && id != only {
+		if !wanted(id) {
 			return nil
 		}
 		line := strings.Join([]string{cell(h["name"]), cell(h["mac"]), cell(h["state"]), cell(h["role"]), progress(h)}, "  ")
@@ -42,13 +48,73 @@ func (r *remote) watch(c *cobra.Command, only string) error {
 		_, err := fmt.Fprintln(c.OutOrStdout(), line)
 		return err
 	}
-	for {
-		err := r.events(ctx, show)
-		var refused problem
-		if ctx.Err() != nil {
+}
+
+// bindWatch declares --watch for an act that makes a job.
+func bindWatch(cmd *cobra.Command, follow *bool) {
+	cmd.Flags().BoolVar(follow, "watch", false, fmt.Sprintf("stay until the job has ended, with a line for every step; exit code %d when it fails", exitJob))
+}
+
+// jobFailed says that a job that was watched did not do what was asked.
+type jobFailed struct{ text string }
+
+// Error implements error.
+func (e jobFailed) Error() string { return e.text }
+
+// errAllEnded ends a watch: there is nothing left to wait for.
+var errAllEnded = errors.New("all jobs have ended")
+
+// watchJobs prints the progress of jobs (id → host's id) until all have ended; a jobFailed when one of them did not succeed.
+func (r *remote) watchJobs(c *cobra.Command, jobs map[string]string) error {
+	if len(jobs) == 0 {
+		return nil
+	}
+	var failed error
+	watched := map[string]bool{}
+	for _, host := range jobs {
+		watched[host] = true
+	}
+	seen := func(j map[string]any) error {
+		id := cell(j["id"])
+		if _, open := jobs[id]; !open || j["state"] == "queued" || j["state"] == "running" {
 			return nil
 		}
-		if errors.As(err, &refused) {
+		delete(jobs, id)
+		if j["state"] != "done" {
+			failed = errors.Join(failed, jobFailed{strings.TrimSpace(fmt.Sprintf("job of %s %s: %s %s", cell(j["host"]), cell(j["state"]), cell(j["error"]), cell(j["hint"])))})
+		}
+		if len(jobs) == 0 {
+			return errAllEnded
+		}
+		return nil
+	}
+	missed := func(ctx context.Context) error { // some may have ended before the stream began
+		for id := range jobs {
+			var j map[string]any
+			if err := r.call(ctx, http.MethodGet, "/jobs/"+id, nil, &j); err != nil {
+				return err
+			}
+			if err := seen(j); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := r.stay(c.Context(), r.hostLines(c, func(id string) bool { return watched[id] }), seen, missed); err != nil && !errors.Is(err, errAllEnded) {
+		return err
+	}
+	return failed
+}
+
+// stay follows the events until ctx ends or a function fails, over restarts of the appliance.
+func (r *remote) stay(ctx context.Context, host, job func(map[string]any) error, missed func(context.Context) error) error {
+	for {
+		err := r.events(ctx, host, job, missed)
+		var refused problem
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.As(err, &refused), errors.Is(err, errAllEnded):
 			return err
 		}
 		select {
@@ -59,8 +125,9 @@ func (r *remote) watch(c *cobra.Command, only string) error {
 	}
 }
 
-// events follows the appliance's changes and calls show with every host: those that there are, then those that change.
-func (r *remote) events(ctx context.Context, show func(map[string]any) error) error {
+// events follows the appliance's changes and calls host with every host: those that there are, then those that
+// change; job with every job that changes; missed (nil = nothing) when jobs may have changed unheard.
+func (r *remote) events(ctx context.Context, host, job func(map[string]any) error, missed func(context.Context) error) error {
 	res, err := r.do(ctx, http.MethodGet, "/events", nil)
 	if err != nil {
 		return err
@@ -77,26 +144,37 @@ func (r *remote) events(ctx context.Context, show func(map[string]any) error) er
 		if !is {
 			continue
 		}
-		switch name {
-		case "hello", "resync": // what is read after it holds all up to it
-			hosts, err := r.items(ctx, "/hosts?limit=200")
-			if err != nil {
-				return err
-			}
-			for _, h := range hosts {
-				if err := show(h); err != nil {
-					return err
-				}
-			}
-		case "host":
-			var h map[string]any
-			if err := json.Unmarshal([]byte(data), &h); err != nil {
-				return fmt.Errorf("event stream: %w", err)
-			}
-			if err := show(h); err != nil {
-				return err
-			}
+		if err := r.event(ctx, name, data, host, job, missed); err != nil {
+			return err
 		}
 	}
 	return sc.Err()
+}
+
+func (r *remote) event(ctx context.Context, name, data string, host, job func(map[string]any) error, missed func(context.Context) error) error {
+	switch name {
+	case "hello", "resync": // what is read after it holds all up to it
+		hosts, err := r.items(ctx, "/hosts?limit=200")
+		if err != nil {
+			return err
+		}
+		for _, h := range hosts {
+			if err := host(h); err != nil {
+				return err
+			}
+		}
+		if missed != nil {
+			return missed(ctx)
+		}
+	case "host", "job":
+		var v map[string]any
+		if err := json.Unmarshal([]byte(data), &v); err != nil {
+			return fmt.Errorf("event stream: %w", err)
+		}
+		if name == "job" {
+			return job(v)
+		}
+		return host(v)
+	}
+	return nil
 }
