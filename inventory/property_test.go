@@ -149,6 +149,17 @@ func (c *crowd) machineActs() []act {
 			r.Facts.NICs = append(r.Facts.NICs, inventory.NIC{Name: "usb", MAC: mac(n%3 + 1)})
 			return checkIn(tx, r)
 		}},
+		{"script that tells all", func(tx *inventory.Tx, n int) error {
+			told := contact(n)
+			told.UUID, told.Serial = uuid(n), fmt.Sprint("SN", n)
+			_, _, _, err := inventory.FetchScript(tx, told, inventory.DiscoveryAlways, nonce(n), c.now)
+			return err
+		}},
+		{"check-in with its other interface", func(tx *inventory.Tx, n int) error {
+			r := report(n, nonce(n), fmt.Sprint("k", n))
+			r.Facts.NICs = append(r.Facts.NICs, inventory.NIC{Name: "eth1", MAC: mac(n + 10)})
+			return checkIn(tx, r)
+		}},
 		{"check-in with a cloned UUID", func(tx *inventory.Tx, n int) error {
 			r := report(n, nonce(n), fmt.Sprint("k", n))
 			r.Facts.UUID = uuid(1)
@@ -171,6 +182,18 @@ func (c *crowd) personActs() []act {
 	return []act{
 		{"announce", func(tx *inventory.Tx, n int) error {
 			_, err := inventory.Expect(tx, inventory.Announce{MAC: mac(n), Role: "r"}, c.now)
+			return err
+		}},
+		{"announce by UUID", func(tx *inventory.Tx, n int) error {
+			_, err := inventory.Expect(tx, inventory.Announce{UUID: uuid(n), Role: "r"}, c.now)
+			return err
+		}},
+		{"announce by serial and another interface", func(tx *inventory.Tx, n int) error {
+			_, err := inventory.Expect(tx, inventory.Announce{Serial: fmt.Sprint("sn", n), MAC: mac(n%3 + 11)}, c.now)
+			return err
+		}},
+		{"announce by another interface", func(tx *inventory.Tx, n int) error {
+			_, err := inventory.Expect(tx, inventory.Announce{MAC: mac(n + 10), Role: "r"}, c.now)
 			return err
 		}},
 		{"assign", of(role(false))}, {"rule", of(role(true))},
