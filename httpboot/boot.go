@@ -42,7 +42,8 @@ func (s *Server) script(c echo.Context) error {
 	}
 	if decided, err := s.decide(p, from, boot, now); err != nil {
 		s.cfg.Log.Error("boot script", "mac", p.MAC, "ip", from, "err", err)
-		in.Why = "its database does not answer, its log says more."
+		in.Why = "its database cannot be written to, its log says more."
+		s.ownDisk(&in, now)
 	} else {
 		in = decided
 	}
@@ -105,6 +106,24 @@ func (s *Server) decide(p Params, from netip.Addr, boot netip.AddrPort, now time
 		}).again
 	}
 	return in, err
+}
+
+// ownDisk sends a machine that has something of its own to boot there, without writing anything: a database that
+// takes no writes (a full or failing disk) must not keep installed machines from starting.
+func (s *Server) ownDisk(in *Input, now time.Time) {
+	err := s.cfg.Store.View(func(tx *inventory.Tx) error {
+		h, err := tx.HostByMAC(in.Params.MAC)
+		if err != nil {
+			return err
+		}
+		if target, why := inventory.BootTarget(&h, s.cfg.Discovery, now); target == inventory.TargetDisk {
+			in.Kind, in.Label, in.Why = KindDisk, h.Label(), why
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, inventory.ErrNotFound) {
+		s.cfg.Log.Error("boot script", "mac", in.Params.MAC, "err", err)
+	}
 }
 
 // fetch records the fetch; without an image no nonce is issued and no boot counted.

@@ -125,7 +125,7 @@ func settle(tx *Tx, h Host, now time.Time) (Host, error) {
 	if err := trackStranger(tx, &h, now); err != nil {
 		return h, err
 	}
-	if h.wantsJob() {
+	if h.wantsJob() && tx.Room() == nil { // else one of its next reports makes it
 		h, _, err := makeJob(tx, h, Job{Kind: JobInstall, By: "earlier assignment", Auto: true}, now)
 		return h, err
 	}
@@ -317,7 +317,7 @@ func Heard(tx *Tx, id HostID, hostKey, bootID string, from netip.Addr, now time.
 	if from.IsValid() {
 		h.IP = from
 	}
-	return tx.PutHost(h)
+	return settle(tx, h, now)
 }
 
 // Approve says that a person looked at what stopped automation; an earlier assignment goes on.

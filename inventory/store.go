@@ -49,6 +49,12 @@ type RawTx interface {
 	NewID() string
 }
 
+// Roomer is what a store's transaction implements when it knows whether its disk has room for new work.
+type Roomer interface {
+	// Room is the error that says in a sentence why nothing new may begin; nil = it may.
+	Room() error
+}
+
 // Store keeps the inventory. All stores pass inventorytest.TestStore.
 // Safe for concurrent use; a transaction is used by one goroutine and not after it ended.
 type Store interface {
@@ -92,6 +98,15 @@ func NewTx(raw RawTx) *Tx { return &Tx{RawTx: raw} }
 
 // Changes are what the transaction changed, in order. Only stores call it, after the commit.
 func (tx *Tx) Changes() []Change { return tx.changes }
+
+// Room reports whether new work may begin: a full disk must not keep machines from booting, nor running jobs from
+// ending, for the sake of more of them.
+func (tx *Tx) Room() error {
+	if r, ok := tx.RawTx.(Roomer); ok {
+		return r.Room()
+	}
+	return nil
+}
 
 // GetJSON reads one record into v; it reports false when there is none.
 func (tx *Tx) GetJSON(b Bucket, key string, v any) (bool, error) {

@@ -63,6 +63,9 @@ func makeUpkeep(tx *Tx, h Host, j Job, now time.Time) (Host, Job, error) {
 	if err != nil {
 		return h, j, err
 	}
+	if err := tx.Room(); err != nil {
+		return h, j, err
+	}
 	if err := h.propose(tx); err != nil {
 		return h, j, err
 	}

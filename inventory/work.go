@@ -18,6 +18,9 @@ func makeJob(tx *Tx, h Host, j Job, now time.Time) (Host, Job, error) {
 	if err != nil {
 		return h, j, err
 	}
+	if err := tx.Room(); err != nil {
+		return h, j, err
+	}
 	if h.Facts == nil {
 		h.BlockedOn = "Waits for the machine: power it on, it netboots by itself."
 		j.BlockedOn = h.BlockedOn
@@ -89,6 +92,9 @@ func Retry(tx *Tx, id HostID, by string, now time.Time) (Host, Job, error) {
 		return h, j, err
 	}
 	if h, err = Next(h, RetryAsked{}); err != nil {
+		return h, j, err
+	}
+	if err := tx.Room(); err != nil {
 		return h, j, err
 	}
 	j.remember()

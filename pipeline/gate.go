@@ -18,6 +18,7 @@ type situation struct {
 	obstacle string
 	// cluster is the sentence that says what the host waits for in its cluster, "" = nothing.
 	cluster string
+	room    string    // the sentence that says why nothing new may begin, "" = it may
 	part    *hive.K3s // its part in the cluster, nil outside one
 	now     time.Time
 	fresh   time.Duration // how old the agent's last report may be
@@ -74,6 +75,8 @@ func gate(s situation) verdict {
 		return verdict{blocked: s.obstacle}
 	case s.cluster != "":
 		return verdict{blocked: s.cluster}
+	case s.room != "":
+		return verdict{blocked: "Waits for space: " + s.room}
 	case !h.ReportedAt.IsZero() && s.now.Sub(h.ReportedAt) < s.fresh && h.HostKey != "" && h.IP.IsValid():
 		return verdict{start: true}
 	case h.EverFlipped:

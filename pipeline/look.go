@@ -65,6 +65,9 @@ func (r *Runner) situationOf(tx *inventory.Tx, j inventory.Job, hv inventory.Hiv
 		return situation{}, err
 	}
 	s := situation{host: h, job: j, hive: hv, now: now, fresh: r.limit.Fresh}
+	if err := tx.Room(); err != nil {
+		s.room = sentence(err.Error())
+	}
 	role, ok := hv.Roles[h.Role]
 	if !ok || j.State != inventory.JobQueued || j.Flipped {
 		return s, nil

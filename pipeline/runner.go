@@ -153,9 +153,7 @@ func (r *Runner) Run(ctx context.Context) error {
 		r.stopAll()
 	}()
 	r.wg.Go(func() { r.followHive(ctx) })
-	if err := r.allRules(); err != nil {
-		return err
-	}
+	r.report("rules", r.allRules())
 	r.look(ctx)
 	close(r.ready)
 	tick := time.NewTicker(r.cfg.Tick)

@@ -22,6 +22,8 @@ const (
 	// backupEvery and backupsKept are the daily backups in DATA/backups; after a failure the next try is sooner.
 	backupEvery, backupAgain = 24 * time.Hour, time.Hour
 	backupsKept              = 14
+	// databaseReserve is the space that is kept for leases and boots when the disk is full otherwise: weeks of them.
+	databaseReserve = 16 << 20
 )
 
 // backupCommand is `hatchery backup FILE`.

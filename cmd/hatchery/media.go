@@ -115,7 +115,17 @@ func (m *media) hash(name string) (hashedFile, error) {
 	return h, nil
 }
 
-// warnings are what keeps machines from booting, for the page's self-check.
+// warnings are what keeps machines from booting or installing, for the page's self-check.
+func (a *appliance) warnings() []web.Warning {
+	out := a.media.warnings()
+	if err := a.db.Room(); err != nil {
+		out = append(out, web.Warning{Text: "The disk of " + a.cfg.Data + " is full: machines boot and keep their addresses, but nothing new is begun.",
+			Hint: "Free some space there, old stage-0 images and logs for example; waiting installs begin by themselves then."})
+	}
+	return out
+}
+
+// warnings are what boot files and images there lack.
 func (m *media) warnings() []web.Warning {
 	var out []web.Warning
 	for _, f := range m.Media().IPXE {

@@ -90,7 +90,7 @@ func serve(ctx context.Context, cfg config, out io.Writer) error {
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return fmt.Errorf("data folder %s: %w", cfg.Data, err)
 	}
-	db, err := boltdb.Open(boltdb.Config{Path: filepath.Join(cfg.Data, databaseName), Backups: filepath.Join(cfg.Data, "backups"), CheckBackup: checkBackup, Log: log})
+	db, err := boltdb.Open(boltdb.Config{Path: filepath.Join(cfg.Data, databaseName), Backups: filepath.Join(cfg.Data, "backups"), CheckBackup: checkBackup, Reserve: databaseReserve, Log: log})
 	if err != nil {
 		return err
 	}
@@ -150,7 +150,7 @@ func (a *appliance) wire() error {
 	}
 	net := &network{dhcp: a.dhcp}
 	a.web, err = web.New(web.Config{Addr: a.cfg.WebAddr, Dir: a.cfg.Data, TLS: a.cfg.WebTLS, Names: a.cfg.WebNames, Version: versionText(), Store: a.db,
-		Network: net, Leases: leases{book, a.dhcp}, Media: a.media, ISOs: isos{a.isos}, SelfCheck: func() []web.Warning { return append(a.media.warnings(), net.warnings()...) }, Logs: jobLogs{a.jobs}, Operator: operator{a.jobs},
+		Network: net, Leases: leases{book, a.dhcp}, Media: a.media, ISOs: isos{a.isos}, SelfCheck: func() []web.Warning { return append(a.warnings(), net.warnings()...) }, Logs: jobLogs{a.jobs}, Operator: operator{a.jobs},
 		Hive: roles{a.jobs, late}, Backup: a.backup, AgentHandler: a.boot.AgentHandler(), Metrics: registry, Log: a.log})
 	return err
 }

@@ -41,6 +41,9 @@ type Config struct {
 	Backups string
 	// CheckBackup reports what is wrong with one of them; nil means CheckFile.
 	CheckBackup func(path string) error
+	// Reserve is how many bytes are kept aside on the disk for boots and leases when it is full otherwise (at most a
+	// sixteenth of it); 0 means none, and new work is begun as long as it can be written.
+	Reserve int64
 	// LockTimeout is how long Open waits for another process to let go of the file; 0 means 2 s.
 	LockTimeout time.Duration
 	Log         *slog.Logger     // nil means slog.DiscardHandler
@@ -76,6 +79,7 @@ type DB struct {
 	write  sync.Mutex            // one update at a time; held until its changes are published, so that they come in order
 	broken atomic.Pointer[error] // ErrDisk, once a commit's sync failed
 	feed   inventory.Feed
+	spare  *reserve
 	leases leaseLog
 
 	closing atomic.Bool
@@ -97,7 +101,10 @@ func Open(cfg Config) (*DB, error) {
 		return nil, errors.Join(err, b.Close())
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	d := &DB{cfg: cfg, bolt: b, stop: stop, trimmed: make(chan struct{})}
+	d := &DB{cfg: cfg, bolt: b, stop: stop, trimmed: make(chan struct{}), spare: newReserve(cfg)}
+	if err := d.spare.room(); err != nil {
+		cfg.Log.Error("no new work can begin", "err", err)
+	}
 	if err := d.openLeases(); err != nil {
 		stop()
 		return nil, errors.Join(err, b.Close())
@@ -129,7 +136,7 @@ func (d *DB) View(fn func(*inventory.Tx) error) error {
 	if err != nil {
 		return d.explain("read", err)
 	}
-	raw := &rawTx{tx: btx}
+	raw := &rawTx{tx: btx, room: d.spare.room}
 	defer func() {
 		raw.ended = true
 		_ = btx.Rollback() // of a read transaction: fails only when ended already
@@ -149,7 +156,7 @@ func (d *DB) Update(fn func(*inventory.Tx) error) error {
 	if err != nil {
 		return d.explain("write", err)
 	}
-	raw := &rawTx{tx: btx}
+	raw := &rawTx{tx: btx, room: d.spare.room}
 	defer func() {
 		raw.ended = true
 		_ = btx.Rollback() // after a commit it fails with ErrTxClosed and does nothing
@@ -177,6 +184,9 @@ func (d *DB) Update(fn func(*inventory.Tx) error) error {
 // below it (fsync(2), "Error reporting"; bbolt's map shows the lost pages as written, too).
 func (d *DB) commitFailed(err error) error {
 	if !diskFailed(err) {
+		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+			d.spare.spend()
+		}
 		return d.explain("commit", err)
 	}
 	err = fmt.Errorf("commit %s: %w, nothing more is saved: check the disk (dmesg names it), then restart hatchery: %w", d.cfg.Path, ErrDisk, err)
@@ -210,6 +220,9 @@ func (d *DB) explain(act string, err error) error {
 	}
 	return fmt.Errorf("%s %s: %w", act, d.cfg.Path, err)
 }
+
+// Room is the error that says why nothing new may begin, as every transaction tells it; nil = it may.
+func (d *DB) Room() error { return d.spare.room() }
 
 // Watch implements inventory.Store.
 func (d *DB) Watch(ctx context.Context) <-chan inventory.Change { return d.feed.Watch(ctx) }

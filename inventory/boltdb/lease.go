@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"syscall"
 
 	"go.etcd.io/bbolt"
 
@@ -182,7 +183,7 @@ func (d *DB) fold(generation uint64) error {
 	keys := slices.Sorted(maps.Keys(newest)) // neighbours share pages
 	for {
 		n := min(foldAtOnce, len(keys))
-		if err := d.Update(func(tx *inventory.Tx) error {
+		move := func(tx *inventory.Tx) error {
 			for _, k := range keys[:n] {
 				if err := tx.Put(bucketLeases, k, newest[k]); err != nil {
 					return err
@@ -192,7 +193,12 @@ func (d *DB) fold(generation uint64) error {
 				return nil
 			}
 			return tx.PutJSON(inventory.BucketMeta, keyFolded, generation)
-		}); err != nil {
+		}
+		err := d.Update(move)
+		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) { // into the space that the first try let go
+			err = d.Update(move)
+		}
+		if err != nil {
 			return err
 		}
 		if keys = keys[n:]; len(keys) == 0 {

@@ -19,6 +19,7 @@ type rawTx struct {
 	tx    *bbolt.Tx
 	wrote int // writes so far: a cursor is not valid across one
 	sums  map[inventory.Bucket]*sum
+	room  func() error
 	ended bool
 }
 
@@ -182,6 +183,14 @@ func (r *rawTx) ScanBack(b inventory.Bucket, prefix, before string, fn func(stri
 		k, v = seekBefore(c, []byte(key))
 	}
 	return nil
+}
+
+// Room implements inventory.Roomer.
+func (r *rawTx) Room() error {
+	if r.room == nil { // a migration
+		return nil
+	}
+	return r.room()
 }
 
 func (r *rawTx) NextSeq() (uint64, error) {
