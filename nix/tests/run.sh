@@ -28,6 +28,12 @@ cat "$tmp/summary"
 echo
 grep -q '"bad":\[\]' "$tmp/summary"
 
+# flake.lock is whole (nothing would have to be looked up), and the template pins the same
+mkdir "$tmp/lock"
+cp "$root"/flake.{nix,lock} "$tmp/lock/"
+nix flake metadata --offline --no-update-lock-file --json "path:$tmp/lock" >/dev/null 2>"$tmp/log" || { echo "flake.lock does not fit flake.nix:" >&2; cat "$tmp/log" >&2; exit 1; }
+diff <(jq -S '.nodes | {nixpkgs, disko}' "$root/flake.lock") <(jq -S '.nodes | {nixpkgs, disko}' "$root/internal/hive/template/flake.lock")
+
 # every example, each by itself: its systems and its packages evaluate
 for e in "$root"/nix/examples/*/; do
   name=$(basename "$e")

@@ -1,8 +1,8 @@
 {
   description = "Machines that Hatchery installs";
 
-  # flake.lock pins nixpkgs and disko to what nixos-anywhere's own lock file had at its commit 91fc9b70fc29
-  # (July 2026; inputs nixos-stable and disko). `nix flake update` moves on.
+  # flake.lock pins nixpkgs and disko to what nixos-anywhere's own public lock file has at its commit 006875f7549e
+  # (20 Aug 2026; inputs nixos-stable and disko). `nix flake update` moves on.
   inputs = {
     nixpkgs.url = "github:NixOS/nixpkgs/nixos-26.05";
     disko = {
