@@ -23,7 +23,16 @@ import (
 	"github.com/staged-hive/hatchery/inventory/inventorytest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(siteVar); dir != "" {
+		if err := siteMain(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // fakeHive is a hive that builds names instead of systems.
 type fakeHive struct {
@@ -37,6 +46,7 @@ type fakeHive struct {
 	print    string        // of a build
 	layout   []hive.Mount  // of a build, nil = the usual one
 	hold     chan struct{} // a build waits for it
+	noKeys   bool          // its layout reads no key file
 }
 
 func (f *fakeHive) Roles(context.Context) (inventory.Hive, error) {
@@ -77,15 +87,19 @@ func (f *fakeHive) Build(ctx context.Context, commit, name string, log io.Writer
 	if f.layout != nil {
 		return hive.Built{Commit: commit, Toplevel: "/nix/store/system-" + name, Script: "/nix/store/script-" + name, Layout: hive.Layout{Mounts: f.layout}}, nil
 	}
-	return hive.Built{Commit: commit, Toplevel: "/nix/store/system-" + name, Script: "/nix/store/script-" + name,
-		Layout: hive.Layout{Mounts: []hive.Mount{{Path: "/", FS: "ext4", Slot: "os"}, {Path: "/data", FS: "ext4", Slot: "data"}},
-			KeyFiles: []string{"/tmp/disk.key"}}}, nil
+	built := hive.Built{Commit: commit, Toplevel: "/nix/store/system-" + name, Script: "/nix/store/script-" + name,
+		Layout: hive.Layout{Mounts: []hive.Mount{{Path: "/", FS: "ext4", Slot: "os"}, {Path: "/data", FS: "ext4", Slot: "data"}}}}
+	if !f.noKeys {
+		built.Layout.KeyFiles = []string{"/tmp/disk.key"}
+	}
+	return built, nil
 }
 
 // anywhereScript is a nixos-anywhere with the published options and step lines (nix-facts section 2). Like the
 // published one it switches host key checking off, and tries an unreachable target for ever.
 const anywhereScript = `#!/bin/sh
 set -eu
+port=
 while [ $# -gt 0 ]; do
 	case $1 in
 	--store-paths) script=$2; system=$3; shift 3;;
@@ -100,7 +114,7 @@ while [ $# -gt 0 ]; do
 	*) echo "unknown option $1" >&2; exit 9;;
 	esac
 done
-SSH="ssh -T -o UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=no -p $port -i $key $host"
+SSH="ssh -T -o UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=no ${port:+-p $port} -i $key $host"
 echo "### Uploading install SSH keys ###"
 until echo true | $SSH sh -s; do sleep 0.05; done
 echo "### Gathering machine facts ###"
