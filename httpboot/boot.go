@@ -151,7 +151,7 @@ func (s *Server) image(p Params) (*stage0.Image, error) {
 // wanted reports whether the host has nothing better to do than to wait for stage-0.
 func wanted(h *inventory.Host, now time.Time) bool {
 	t, _ := inventory.BootTarget(h, inventory.DiscoveryOff, now)
-	return t == inventory.TargetStage0 || t == inventory.TargetHold
+	return t == inventory.TargetStage0 || t == inventory.TargetHold && h.Fetches >= inventory.HoldAfter
 }
 
 // kernelArgs are the words of appliance, role and host; a role's are the hive's and checked here.

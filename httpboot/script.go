@@ -159,7 +159,7 @@ func (s *scriptWriter) hold() {
 	s.linef("menu Hatchery holds %s || goto again", escapeText(s.in.Label))
 	s.linef("item --gap It %s.", escapeText(s.in.Why))
 	s.line("item --gap Look at its page and at this screen during the next try for what stops it.")
-	s.line("item retry   Try stage-0 again")
+	s.line("item retry   Try again")
 	s.line("item disk    Boot its own disk")
 	s.line("item shell   iPXE shell (exit comes back)")
 	s.line("item again   Ask the appliance again")

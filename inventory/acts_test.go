@@ -419,3 +419,33 @@ func TestLoopGuard(t *testing.T) {
 		t.Errorf("after a person asked for stage-0: got %s", target)
 	}
 }
+
+// TestLoopGuardOfAnInstalledHost: a firmware that ignores its boot order comes back for another script each time it was
+// sent to its own disk.
+func TestLoopGuardOfAnInstalledHost(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	h := w.installed(1)
+	boot := func(after time.Duration, want inventory.Target) {
+		t.Helper()
+		w.pass(after)
+		if _, got := w.fetch(1, "n"); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	for range 3 {
+		for range inventory.HoldAfter {
+			boot(time.Hour, inventory.TargetDisk) // switched on each morning
+		}
+	}
+	for range inventory.HoldAfter - 1 {
+		boot(time.Minute, inventory.TargetDisk)
+	}
+	boot(time.Minute, inventory.TargetHold)
+	boot(time.Minute, inventory.TargetHold)
+	if held := w.host(h.ID); !strings.Contains(held.Looping(w.now), "came back to the network") {
+		t.Errorf("the page would say %q", held.Looping(w.now))
+	}
+	w.must(func(tx *inventory.Tx) error { return inventory.ReleaseHold(tx, h.MAC, w.now) })
+	boot(time.Minute, inventory.TargetDisk)
+}

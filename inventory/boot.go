@@ -27,6 +27,16 @@ const (
 // checking in before the loop guard holds it with a menu.
 const HoldAfter = 5
 
+// diskBootGap is how soon a machine comes back that did not start from its disk: a firmware that ignores its boot order,
+// or finds nothing to start there, is back within minutes (OVMF 2022.11 after 10 s, with other devices to try 168 s).
+const diskBootGap = 5 * time.Minute
+
+// The loop guard's reasons, as the ends of sentences that begin with the host's name.
+const (
+	holdNoCheckIn = "fetched its script five times without checking in"
+	holdNoDisk    = "was sent to its own disk five times and came back to the network each time"
+)
+
 // BootTarget decides what host h boots next and why. A nil h is a machine never heard of.
 func BootTarget(h *Host, d Discovery, now time.Time) (Target, string) {
 	if h == nil {
@@ -34,9 +44,34 @@ func BootTarget(h *Host, d Discovery, now time.Time) (Target, string) {
 	}
 	t, why := bootTarget(h, d, now)
 	if t == TargetStage0 && h.Fetches >= HoldAfter {
-		return TargetHold, "fetched its script five times without checking in"
+		return TargetHold, holdNoCheckIn
+	}
+	if t == TargetDisk && h.EverFlipped && h.DiskBoots >= HoldAfter && now.Sub(h.DiskBootAt) < diskBootGap {
+		return TargetHold, holdNoDisk
 	}
 	return t, why
+}
+
+// Looping says in one sentence in which loop of reboots the loop guard has found the host, "" for none.
+func (h *Host) Looping(now time.Time) string {
+	switch {
+	case h.Fetches >= HoldAfter:
+		return "It " + holdNoCheckIn + ": held in a menu."
+	case h.EverFlipped && h.DiskBoots >= HoldAfter && now.Sub(h.DiskBootAt) < diskBootGap:
+		return "It " + holdNoDisk + ": held in a menu. Its firmware ignores the boot order or finds nothing to start on the disk."
+	}
+	return ""
+}
+
+// countDiskBoot counts a script that sends an installed host to its own disk.
+func (h *Host) countDiskBoot(t Target, now time.Time) {
+	if !h.EverFlipped || t != TargetDisk && (t != TargetHold || h.Fetches >= HoldAfter) {
+		return
+	}
+	if now.Sub(h.DiskBootAt) >= diskBootGap {
+		h.DiskBoots = 0
+	}
+	h.DiskBoots, h.DiskBootAt = min(h.DiskBoots+1, HoldAfter), now
 }
 
 func bootTarget(h *Host, d Discovery, now time.Time) (Target, string) {

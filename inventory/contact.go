@@ -115,6 +115,7 @@ func FetchScript(tx *Tx, c Contact, d Discovery, nonceHash string, now time.Time
 	h.meet(c, now)
 	h.addMAC(c.MAC, true)
 	target, why := BootTarget(&h, d, now)
+	h.countDiskBoot(target, now)
 	if h, err = Next(h, ScriptFetched{Installer: target == TargetStage0}); err != nil {
 		return h, target, why, err
 	}

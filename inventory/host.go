@@ -80,6 +80,10 @@ type Host struct {
 	StageZeroUntil time.Time `json:"stage0_until,omitzero"`
 	// Fetches counts script fetches since the last check-in (the loop guard).
 	Fetches int `json:"fetches,omitempty"`
+	// DiskBoots counts how often in a row the installed host was sent to its own disk and soon came back for
+	// another script; DiskBootAt is when it last asked.
+	DiskBoots  int       `json:"disk_boots,omitempty"`
+	DiskBootAt time.Time `json:"disk_boot_at,omitzero"`
 
 	IP       netip.Addr `json:"ip,omitzero"`
 	Arch     string     `json:"arch,omitempty"`     // "x86_64", "aarch64" or ""

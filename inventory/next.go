@@ -231,6 +231,7 @@ func nextInstalled(h Host, e Event) (Host, error) {
 		}
 		h.State, h.InstalledSystem, h.InstalledAt = StateInstalled, e.System, e.At
 		h.InstalledRole, h.InstalledCommit, h.Behind = h.Role, e.Commit, 0
+		h.DiskBoots = 0
 		h.ReportedAt = time.Time{} // its stage-0 is over: what answers from now on is the new system
 		h = clearWork(h)
 	}

@@ -25,7 +25,7 @@ func makeJob(tx *Tx, h Host, j Job, now time.Time) (Host, Job, error) {
 		h.BlockedOn = "Waits for the machine: power it on, it netboots by itself."
 		j.BlockedOn = h.BlockedOn
 	}
-	h.Held, h.Fetches = false, 0
+	h.Held, h.Fetches, h.DiskBoots = false, 0, 0
 	if err := h.propose(tx); err != nil {
 		return h, j, err
 	}
@@ -102,7 +102,7 @@ func Retry(tx *Tx, id HostID, by string, now time.Time) (Host, Job, error) {
 	j.State, j.Error, j.Hint, j.BlockedOn, j.CancelAsked, j.EndedAt, j.Role = JobQueued, "", "", "", false, time.Time{}, h.Role
 	j.By = by
 	j.Attempt++
-	h.Fetches = 0
+	h.Fetches, h.DiskBoots = 0, 0
 	if j, err = tx.PutJob(j); err != nil {
 		return h, j, err
 	}

@@ -135,6 +135,10 @@ func (w *work) doVerify(ctx context.Context) error {
 		if err := w.reread(); err != nil {
 			return err
 		}
+		if loop := w.host.Looping(w.r.cfg.Now()); loop != "" {
+			return &Failure{Step: StepVerify, Cause: "The machine does not start its own disk. " + loop,
+				Hint: "Look at its boot order and boot mode (UEFI or BIOS) in the firmware's setup, and at its screen. Retry lets it try again and writes nothing."}
+		}
 		system, err := w.runningSystem(ctx)
 		switch {
 		case err == nil && system == w.rec.Toplevel:

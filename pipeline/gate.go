@@ -79,6 +79,8 @@ func gate(s situation) verdict {
 		return verdict{blocked: "Waits for space: " + s.room}
 	case !h.ReportedAt.IsZero() && s.now.Sub(h.ReportedAt) < s.fresh && h.HostKey != "" && h.IP.IsValid():
 		return verdict{start: true}
+	case h.Looping(s.now) != "":
+		return verdict{blocked: "Waits for stage-0. " + h.Looping(s.now) + " Look at the machine's screen.", machine: true}
 	case h.EverFlipped:
 		return verdict{blocked: waitNetboot, restart: true, machine: true}
 	}

@@ -199,10 +199,13 @@ func (m *realMachine) powerOn() {
 	}
 }
 
+// mountDisk waits until the kernel has let go of the disk of a machine that was switched off.
+const mountDisk = `mkdir -p $2; for i in $(seq 100); do mount $1 $2 2>/dev/null && exit; sleep 0.05; done; mount $1 $2`
+
 // diskKey makes ready what the machine's own disk boots, and gives the host key that was planted on it.
 func (m *realMachine) diskKey() ([]byte, error) {
 	at := filepath.Join(m.dir, "os.mnt")
-	m.sh("mkdir -p $2; mount $1 $2", m.loops["os"], at)
+	m.sh(mountDisk, m.loops["os"], at)
 	key, err := os.ReadFile(filepath.Join(at, "etc/ssh/ssh_host_ed25519_key"))
 	m.sh("umount $1; ln -sfn /nix/store/system-node1 $2/run/current-system; touch $2/run/flipped", at, m.root)
 	return key, err
@@ -226,14 +229,17 @@ func (m *realMachine) run(boot string) bool {
 		m.t.Error(err)
 		return false
 	}
-	// unshare itself is in the machine's network namespace.
-	m.sh(`self=$(readlink /proc/self/ns/net); for i in $(seq 100); do [ "$(readlink /proc/$2/ns/net)" = $self ] || break; sleep 0.01; done
-ip link add $1 type veth peer name eth0 netns $2; ip addr add $3/30 dev $1; ip link set $1 up`,
+	// unshare itself is in the machine's network namespace. The cable of the boot before goes with that boot's namespace.
+	m.sh(`self=$(readlink /proc/self/ns/net)
+while [ "$(readlink /proc/$2/ns/net)" = $self ]; do sleep 0.01; done
+until ip link add $1 type veth peer name eth0 netns $2 2>/dev/null; do [ -e /proc/$2/ns/net ] || exit 0; sleep 0.01; done
+ip addr add $3/30 dev $1; ip link set $1 up`,
 		m.cable(), fmt.Sprint(cmd.Process.Pid), netip.AddrFrom4([4]byte{10, 99, byte(m.n), 1}).String())
 	down := make(chan struct{})
 	m.cmd, m.down = cmd, down
 	m.wg.Go(func() {
 		_ = cmd.Wait()
+		m.sh(`for i in $(seq 500); do ls -l /proc/[0-9]*/root 2>/dev/null | grep -q " $1\$" || exit 0; sleep 0.02; done; exit 1`, m.root)
 		close(down)
 		m.mu.Lock()
 		restart := !m.gone

@@ -115,7 +115,7 @@ func nothingLeft(t *testing.T, s *site, m *realMachine, a answer) {
 	if a.Job.State != inventory.JobCancelled || a.Host.State != inventory.StateReady {
 		return
 	}
-	out, err := m.ask(a.Host.HostKey, "grep ' /mnt' /proc/mounts; ps | grep -E 'mkfs|[s]cript-node1|[p]lant'; exit 0\n")
+	out, err := m.ask(a.Host.HostKey, "grep ' /mnt' /proc/mounts; ps | grep -E '[m]kfs|[s]cript-node1|[p]lant'; exit 0\n")
 	if err != nil || out != "" {
 		t.Errorf("left on the machine after the cancel: %v\n%s", err, out)
 	}
@@ -150,7 +150,7 @@ func (m *realMachine) checkDisks(t *testing.T, a answer) {
 	t.Helper()
 	m.off()
 	at := filepath.Join(m.dir, "os.mnt")
-	m.sh("mkdir -p $2; mount -o ro $1 $2", m.loops["os"], at)
+	m.sh(mountDisk, m.loops["os"], at)
 	got := m.sh("cd $1 && stat -c '%a %n' etc/ssh/ssh_host_ed25519_key; ssh-keygen -y -f etc/ssh/ssh_host_ed25519_key", at)
 	m.sh("umount $1", at)
 	mode, key, _ := strings.Cut(strings.TrimSpace(got), "\n")

@@ -25,7 +25,7 @@ func wrapper(sshProgram, knownHosts, keyFile, alias string) string {
 		"-o", "KbdInteractiveAuthentication=no",
 		"-o", "BatchMode=yes",
 		"-o", "ForwardAgent=no",
-		"-o", "ConnectTimeout=10",
+		"-o", "ConnectTimeout=60", // a machine at its limit is slow to answer; one that is gone is noticed by the guard
 		"-o", "ServerAliveInterval=15",
 		"-o", "ServerAliveCountMax=4",
 		"-o", "IdentityFile=" + keyFile,

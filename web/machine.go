@@ -77,8 +77,8 @@ func (s *Server) buttons(h *inventory.Host) []button {
 	if h.Attention != "" {
 		add("approve", "Approve", "main", "Go on with this machine")
 	}
-	if h.Fetches >= inventory.HoldAfter {
-		add("release", "Let it try again", "", "It fetched its script five times without checking in")
+	if loop := h.Looping(s.cfg.Now()); loop != "" {
+		add("release", "Let it try again", "", loop)
 	}
 	switch h.State {
 	case inventory.StateFailed:

@@ -62,6 +62,9 @@ func below(h *inventory.Host, now time.Time) string {
 	if h.Attention != "" {
 		return h.Attention
 	}
+	if loop := h.Looping(now); loop != "" {
+		return loop
+	}
 	switch h.State {
 	case inventory.StateExpected:
 		if h.Role != "" {
@@ -74,9 +77,6 @@ func below(h *inventory.Host, now time.Time) string {
 		}
 		return "Asked for an address; its firmware loads iPXE now."
 	case inventory.StateBooting:
-		if h.Fetches >= inventory.HoldAfter {
-			return "Fetched its script five times without checking in: held in a menu."
-		}
 		return "iPXE → kernel → stage-0. This takes about a minute."
 	case inventory.StateReady:
 		return "In stage-0, waits for you. Nothing on its disks was touched."
