@@ -320,9 +320,9 @@ func (w *work) doBuild(ctx context.Context) error {
 		return &Failure{Step: StepBuild, Cause: "The hive built no install script for this host; the machine is untouched.",
 			Hint: "The role's layout must have the slots that the role declares: look at its module in the hive, then retry."}
 	}
-	w.say(StepBuild, "built %s", b.Toplevel)
+	w.say(StepBuild, "built %s (%d MB with all that it needs)", b.Toplevel, (b.Bytes+1e6-1)/1e6)
 	return w.update(func(*inventory.Tx, *inventory.Host, *inventory.Job) error {
-		w.rec.Toplevel, w.rec.Script, w.rec.Layout = b.Toplevel, b.Script, b.Layout
+		w.rec.Toplevel, w.rec.Script, w.rec.Layout, w.rec.Bytes = b.Toplevel, b.Script, b.Layout, b.Bytes
 		return nil
 	})
 }

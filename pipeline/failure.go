@@ -63,38 +63,5 @@ func overTime(s Step) *Failure {
 	return f
 }
 
-// installExit is the failure that an exit code of nixos-anywhere means: 20 to 24 are the install
-// script's refusals (DESIGN section 2), made before it changed anything.
-func installExit(code int, last string) *Failure {
-	f := &Failure{Step: StepInstall}
-	switch code {
-	case 20:
-		f.Cause = "A persistent disk of the plan is missing on the machine; nothing was written."
-		f.Hint = "Put the disk back or bind the slot to another one, then retry."
-	case 21:
-		f.Cause = "A persistent disk holds data that this appliance did not put there; nothing was written."
-		f.Hint = "Save what is on it. Then name its slot to be wiped, with its serial number, or bind the slot to another disk."
-	case 22:
-		f.Cause = "One disk is bound to an ephemeral and a persistent slot at once; nothing was written."
-		f.Hint = "Bind one of the slots to another disk, then retry."
-	case 23:
-		f.Cause = "A disk of the plan is the one stage-0 itself runs from; nothing was written."
-		f.Hint = "Remove the stick and netboot, or bind the slot to another disk, then retry."
-	case 24:
-		f.Cause = "A disk is not what the plan was confirmed with (other serial number or other content); nothing was written."
-		f.Hint = "Look at the new disk plan, confirm it if it is right, then retry."
-	case 255:
-		f.Cause = "The SSH connection to the machine was lost during the install."
-		f.Hint = "Look at the machine's network cable and power. Retry starts the install again; persistent disks are kept."
-	default:
-		f.Cause = fmt.Sprintf("nixos-anywhere ended with exit code %d.", code)
-		f.Hint = "The disks of the plan may be half written. Read the last lines of the job's log, then retry; persistent disks are kept."
-	}
-	if last != "" && code != 0 && (code < 20 || code > 24) {
-		f.Cause = f.Cause[:len(f.Cause)-1] + ": " + last
-	}
-	return f
-}
-
 // refusedBeforeWrite reports whether the install script's exit code promises that no disk was changed.
 func refusedBeforeWrite(code int) bool { return code >= 20 && code <= 24 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -142,14 +143,20 @@ type anywhere struct {
 	formatting atomic.Bool  // the install script was started
 	silent     atomic.Int32 // connection failures since the last mark
 	stop       context.CancelCauseFunc
-	last       string // last line that may say why it failed
-	refused    bool   // the script refused with nothing written
+	mu         sync.Mutex         // guards w while the run lasts
+	ctx        context.Context    // of the run
+	copying    context.CancelFunc // ends the copy's display; nil before it
+	shows      sync.WaitGroup
+	phase      string   // our title of the phase it is in
+	lines      []string // the last ones of that phase
+	refused    bool     // the script refused with nothing written
 }
 
 // run runs it to its end, with a guard beside it that ends it when the machine is lost.
 func (a *anywhere) run(ctx context.Context, p *program) error {
 	ctx, a.stop = context.WithCancelCause(ctx)
 	defer a.stop(nil)
+	a.ctx = ctx
 	guarded := make(chan struct{})
 	host := a.w.host // the run works with this address and key, whatever a new check-in says
 	go func() {
@@ -160,6 +167,7 @@ func (a *anywhere) run(ctx context.Context, p *program) error {
 	why := context.Cause(ctx)
 	a.stop(nil)
 	<-guarded
+	a.shows.Wait()
 	// Nothing of it may be left before anything else is done.
 	tidy, done := context.WithTimeout(context.WithoutCancel(ctx), sweepLimit)
 	defer done()
@@ -174,7 +182,7 @@ func (a *anywhere) run(ctx context.Context, p *program) error {
 			Hint: "Install nixos-anywhere there or say where it is with --nixos-anywhere, then retry.", Err: err}
 	case code != 0:
 		a.refused = refusedBeforeWrite(code)
-		return installExit(code, a.last)
+		return installFailure(code, a.phase, a.lines)
 	}
 	return nil
 }
@@ -218,14 +226,13 @@ func (a *anywhere) line(text string, stderr bool) {
 	case refused:
 		a.stop(errNoEntry)
 	case silent:
-		a.last = text
 		if a.silent.Add(1) >= maxSilent { // it would try for ever
 			a.stop(errLost)
 		}
 	case fine:
-		if t := strings.ToLower(text); stderr && (strings.Contains(t, "error") || strings.HasPrefix(t, "aborted:")) {
-			a.last = text
-		}
+	}
+	if a.lines = append(a.lines, text); len(a.lines) > keptLines {
+		a.lines = a.lines[1:]
 	}
 }
 
@@ -233,18 +240,32 @@ func (a *anywhere) line(text string, stderr bool) {
 // counts as lost; nixos-anywhere waits 3 s between two.
 const maxSilent = 20
 
+// keptLines is how many lines of a phase are looked at when it fails.
+const keptLines = 30
+
 func (a *anywhere) onMark(m string) {
 	p := phaseOf(m)
 	if p.Title == "" || p.Done {
 		return
 	}
-	if p.Title == "formatting the disks" {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.phase, a.lines = p.Title, nil
+	if a.copying != nil {
+		a.copying()
+	}
+	if p.Title == phaseFormat {
 		a.formatting.Store(true)
 	}
 	if p.Formatted && len(a.w.rec.Plan.WipePersistent) > 0 && len(a.w.rec.Wiped) == 0 {
 		a.w.rec.Wiped = append(a.w.rec.Wiped, a.w.rec.Plan.WipePersistent...) // stored with the progress
 	}
 	a.w.progress(p.Title)
+	if total := a.w.rec.Bytes; p.Title == phaseCopy && total > 0 {
+		var ctx context.Context
+		ctx, a.copying = context.WithCancel(a.ctx)
+		a.shows.Go(func() { a.showCopy(ctx, total) })
+	}
 }
 
 // guard asks the machine for its boot id again and again while nixos-anywhere runs: a machine that was

@@ -44,6 +44,7 @@ type machine struct {
 	installs   int // running now
 	most       int // most at the same time
 	exit       int // of the install script
+	prints     string
 	hang       chan struct{}
 	violations []string
 	conns      map[net.Conn]bool
@@ -268,6 +269,10 @@ func (m *machine) exec(command string, stdin io.Reader) (string, int) {
 	if command == "plant" {
 		return "", m.plant(stdin)
 	}
+	if command == "cat >/dev/null" {
+		_, err := io.Copy(io.Discard, stdin)
+		return fmt.Sprint(err), 0
+	}
 	if command != "sh -s" {
 		return m.installScript(command)
 	}
@@ -374,7 +379,7 @@ func (m *machine) installScript(command string) (string, int) {
 	if exit == 0 {
 		m.system = "/nix/store/system-" + strings.TrimPrefix(command, "/nix/store/script-")
 	}
-	return "", exit
+	return m.prints, exit
 }
 
 // checkWrite holds the invariants of the first write: recorded as ours before, never after the flip.

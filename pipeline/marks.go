@@ -37,13 +37,13 @@ func phaseOf(text string) phase {
 	case strings.HasPrefix(text, "Uploading the disko"), strings.HasPrefix(text, "Building disko"):
 		return phase{Title: "copying the install script"}
 	case text == "Formatting hard drive with disko":
-		return phase{Title: "formatting the disks"}
+		return phase{Title: phaseFormat}
 	case text == "Uploading the system closure", text == "Building the system closure":
-		return phase{Title: "copying the system", Formatted: true}
+		return phase{Title: phaseCopy, Formatted: true}
 	case text == "Copying extra files":
-		return phase{Title: "planting the host's key and files", Formatted: true}
+		return phase{Title: phasePlant, Formatted: true}
 	case text == "Installing NixOS":
-		return phase{Title: "installing the boot loader", Formatted: true}
+		return phase{Title: phaseInstall, Formatted: true}
 	case text == "Done!":
 		return phase{Title: "done", Formatted: true, Done: true}
 	}

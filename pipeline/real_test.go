@@ -207,7 +207,7 @@ func (m *realMachine) diskKey() ([]byte, error) {
 	at := filepath.Join(m.dir, "os.mnt")
 	m.sh(mountDisk, m.loops["os"], at)
 	key, err := os.ReadFile(filepath.Join(at, "etc/ssh/ssh_host_ed25519_key"))
-	m.sh("umount $1; ln -sfn /nix/store/system-node1 $2/run/current-system; touch $2/run/flipped", at, m.root)
+	m.sh("for i in $(seq 100); do umount $1 2>/dev/null && break; sleep 0.05; done; ln -sfn /nix/store/system-node1 $2/run/current-system; touch $2/run/flipped", at, m.root)
 	return key, err
 }
 

@@ -36,6 +36,8 @@ type record struct {
 	Toplevel string      `json:"toplevel,omitempty"`
 	Script   string      `json:"script,omitempty"`
 	Layout   hive.Layout `json:"layout,omitzero"`
+	// Bytes is what the system takes in the store, with all that it needs; 0 = not known.
+	Bytes uint64 `json:"bytes,omitempty"`
 	// BootID is the boot of stage-0 that the job works in.
 	BootID string `json:"boot_id,omitempty"`
 	// Installed says that nixos-anywhere ended well in that boot.

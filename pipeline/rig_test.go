@@ -47,6 +47,7 @@ type fakeHive struct {
 	layout   []hive.Mount  // of a build, nil = the usual one
 	hold     chan struct{} // a build waits for it
 	noKeys   bool          // its layout reads no key file
+	bytes    uint64        // of a built system
 }
 
 func (f *fakeHive) Roles(context.Context) (inventory.Hive, error) {
@@ -92,6 +93,7 @@ func (f *fakeHive) Build(ctx context.Context, commit, name string, log io.Writer
 	if !f.noKeys {
 		built.Layout.KeyFiles = []string{"/tmp/disk.key"}
 	}
+	built.Bytes = f.bytes
 	return built, nil
 }
 
@@ -99,7 +101,7 @@ func (f *fakeHive) Build(ctx context.Context, commit, name string, log io.Writer
 // published one it switches host key checking off, and tries an unreachable target for ever.
 const anywhereScript = `#!/bin/sh
 set -eu
-port=
+port= copy=
 while [ $# -gt 0 ]; do
 	case $1 in
 	--store-paths) script=$2; system=$3; shift 3;;
@@ -110,6 +112,7 @@ while [ $# -gt 0 ]; do
 	--ssh-port) port=$2; shift 2;;
 	--build-on) [ "$2" = local ] || exit 9; shift 2;;
 	--no-substitute-on-destination) shift;;
+	--copy) copy=$2; shift 2;; # this test's own: so many MB are sent as a closure is
 	--disk-encryption-keys) [ "$2" = /tmp/disk.key ] && [ -s "$3" ] || exit 9; shift 3;;
 	*) echo "unknown option $1" >&2; exit 9;;
 	esac
@@ -121,6 +124,7 @@ echo "### Gathering machine facts ###"
 echo "### Formatting hard drive with disko ###"
 $SSH "$script" </dev/null
 echo "### Uploading the system closure ###"
+[ -z "$copy" ] || for i in $(seq $copy); do head -c 1000000 /dev/zero; sleep 0.2; done | $SSH "cat >/dev/null"
 echo "### Copying extra files ###"
 tar -C "$extra" -c . | $SSH plant
 echo "### Installing NixOS ###"

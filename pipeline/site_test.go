@@ -175,7 +175,7 @@ type site struct {
 	dir  string
 	key  ssh.Signer
 	http *http.Client
-	errs *os.File // what the appliance and the machine say
+	errs *os.File   // what the appliance and the machine say
 	mu   sync.Mutex // guards cmd
 	cmd  *exec.Cmd
 	done chan struct{}

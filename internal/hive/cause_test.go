@@ -50,3 +50,23 @@ error: 1 dependencies of derivation '/nix/store/fbxa297xav927qlb0w8rshhmjxm14cqy
 		})
 	}
 }
+
+func TestParseClosureBytes(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, out string
+		want      uint64
+	}{
+		{"nix 2.8", `[{"path":"/nix/store/x-a","narSize":79352,"references":[],"closureSize":34964016}]`, 34964016},
+		{"nix 2.26", `{"/nix/store/x-a":{"narSize":79352,"references":[],"closureSize":34964016}}`, 34964016},
+		{"a path that is not there", `{"/nix/store/x-a":null}`, 0},
+		{"something else", `nothing`, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			if got := parseClosureBytes([]byte(c.out)); got != c.want {
+				t.Errorf("got %d, want %d", got, c.want)
+			}
+		})
+	}
+}

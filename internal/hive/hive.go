@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"sync"
 	"time"
 
@@ -62,6 +64,8 @@ type Built struct {
 	Toplevel string
 	Script   string
 	Layout   Layout
+	// Bytes is the size of Toplevel's closure, uncompressed; 0 when nix did not tell.
+	Bytes uint64
 }
 
 // Layout is what the install script leaves behind.
@@ -184,7 +188,40 @@ func (h *Hive) Build(ctx context.Context, commit, name string, log io.Writer) (B
 	if err != nil {
 		return b, err
 	}
-	return readBundle(b, out)
+	if b, err = readBundle(b, out); err == nil {
+		b.Bytes = h.closureBytes(ctx, b.Toplevel)
+	}
+	return b, err
+}
+
+// closureBytes is the size of a store path with all that it needs. It only serves to show how much is done: when nix
+// does not tell, it is 0.
+func (h *Hive) closureBytes(ctx context.Context, path string) uint64 {
+	out, err := h.nix(ctx, h.cfg.EvalTimeout, "size of "+path, "", nil, "path-info", "--json", "--closure-size", path)
+	if err != nil {
+		h.cfg.Log.Warn("closure size", "err", err)
+		return 0
+	}
+	return parseClosureBytes(out)
+}
+
+// parseClosureBytes reads `nix path-info --json`: a list up to nix 2.18, then an object keyed by path.
+func parseClosureBytes(out []byte) (n uint64) {
+	type info struct {
+		ClosureSize uint64 `json:"closureSize"`
+	}
+	var list []info
+	if json.Unmarshal(out, &list) != nil {
+		var keyed map[string]info
+		if json.Unmarshal(out, &keyed) != nil {
+			return 0
+		}
+		list = slices.Collect(maps.Values(keyed))
+	}
+	for _, i := range list {
+		n += i.ClosureSize
+	}
+	return n
 }
 
 // BuildFormat builds the script that wipes and formats one persistent slot of a host's plan, and nothing

@@ -149,6 +149,9 @@ func TestBuildOfAHost(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, log.String())
 	}
+	if b.Bytes < 100 {
+		t.Errorf("the system takes %d bytes", b.Bytes)
+	}
 	if !strings.Contains(b.Toplevel, "nixos-system-node1") || !strings.Contains(b.Script, "hatchery-install-node1") {
 		t.Errorf("got %+v", b)
 	}
