@@ -49,11 +49,6 @@ func newLAN(t *testing.T) *lab.LAN { return newLANWith(t, lab.Config{}) }
 
 func newLANWith(t *testing.T, cfg lab.Config) *lab.LAN {
 	t.Helper()
-	return newLANWith(t, lab.Config{})
-}
-
-func newLANWith(t *testing.T, cfg lab.Config) *lab.LAN {
-	t.Helper()
 	if os.Getenv("HATCHERY_E2E") != "1" {
 		t.Skip("needs root, network namespaces and QEMU: run `make e2e` or set HATCHERY_E2E=1")
 	}

@@ -118,7 +118,7 @@ func waitForServer(t *testing.T, a *appliance, agents []*installation) {
 // watchTen waits until all machines are installed; never more than four may be worked on at once, and whoever waits says for what.
 func watchTen(t *testing.T, a *appliance, machines int) {
 	t.Helper()
-	most, last := 0, ""
+	most, last, copied := 0, "", map[string]int{}
 	eventually(t, time.Hour, func() string {
 		all, err := a.hosts()
 		if err != nil {
@@ -127,6 +127,13 @@ func watchTen(t *testing.T, a *appliance, machines int) {
 		count := map[string]int{}
 		for _, h := range all {
 			count[h.State]++
+			var done, total int
+			if n, _ := fmt.Sscanf(h.Step, "install: copying the system, %d of %d MB", &done, &total); n == 2 {
+				if done < copied[h.MAC] || done > total {
+					t.Errorf("%s: %s after %d MB", h.MAC, h.Step, copied[h.MAC])
+				}
+				copied[h.MAC] = done
+			}
 			if h.State == "failed" {
 				t.Fatalf("%s failed in step %s: %s", h.MAC, h.Step, h.Error)
 			}
@@ -144,6 +151,10 @@ func watchTen(t *testing.T, a *appliance, machines int) {
 		}
 		return last
 	})
+	t.Logf("most that was seen copied of each, MB: %v", copied)
+	if len(copied) < machines/2 {
+		t.Errorf("%d machines showed copied bytes", len(copied))
+	}
 	if most != 4 {
 		t.Errorf("at most %d machines were installed at the same time, want 4", most)
 	}
