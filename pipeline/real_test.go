@@ -239,7 +239,7 @@ ip addr add $3/30 dev $1; ip link set $1 up`,
 	m.cmd, m.down = cmd, down
 	m.wg.Go(func() {
 		_ = cmd.Wait()
-		m.sh(`for i in $(seq 500); do ls -l /proc/[0-9]*/root 2>/dev/null | grep -q " $1\$" || exit 0; sleep 0.02; done; exit 1`, m.root)
+		m.sh(`for i in $(seq 500); do ls -l /proc/[0-9]*/root 2>/dev/null | grep -q " $1\$" || exit 0; sleep 0.05; done; exit 1`, m.root)
 		close(down)
 		m.mu.Lock()
 		restart := !m.gone

@@ -100,8 +100,8 @@ func disturbReal(t *testing.T, n int, kind, step string) {
 	if b, err := os.ReadFile(filepath.Join(m.root, "var/violations")); err == nil {
 		t.Errorf("on the machine: %s", b)
 	}
-	if t.Failed() || os.Getenv("SHOWLOG") != "" {
-		t.Log(logOf(s.must(order{Do: "look", MAC: m.mac})))
+	if t.Failed() {
+		t.Log(s.log(m.mac))
 	}
 }
 
@@ -140,7 +140,7 @@ func (m *realMachine) complete(t *testing.T, kind string, a answer) answer {
 	}
 	end := m.until(m.mac, "completed", func(a answer) bool { return !a.Job.Open() })
 	if end.Host.State != inventory.StateInstalled || end.Job.State != inventory.JobDone {
-		t.Fatalf("the second try: state %s, step %s: %s (first: %s)\n%s", end.Host.State, end.Host.Step, end.Host.Error, a.Host.Error, logOf(end))
+		t.Fatalf("the second try: state %s, step %s: %s (first: %s)\n%s", end.Host.State, end.Host.Step, end.Host.Error, a.Host.Error, m.log(m.mac))
 	}
 	return end
 }

@@ -98,11 +98,11 @@ func siteMain(dir string) error {
 		return err
 	}
 	cfg := Config{Store: &paused{Store: db, step: os.Getenv(holdVar)}, Hive: &fakeHive{roles: testRoles(), noKeys: true}, Key: key, KeyPath: filepath.Join(dir, "id"),
-		Dir: filepath.Join(dir, "data"), NixosAnywhere: []string{filepath.Join(dir, "nixos-anywhere")}, Tick: 50 * time.Millisecond,
-		RolesEvery: 50 * time.Millisecond, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		Dir: filepath.Join(dir, "data"), NixosAnywhere: []string{filepath.Join(dir, "nixos-anywhere")}, Tick: 200 * time.Millisecond,
+		RolesEvery: 200 * time.Millisecond, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		Limits: Limits{Stage0: 20 * time.Second, Preflight: 20 * time.Second, Facts: 10 * time.Second, Build: 20 * time.Second, Install: 30 * time.Second,
 			Mounts: 10 * time.Second, Reboot: 15 * time.Second, Verify: 30 * time.Second, Lost: 2 * time.Second, Fresh: time.Hour, Grace: time.Second,
-			Poll: 50 * time.Millisecond, Dial: 2 * time.Second}}
+			Poll: 150 * time.Millisecond, Dial: 2 * time.Second}}
 	r, err := New(cfg)
 	if err != nil {
 		return err
@@ -154,7 +154,7 @@ func obey(r *Runner, db inventory.Store, o order) (a answer, err error) {
 			_, err = inventory.Cancel(tx, h.ID, now)
 		case "retry":
 			_, _, err = inventory.Retry(tx, h.ID, "admin", now)
-		case "look":
+		case "look", "log":
 			if a.Host = h; h.JobID != "" {
 				a.Job, err = tx.Job(h.JobID)
 			}
@@ -163,7 +163,7 @@ func obey(r *Runner, db inventory.Store, o order) (a answer, err error) {
 		}
 		return err
 	})
-	if err == nil && o.Do == "look" {
+	if err == nil && o.Do == "log" {
 		a.Log, err = r.Tail(a.Host.ID, 300)
 	}
 	return a, err
@@ -287,20 +287,21 @@ func (s *site) must(o order) answer {
 // until waits until the host and its job are as wanted.
 func (s *site) until(mac inventory.MAC, what string, ok func(answer) bool) answer {
 	s.t.Helper()
-	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(40 * time.Millisecond) {
 		a := s.must(order{Do: "look", MAC: mac})
 		if ok(a) {
 			return a
 		}
 		if time.Now().After(deadline) {
-			s.t.Fatalf("host never %s: state %s step %q blocked on %q error %q\n%s", what, a.Host.State, a.Host.Step, a.Host.BlockedOn, a.Host.Error, logOf(a))
+			s.t.Fatalf("host never %s: state %s step %q blocked on %q error %q\n%s", what, a.Host.State, a.Host.Step, a.Host.BlockedOn, a.Host.Error, s.log(mac))
 		}
 	}
 }
 
-func logOf(a answer) string {
+// log is the end of the job's log.
+func (s *site) log(mac inventory.MAC) string {
 	var b strings.Builder
-	for _, l := range a.Log {
+	for _, l := range s.must(order{Do: "log", MAC: mac}).Log {
 		fmt.Fprintf(&b, "%s %s: %s\n", l.Time.Format("05.000"), l.Step, l.Text)
 	}
 	return b.String()
