@@ -1,6 +1,7 @@
 package server
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
 	"github.com/staged-hive/hatchery/dhcp"
+	"github.com/staged-hive/hatchery/dhcp/bootfile"
 	"github.com/staged-hive/hatchery/inventory"
 )
 
@@ -87,31 +89,60 @@ func TestEveryFirmwareIsPleasedInTheEnd(t *testing.T) {
 		for _, f := range firmwares {
 			t.Run(string(role)+", "+f.name, func(t *testing.T) {
 				t.Parallel()
-				b := newBench(t, role, nil)
-				powerOns, got := 0, 0
-				for got == 0 {
-					if powerOns++; powerOns > 3 {
-						t.Fatalf("never boots; decisions: %+v", b.s.Status().Decisions)
-					}
-					b.pass(time.Minute)
-					got = f.boot(b, role)
-				}
-				b.write()
-				t.Logf("boots at power-on %d after %d DISCOVERs", powerOns, got)
-
-				again := newBench(t, role, func(c *Config) { c.Store = b.store })
-				if n := f.boot(again, role); n != 1 {
-					t.Errorf("after a restart of the appliance it takes %d DISCOVERs, want 1: what worked is remembered", n)
-				}
-				if got > 1 || powerOns > 1 {
-					lines := b.diary(b.hosts()[0].ID)
-					if !slices.ContainsFunc(lines, func(l string) bool { return strings.Contains(l, "did not take what it was offered before") }) ||
-						!slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, "dhcp.form") }) {
-						t.Errorf("the diary does not say so: %q", lines)
-					}
-				}
+				f.mustBoot(t, role)
 			})
 		}
+	}
+}
+
+// TestEveryFormIsReached has, for each form of boot offer there is, a firmware that takes that one only, with that boot
+// file only.
+func TestEveryFormIsReached(t *testing.T) {
+	t.Parallel()
+	for _, role := range []dhcp.Role{dhcp.RoleServer, dhcp.RoleProxy} {
+		for _, arch := range []bootfile.Arch{bootfile.ArchBIOS, bootfile.ArchX64, bootfile.ArchARM64} {
+			for _, form := range dhcp.Forms(role, arch) {
+				file, _ := bootfile.File(arch, form.Fallback)
+				f := firmware{name: fmt.Sprintf("%s, %s, only %s", role, arch, form), arch: byte(arch), runs: func(got string) bool { return got == file }}
+				f.takes = func(m *dhcpv4.DHCPv4) (bool, bool) {
+					return hasClass(m) == form.Class && control(m) == form.Discovery && (m.Options[43] != nil) == form.Discovery && (m.BootFileName != "") == form.File, !form.File
+				}
+				t.Run(f.name, func(t *testing.T) {
+					t.Parallel()
+					f.mustBoot(t, role)
+				})
+			}
+		}
+	}
+}
+
+// mustBoot demands that the firmware gets iPXE to run within three power-ons, at once after the appliance's restart, and
+// that the diary tells of it.
+func (f firmware) mustBoot(t *testing.T, role dhcp.Role) {
+	t.Helper()
+	b := newBench(t, role, nil)
+	powerOns, got := 0, 0
+	for got == 0 {
+		if powerOns++; powerOns > 3 {
+			t.Fatalf("never boots; decisions: %+v", b.s.Status().Decisions)
+		}
+		b.pass(time.Minute)
+		got = f.boot(b, role)
+	}
+	b.write()
+	t.Logf("boots at power-on %d after %d DISCOVERs", powerOns, got)
+
+	again := newBench(t, role, func(c *Config) { c.Store = b.store })
+	if n := f.boot(again, role); n != 1 {
+		t.Errorf("after a restart of the appliance it takes %d DISCOVERs, want 1: what worked is remembered", n)
+	}
+	if got == 1 && powerOns == 1 {
+		return
+	}
+	lines := b.diary(b.hosts()[0].ID)
+	if !slices.ContainsFunc(lines, func(l string) bool { return strings.Contains(l, "did not take what it was offered before") }) ||
+		!slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, "dhcp.form") }) {
+		t.Errorf("the diary does not say so: %q", lines)
 	}
 }
 

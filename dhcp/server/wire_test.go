@@ -288,6 +288,32 @@ func TestOnVethGuard(t *testing.T) {
 		s := serve(t, wireConfig(t, ModeAuto))
 		until(t, "server", func() bool { return s.Status().Role == "server" })
 	})
+	t.Run("auto steps back when a router appears, and stays a proxy after a restart without it", func(t *testing.T) {
+		cfg := wireConfig(t, ModeAuto)
+		log := &warnings{}
+		cfg.Log = slog.New(slog.NewTextHandler(log, nil))
+		t.Run("first run", func(t *testing.T) {
+			s := serve(t, cfg)
+			until(t, "server", func() bool { return s.Status().Role == "server" })
+			routerOn(t, cli)
+			c := wireClient{listener: listenOn(t, cli, 0x0800), mac: inventory.MAC(cli.HardwareAddr)}
+			c.say(dhcpv4.MessageTypeDiscover, "0.0.0.0:68", "255.255.255.255:67") // the router answers it by broadcast
+			until(t, "proxy", func() bool { st := s.Status(); return st.Role == "proxy" && strings.Contains(st.Why, "Stepped back") })
+			if n := log.count("level=ERROR msg=\"another DHCP server appeared: stepped back to ProxyDHCP"); n != 1 {
+				t.Errorf("said %d times in the log, want once and loudly", n)
+			}
+			if got := s.Status().Servers; len(got) != 1 || got[0].IP.String() != "10.0.0.1" || got[0].MAC != c.mac {
+				t.Errorf("servers %+v", got)
+			}
+		})
+		t.Run("second run, nobody answers", func(t *testing.T) {
+			s := serve(t, cfg)
+			until(t, "the role is explained", func() bool { return strings.Contains(s.Status().Why, "gave addresses here before") })
+			if got := s.Status().Role; got != "proxy" {
+				t.Errorf("role %s", got)
+			}
+		})
+	})
 	routerOn(t, cli)
 	t.Run("auto beside a router stays a proxy", func(t *testing.T) {
 		s := serve(t, wireConfig(t, ModeAuto))
