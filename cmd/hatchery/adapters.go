@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/staged-hive/hatchery/dhcp/lease"
 	"github.com/staged-hive/hatchery/dhcp/server"
@@ -56,7 +57,7 @@ func (l leases) Leases() ([]web.Lease, error) {
 	all, err := l.book.Leases()
 	out := make([]web.Lease, 0, len(all))
 	for _, e := range all {
-		if e.State != lease.StateBound {
+		if !e.Live(time.Now()) {
 			continue
 		}
 		out = append(out, web.Lease{IP: e.IP, MAC: inventory.MAC(e.HW), Hostname: e.Hostname, Expires: e.Expires})
