@@ -1,10 +1,13 @@
 package dhcp
 
 import (
+	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
@@ -22,11 +25,16 @@ func seeds(f *testing.F, add func(b []byte, port uint16)) {
 	}
 }
 
-// FuzzParse: whatever arrives, decoding ends in a bounded, clean request or in an error.
+// FuzzParse: whatever arrives, decoding ends in a bounded, clean request or in an error; and reading in place has the
+// codec's result.
 func FuzzParse(f *testing.F) {
 	seeds(f, func(b []byte, _ uint16) { f.Add(b) })
 	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) > MaxMessage {
+			return // the socket cuts
+		}
 		r, err := Parse(b)
+		agree(t, b, r, err)
 		if err != nil {
 			return
 		}
@@ -104,5 +112,42 @@ func checkReply(t *testing.T, r Request, d Decision, server bool) {
 	}
 	if !d.SendTo.To.Addr().IsValid() || d.SendTo.To.Port() == 0 {
 		t.Errorf("goes to %v", d.SendTo.To)
+	}
+}
+
+// agree compares with what the codec alone makes of the message.
+func agree(t *testing.T, b []byte, got Request, gotErr error) {
+	t.Helper()
+	if _, _, inPlace := scan(b); !inPlace {
+		return
+	}
+	m, err := dhcpv4.FromBytes(append(slices.Clip(b), 255))
+	if err != nil {
+		t.Fatalf("read in place, where the codec says: %v", err)
+	}
+	want, wantErr := Classify(m)
+	if fmt.Sprint(gotErr) != fmt.Sprint(wantErr) {
+		t.Errorf("in place: %v, by the codec: %v", gotErr, wantErr)
+	}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(Request{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+		t.Errorf("by the codec - , in place + :\n%s", diff)
+	}
+}
+
+func TestRealFirmwareIsReadInPlace(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/captures/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no captures", err)
+	}
+	for _, name := range files {
+		for i, p := range readCapture(t, name) {
+			if _, err := Parse(p.payload); err != nil {
+				continue
+			}
+			if _, _, ok := scan(p.payload); !ok {
+				t.Errorf("%s, packet %d is left to the codec", filepath.Base(name), i)
+			}
+		}
 	}
 }

@@ -114,10 +114,14 @@ type Request struct {
 	Kind Kind
 }
 
-// Parse decodes and classifies a message. ErrNotDHCP and the codec's errors say why not.
+// Parse decodes and classifies a message; nothing of the result points into b. Messages as nearly all clients send them
+// are read in place, the others by the codec, with the same result. ErrNotDHCP and the codec's errors say why not.
 func Parse(b []byte) (Request, error) {
 	if len(b) < 240 {
 		return Request{}, fmt.Errorf("%d bytes, a DHCP message has at least 240: %w", len(b), ErrNotDHCP)
+	}
+	if h, o, ok := scan(b); ok {
+		return classify(h, o)
 	}
 	// Some ROMs leave the end option out; one more does no harm.
 	m, err := dhcpv4.FromBytes(append(slices.Clip(b), 255))
@@ -129,57 +133,76 @@ func Parse(b []byte) (Request, error) {
 
 // Classify reads a decoded message into a Request and says who is asking. ErrNotDHCP.
 func Classify(m *dhcpv4.DHCPv4) (Request, error) {
+	h := header{op: byte(m.OpCode), hwType: byte(m.HWType), hw: m.ClientHWAddr, hops: m.HopCount, xid: m.TransactionID, secs: m.NumSeconds, flags: m.Flags,
+		ciaddr: addr4(m.ClientIPAddr), giaddr: addr4(m.GatewayIPAddr)}
+	return classify(h, func(code byte) ([]byte, bool) { v, ok := m.Options[code]; return v, ok })
+}
+
+// header is what counts of a message's fixed part.
+type header struct {
+	op, hwType, hops byte
+	hw               []byte
+	xid              [4]byte
+	secs, flags      uint16
+	ciaddr, giaddr   [4]byte
+}
+
+// options finds an option's value; an empty one is nil.
+type options func(code byte) (value []byte, has bool)
+
+func classify(h header, o options) (Request, error) {
 	var r Request
-	if m.OpCode != dhcpv4.OpcodeBootRequest {
-		return r, fmt.Errorf("operation %d is not a request: %w", m.OpCode, ErrNotDHCP)
+	if h.op != 1 { // BOOTREQUEST
+		return r, fmt.Errorf("operation %d is not a request: %w", h.op, ErrNotDHCP)
 	}
-	if m.HWType != 1 || len(m.ClientHWAddr) != 6 { // RFC 1700: 1 = Ethernet
-		return r, fmt.Errorf("hardware type %d with %d bytes is not Ethernet: %w", m.HWType, len(m.ClientHWAddr), ErrNotDHCP)
+	if h.hwType != 1 || len(h.hw) != 6 { // RFC 1700: 1 = Ethernet
+		return r, fmt.Errorf("hardware type %d with %d bytes is not Ethernet: %w", h.hwType, len(h.hw), ErrNotDHCP)
 	}
-	r.MAC = inventory.MAC(m.ClientHWAddr)
+	r.MAC = inventory.MAC(h.hw)
 	if r.MAC.IsZero() || r.MAC[0]&1 != 0 {
-		return r, fmt.Errorf("hardware address %s is not one machine's: %w", m.ClientHWAddr, ErrNotDHCP)
+		return r, fmt.Errorf("hardware address %s is not one machine's: %w", r.MAC, ErrNotDHCP)
 	}
-	t := m.Options[53]
+	t, _ := o(53)
 	if len(t) != 1 || t[0] == 0 || MessageType(t[0]) > maxClientMsg {
 		return r, fmt.Errorf("option 53 is missing or unknown (BOOTP is not served): %w", ErrNotDHCP)
 	}
 	r.Type = MessageType(t[0])
-	r.XID, r.Secs, r.Broadcast, r.Hops = m.TransactionID, m.NumSeconds, m.Flags&0x8000 != 0, m.HopCount
-	r.CIAddr, r.Relay = headerAddr(m.ClientIPAddr), headerAddr(m.GatewayIPAddr)
-	r.readOptions(m.Options)
+	r.XID, r.Secs, r.Broadcast, r.Hops = h.xid, h.secs, h.flags&0x8000 != 0, h.hops
+	r.CIAddr, r.Relay = headerAddr(h.ciaddr), headerAddr(h.giaddr)
+	r.readOptions(o)
 	r.Kind = r.kind()
 	return r, nil
 }
 
-func (r *Request) readOptions(o dhcpv4.Options) {
-	r.Wanted, r.ServerID = addrOption(o[50]), addrOption(o[54])
-	if id := o[61]; len(id) > 0 && len(id) <= 64 {
+func (r *Request) readOptions(o options) {
+	value := func(code byte) []byte { v, _ := o(code); return v }
+	r.Wanted, r.ServerID = addrOption(value(50)), addrOption(value(54))
+	if id := value(61); len(id) > 0 && len(id) <= 64 {
 		r.ClientID = id
 	}
-	r.Hostname = cleanName(o[12])
-	r.Asked = o[55]
-	if v := o[57]; len(v) == 2 {
+	r.Hostname = cleanName(value(12))
+	r.Asked = value(55)
+	if v := value(57); len(v) == 2 {
 		r.Limit = int(binary.BigEndian.Uint16(v))
 	}
-	r.Vendor = inventory.Clean(string(cut(o[60], 64)), 64)
-	if v := o[93]; len(v) >= 2 { // RFC 4578 §2.1: a list, the first is the preferred one
+	r.Vendor = inventory.Clean(string(cut(value(60), 64)), 64)
+	if v := value(93); len(v) >= 2 { // RFC 4578 §2.1: a list, the first is the preferred one
 		r.Arch, r.HasArch = bootfile.Arch(binary.BigEndian.Uint16(v)), true
 	}
-	if v := o[97]; len(v) == 17 { // R15: may be missing, or have any first byte
+	if v := value(97); len(v) == 17 { // R15: may be missing, or have any first byte
 		r.GUID = v
 	}
-	r.Agent, r.Subnet = o[82], addrOption(o[118])
-	if s := suboption(o[82], 5); !r.Subnet.IsValid() { // RFC 3527
+	r.Agent, r.Subnet = value(82), addrOption(value(118))
+	if s := suboption(value(82), 5); !r.Subnet.IsValid() { // RFC 3527
 		r.Subnet = addrOption(s)
 	}
-	if item := suboption(o[43], 71); len(item) == 4 {
+	if item := suboption(value(43), 71); len(item) == 4 {
 		r.BootItem = item
 	}
 	// R18: iPXE sends its user class raw, not in RFC 3004 form; other programs wrap it.
-	uc := o[77]
+	uc := value(77)
 	r.ipxe = string(uc) == "iPXE" || string(uc) == "\x04iPXE"
-	if v, ok := o[175]; ok {
+	if v, ok := o(175); ok {
 		r.ipxe, r.features = true, v
 	}
 }
@@ -268,11 +291,15 @@ func suboption(b []byte, code byte) []byte {
 }
 
 // headerAddr is an address of the header; zero for 0.0.0.0 and for what cannot be a host's.
-func headerAddr(ip net.IP) netip.Addr {
-	a, ok := netip.AddrFromSlice(ip.To4())
-	if !ok || !hostAddr(a) {
-		return netip.Addr{}
+func headerAddr(ip [4]byte) netip.Addr {
+	if a := netip.AddrFrom4(ip); hostAddr(a) {
+		return a
 	}
+	return netip.Addr{}
+}
+
+func addr4(ip net.IP) (a [4]byte) {
+	copy(a[:], ip.To4())
 	return a
 }
 
