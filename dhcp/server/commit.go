@@ -62,11 +62,8 @@ func (s *Server) commitWaiting() {
 		for i := range batch {
 			list[i] = *batch[i].d.Lease
 		}
-		if s.commit(list) != nil {
-			continue
-		}
-		for i := range batch {
-			s.finish(&batch[i])
+		if s.commit(list) == nil {
+			s.finish(batch)
 		}
 	}
 }

@@ -23,8 +23,9 @@ type arrival struct {
 	toUs bool
 }
 
-// handle is one packet's way: decode, limit, decide, store, send, write down.
-func (s *Server) handle(a arrival, b []byte) {
+// take is the first half of one packet's way: decode, limit, decide. It returns the answer that can leave now,
+// if there is one; an answer with a lease leaves when that is stored.
+func (s *Server) take(a arrival, b []byte) (answer, bool) {
 	l := a.link
 	now := s.cfg.Now()
 	s.count.received.Add(1)
@@ -32,11 +33,11 @@ func (s *Server) handle(a arrival, b []byte) {
 	if err != nil {
 		s.count.malformed.Add(1)
 		s.log.Debug("packet is no DHCP request", "iface", l.name, "ip", a.src.Addr(), "err", err)
-		return
+		return answer{}, false
 	}
 	if !s.limit.allow(req.MAC, now) {
 		s.count.limited.Add(1)
-		return
+		return answer{}, false
 	}
 	var k known
 	if req.Kind.Boots() {
@@ -44,11 +45,11 @@ func (s *Server) handle(a arrival, b []byte) {
 	}
 	d := s.decide(a, req, k, now)
 	out := answer{link: l, req: req, d: d, at: now}
-	if d.Lease == nil {
-		s.finish(&out)
-		return
+	if d.Lease != nil {
+		s.storeFirst(out)
+		return answer{}, false
 	}
-	s.storeFirst(out)
+	return out, true
 }
 
 // known is what the inventory says of a machine that netboots.
@@ -153,21 +154,53 @@ func (s *Server) selves() []netip.Addr {
 	return out
 }
 
-// finish sends the reply and writes down what happened.
-func (s *Server) finish(a *answer) {
-	l, req, d, now := a.link, &a.req, &a.d, a.at
-	if d.Reply != nil {
-		b, err := d.Reply.Encode(req.Limit)
-		if err == nil {
-			err = s.send(l, d.SendTo, b)
+// finish is the second half: send the replies, write down what happened.
+func (s *Server) finish(list []answer) {
+	for len(list) > 0 {
+		n := 1
+		for n < len(list) && list[n].link == list[0].link {
+			n++
 		}
+		s.finishOn(list[0].link, list[:n])
+		list = list[n:]
+	}
+}
+
+// finishOn finishes answers that leave by the same interface.
+func (s *Server) finishOn(l *link, list []answer) {
+	errs := make([]error, len(list))
+	var out []outgoing
+	var whose []int
+	for i := range list {
+		a := &list[i]
+		if a.d.Reply == nil {
+			continue
+		}
+		b, err := a.d.Reply.Encode(a.req.Limit)
 		if err != nil {
-			s.count.sendErrors.Add(1)
-			d.Reason += "; the reply could not be sent: " + err.Error()
-			s.log.Debug("DHCP reply not sent", "iface", l.name, "mac", req.MAC, "err", err)
-			s.ring.add(req, d, l.name, now)
-			return
+			errs[i] = err
+			continue
 		}
+		out, whose = append(out, outgoing{to: a.d.SendTo, b: b}), append(whose, i)
+	}
+	s.send(l, out)
+	for i, o := range out {
+		errs[whose[i]] = o.err
+	}
+	for i := range list {
+		s.writeDown(&list[i], errs[i])
+	}
+}
+
+// writeDown counts an answer, lists it and hands it to the diary.
+func (s *Server) writeDown(a *answer, err error) {
+	l, req, d, now := a.link, &a.req, &a.d, a.at
+	if err != nil {
+		s.count.sendErrors.Add(1)
+		d.Reason += "; the reply could not be sent: " + err.Error()
+		s.log.Debug("DHCP reply not sent", "iface", l.name, "mac", req.MAC, "err", err)
+		s.ring.add(req, d, l.name, now)
+		return
 	}
 	s.count.decided(req, d)
 	s.ring.add(req, d, l.name, now)

@@ -108,14 +108,16 @@ func answerUntilKilled(t *testing.T, dir string) {
 	}
 	b := newBench(t, dhcp.RoleServer, func(c *Config) { c.Store, c.Leases, c.Now, c.LeaseTime = db, db, time.Now, 24*time.Hour })
 	var mu sync.Mutex
-	b.s.send = func(_ *link, _ dhcp.SendTo, raw []byte) error {
-		m, err := dhcpv4.FromBytes(raw)
-		if err == nil && m.MessageType() == dhcpv4.MessageTypeAck {
-			mu.Lock()
-			defer mu.Unlock()
-			_, err = fmt.Fprintf(os.Stdout, "ACK %s %s\n", m.YourIPAddr, m.ClientHWAddr)
+	b.s.send = func(_ *link, out []outgoing) {
+		mu.Lock()
+		defer mu.Unlock()
+		for i := range out {
+			m, err := dhcpv4.FromBytes(out[i].b)
+			if err == nil && m.MessageType() == dhcpv4.MessageTypeAck {
+				_, err = fmt.Fprintf(os.Stdout, "ACK %s %s\n", m.YourIPAddr, m.ClientHWAddr)
+			}
+			out[i].err = err
 		}
-		return err
 	}
 	go func() {
 		if err := b.s.notes.run(t.Context()); err != nil {

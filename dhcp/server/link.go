@@ -184,11 +184,18 @@ func (s *Server) open(ctx context.Context, f iface) (*link, error) {
 	return l, nil
 }
 
-// read hands every packet of a socket to handle until the socket is closed.
+// readAtOnce is how many packets one system call takes in at most.
+const readAtOnce = 32
+
+// read answers every packet of a socket until the socket is closed.
 func (s *Server) read(l *link, port uint16, c *ipv4.PacketConn) {
-	buf := make([]byte, dhcp.MaxMessage)
+	list := make([]ipv4.Message, readAtOnce)
+	for i := range list {
+		list[i].Buffers, list[i].OOB = [][]byte{make([]byte, dhcp.MaxMessage)}, ipv4.NewControlMessage(ipv4.FlagInterface|ipv4.FlagDst)
+	}
+	var answers []answer
 	for {
-		n, cm, src, err := c.ReadFrom(buf)
+		n, err := c.ReadBatch(list, 0)
 		if err != nil {
 			if errors.Is(err, net.ErrClosed) {
 				return
@@ -196,34 +203,20 @@ func (s *Server) read(l *link, port uint16, c *ipv4.PacketConn) {
 			s.log.Debug("socket", "iface", l.name, "err", err)
 			continue
 		}
-		if cm != nil && cm.IfIndex != 0 && cm.IfIndex != l.index {
-			continue // SO_BINDTODEVICE already sees to that
+		clear(answers)
+		answers = answers[:0]
+		for _, m := range list[:n] {
+			var cm ipv4.ControlMessage
+			if err := cm.Parse(m.OOB[:m.NN]); err != nil || cm.IfIndex != 0 && cm.IfIndex != l.index {
+				continue // SO_BINDTODEVICE already sees to that
+			}
+			from := arrival{link: l, port: port, src: addrPort(m.Addr), toUs: !cm.Dst.Equal(net.IPv4bcast)}
+			if a, ok := s.take(from, m.Buffers[0][:m.N]); ok {
+				answers = append(answers, a)
+			}
 		}
-		s.handle(arrival{link: l, port: port, src: addrPort(src), toUs: cm != nil && !cm.Dst.Equal(net.IPv4bcast)}, buf[:n])
+		s.finish(answers)
 	}
-}
-
-// transmit sends a reply: a frame of our own to a client that has no address yet, else UDP from
-// the socket the request came to.
-func (s *Server) transmit(l *link, to dhcp.SendTo, b []byte) error {
-	dst := to.To
-	if !to.MAC.IsZero() {
-		if l.raw != nil {
-			s.mu.Lock()
-			self := l.self(nil, dst.Addr())
-			s.mu.Unlock()
-			f := frame(l.mac, to.MAC, netip.AddrPortFrom(self, to.From), dst, b)
-			_, err := l.raw.WriteTo(f, &packet.Addr{HardwareAddr: to.MAC[:]})
-			return err
-		}
-		dst = netip.AddrPortFrom(netip.AddrFrom4([4]byte{255, 255, 255, 255}), dst.Port())
-	}
-	c := l.ports[to.From]
-	if c == nil {
-		return fmt.Errorf("no socket for port %d", to.From)
-	}
-	_, err := c.WriteTo(b, &ipv4.ControlMessage{IfIndex: l.index}, net.UDPAddrFromAddrPort(dst))
-	return err
 }
 
 func (l *link) close() {

@@ -34,9 +34,9 @@ type Server struct {
 	pending sync.WaitGroup
 	sockets sync.WaitGroup // the readers
 
-	// send puts a reply on the wire, ask a DISCOVER that looks for other servers, probe asks who uses addresses; tests
+	// send puts replies on the wire, ask a DISCOVER that looks for other servers, probe asks who uses addresses; tests
 	// replace them.
-	send  func(l *link, to dhcp.SendTo, b []byte) error
+	send  func(l *link, out []outgoing)
 	ask   func(l *link) error
 	probe func(ctx context.Context, l *link, list []netip.Addr) (map[netip.Addr]inventory.MAC, error)
 

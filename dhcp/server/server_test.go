@@ -113,13 +113,13 @@ func newBench(t *testing.T, role dhcp.Role, edit func(*Config)) *bench {
 		t.Fatal(err)
 	}
 	b.s.setRole(role, "test")
-	b.s.send = func(_ *link, to dhcp.SendTo, raw []byte) error {
-		m, err := dhcpv4.FromBytes(raw)
-		if err != nil {
-			return err
+	b.s.send = func(_ *link, out []outgoing) {
+		for i := range out {
+			m, err := dhcpv4.FromBytes(out[i].b)
+			if out[i].err = err; err == nil {
+				b.wire <- sent{out[i].to, m}
+			}
 		}
-		b.wire <- sent{to, m}
-		return nil
 	}
 	return b
 }
@@ -195,7 +195,7 @@ func wants(ip netip.Addr) dhcpv4.Modifier { return raw(50, ip.AsSlice()...) }
 func ours(m *dhcpv4.DHCPv4) { raw(54, self.AsSlice()...)(m) }
 
 func (b *bench) say(m []byte) {
-	b.s.handle(arrival{link: b.l, port: 67, src: netip.MustParseAddrPort("0.0.0.0:68")}, m)
+	handle(b.s, arrival{link: b.l, port: 67, src: netip.MustParseAddrPort("0.0.0.0:68")}, m)
 }
 
 // hear waits for the next reply.
@@ -358,7 +358,7 @@ func TestRelayedClientRenewsDirectly(t *testing.T) {
 		t.Fatalf("got %v for a client behind the relay", ip)
 	}
 	renew := msg(t, dhcpv4.MessageTypeRequest, labMAC, func(m *dhcpv4.DHCPv4) { m.ClientIPAddr = ip.AsSlice() })
-	b.s.handle(arrival{link: b.l, port: 67, src: netip.AddrPortFrom(ip, 68), toUs: true}, renew)
+	handle(b.s, arrival{link: b.l, port: 67, src: netip.AddrPortFrom(ip, 68), toUs: true}, renew)
 	if x := b.hear(); x.m.MessageType() != dhcpv4.MessageTypeAck || x.to.To.Addr() != ip || x.m.Router()[0].String() != "10.8.0.1" {
 		t.Errorf("renewal got %s to %v", x.m.Summary(), x.to)
 	}

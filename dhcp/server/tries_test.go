@@ -69,7 +69,7 @@ func (f firmware) boot(b *bench, role dhcp.Role) int {
 			m = b.hear().m
 		}
 		if binl {
-			b.s.handle(arrival{link: b.l, port: 4011, src: netip.MustParseAddrPort("10.0.0.150:4011"), toUs: true}, msg(b.t, dhcpv4.MessageTypeRequest, labMAC, pxe(f.arch), ours))
+			handle(b.s, arrival{link: b.l, port: 4011, src: netip.MustParseAddrPort("10.0.0.150:4011"), toUs: true}, msg(b.t, dhcpv4.MessageTypeRequest, labMAC, pxe(f.arch), ours))
 			m = b.hear().m
 		}
 		b.s.tries.fetched(labMAC, false)
