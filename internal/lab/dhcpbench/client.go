@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"slices"
@@ -37,7 +38,7 @@ type load struct {
 	pxe bool
 	// port is the server's; 0 means 67. At 4011 there is no relay.
 	port uint16
-	// known says that the clients are those of an earlier DORA load, with the addresses they got.
+	// known says that the clients are those of an earlier load that asked for addresses, in turn.
 	known bool
 }
 
@@ -79,13 +80,14 @@ type exchange struct {
 
 // client plays many clients through one socket.
 type client struct {
-	conn   *net.UDPConn
-	pc     *ipv4.PacketConn
-	self   netip.Addr
-	server netip.Addr
-	nextID uint32             // of the next client
-	leases map[uint32][4]byte // what each client got
-	given  map[[4]byte]uint32 // to whom; two for one address would be a failure of the server
+	conn      *net.UDPConn
+	pc        *ipv4.PacketConn
+	self      netip.Addr
+	server    netip.Addr
+	nextID    uint32             // of the next client
+	nextKnown int                // among those that have an address
+	leases    map[uint32][4]byte // what each client got
+	given     map[[4]byte]uint32 // to whom; two for one address would be a failure of the server
 
 	in, out []ipv4.Message
 	queued  int
@@ -107,8 +109,8 @@ func newClient(self, server netip.Addr) (*client, error) {
 }
 
 // run plays a load for so long: with inFlight exchanges at all times, or, when rate is not 0, with so many
-// begun a second whatever comes back.
-func (c *client) run(l load, inFlight int, rate float64, d time.Duration) (result, error) {
+// begun a second whatever comes back. most ends it after so many exchanges; 0 = as many as there is time for.
+func (c *client) run(l load, inFlight, most int, rate float64, d time.Duration) (result, error) {
 	slots := inFlight
 	if rate > 0 {
 		slots = int(rate*lossAfter.Seconds()*1.5) + batch
@@ -119,7 +121,7 @@ func (c *client) run(l load, inFlight int, rate float64, d time.Duration) (resul
 			known = append(known, id)
 		}
 		slices.Sort(known)
-		if len(known) < slots {
+		if len(known) < 100 {
 			return result{}, fmt.Errorf("%s: only %d clients have an address", l.name, len(known))
 		}
 	}
@@ -131,19 +133,24 @@ func (c *client) run(l load, inFlight int, rate float64, d time.Duration) (resul
 	}
 	began := time.Now()
 	end := began.Add(d)
-	nextKnown := 0
+	if most == 0 {
+		most = math.MaxInt
+	}
 	for now := began; now.Before(end) || len(free) < slots; now = time.Now() {
 		due := len(free)
 		if rate > 0 {
 			due = min(due, int(now.Sub(began).Seconds()*rate)-r.started)
 		}
-		for ; due > 0 && now.Before(end); due-- {
+		if r.started >= most && now.Before(end) {
+			end = now
+		}
+		for due = min(due, most-r.started); due > 0 && now.Before(end); due-- {
 			i := free[len(free)-1]
 			free = free[:len(free)-1]
 			id := c.nextID
 			if l.known {
-				id = known[nextKnown%len(known)]
-				nextKnown++
+				id = known[c.nextKnown%len(known)]
+				c.nextKnown++
 			} else {
 				c.nextID++
 			}
@@ -179,7 +186,7 @@ func (c *client) run(l load, inFlight int, rate float64, d time.Duration) (resul
 				}
 			}
 		}
-		if now.Before(end) {
+		if now.Before(end) || r.took == 0 {
 			r.took = now.Sub(began)
 		}
 	}
@@ -263,7 +270,7 @@ func (c *client) say(l *load, x *exchange, slot int, now time.Time) {
 	binary.BigEndian.PutUint32(b[30:], x.mac)
 	copy(b[236:], []byte{99, 130, 83, 99})
 	b = append(b, 53, 1, t)
-	renew := t == request && l.known
+	renew := t == request && l.steps[0] == request && l.known
 	switch {
 	case renew:
 		ip := c.leases[x.mac]

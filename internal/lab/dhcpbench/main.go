@@ -16,7 +16,8 @@ import (
 // The loads.
 var (
 	dora       = load{name: "DORA", steps: []byte{discover, request}, ends: ack}
-	doraPXE    = load{name: "DORA with PXE options", steps: []byte{discover, request}, ends: ack, pxe: true}
+	doraAgain  = load{name: "DORA of known clients", steps: []byte{discover, request}, ends: ack, known: true}
+	doraPXE    = load{name: "DORA with PXE options", steps: []byte{discover, request}, ends: ack, pxe: true, known: true}
 	renewal    = load{name: "renewal", steps: []byte{request}, ends: ack, known: true}
 	proxyOffer = load{name: "ProxyDHCP offer", steps: []byte{discover}, ends: offer, pxe: true}
 	bootServer = load{name: "request at port 4011", steps: []byte{request}, ends: ack, pxe: true, port: 4011}
@@ -167,6 +168,7 @@ type measure struct {
 	load
 	how      string
 	inFlight int
+	most     int  // exchanges: a load of new clients must not use the pool up
 	ladder   bool // rates instead, each higher than the one before, until a hundredth is lost
 	proxies  bool
 }
@@ -174,11 +176,12 @@ type measure struct {
 func (m *measure) title() string { return m.name + ", " + m.how }
 
 var measures = []measure{
-	{load: dora, how: "one client at a time", inFlight: 1},
-	{load: dora, how: "64 in flight", inFlight: 64},
+	{load: dora, how: "one client at a time", inFlight: 1, most: 1500},
+	{load: dora, how: "64 in flight", inFlight: 64, most: 9000},
+	{load: doraAgain, how: "64 in flight", inFlight: 64},
 	{load: doraPXE, how: "64 in flight", inFlight: 64},
 	{load: renewal, how: "64 in flight", inFlight: 64},
-	{load: dora, how: "open loop", ladder: true},
+	{load: doraAgain, how: "open loop", ladder: true},
 	{load: proxyOffer, how: "one client at a time", inFlight: 1, proxies: true},
 	{load: proxyOffer, how: "64 in flight", inFlight: 64, proxies: true},
 	{load: bootServer, how: "64 in flight", inFlight: 64, proxies: true},
@@ -221,13 +224,13 @@ func once(s *server, m *measure) (float64, error) {
 	}
 	if m.ladder {
 		best, err := climb(func(rate float64) (float64, error) {
-			r, err := s.client.run(m.load, 0, rate, *length/2)
+			r, err := s.client.run(m.load, 0, 0, rate, *length/2)
 			return r.lossRate(), err
 		})
 		fmt.Printf("  %-15s %7.0f/s with less than 1 %% lost\n", s.name, best)
 		return best, err
 	}
-	r, err := s.client.run(m.load, m.inFlight, 0, *length)
+	r, err := s.client.run(m.load, m.inFlight, m.most, 0, *length)
 	if err != nil {
 		return 0, err
 	}

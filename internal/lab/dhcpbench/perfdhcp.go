@@ -49,9 +49,9 @@ func perfdhcp(servers []*server, want *regexp.Regexp) error {
 
 func perfdhcpOnce(s *server, rate float64, seed int) (loss float64, err error) {
 	secs := max(1, int(length.Seconds()/2))
-	// -R: so many clients that none comes twice within the run; the seed makes them others in every run.
-	out, _ := exec.Command("perfdhcp", "-4", "-l", s.addr(0, 2).String(), "-r", strconv.Itoa(int(rate)), "-R", "30000", "-p", strconv.Itoa(secs), "-s", strconv.Itoa(seed),
-		"-b", fmt.Sprintf("mac=0a:%02x:%02x:00:00:00", s.net, seed%4), "-W", "500000", s.addr(0, 1).String()).CombinedOutput() // its exit status says that something was dropped
+	// -R: the clients are picked from so many; each run begins elsewhere among them.
+	out, _ := exec.Command("perfdhcp", "-4", "-l", s.addr(0, 2).String(), "-r", strconv.Itoa(int(rate)), "-R", "10000", "-p", strconv.Itoa(secs), "-s", strconv.Itoa(seed),
+		"-b", fmt.Sprintf("mac=0a:%02x:00:00:00:00", s.net), "-W", "500000", s.addr(0, 1).String()).CombinedOutput() // its exit status says that something was dropped
 	loss, n := 0.0, 0
 	for _, m := range dropsRE.FindAllStringSubmatch(string(out), -1) {
 		v, err := strconv.ParseFloat(m[1], 64)

@@ -80,7 +80,7 @@ func (s *server) start(root string) error {
 		if s.proxy {
 			l = proxyOffer
 		}
-		if r, err := s.client.run(l, 1, 0, 50*time.Millisecond); err != nil {
+		if r, err := s.client.run(l, 1, 0, 0, 50*time.Millisecond); err != nil {
 			return err
 		} else if r.done > 0 {
 			return nil
