@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/staged-hive/hatchery/dhcp/bootfile"
 	"github.com/staged-hive/hatchery/internal/stage0"
+	"github.com/staged-hive/hatchery/inventory/boltdb"
 	"github.com/staged-hive/hatchery/web"
 )
 
@@ -123,6 +125,18 @@ func (a *appliance) warnings() []web.Warning {
 			Hint: "Free some space there, old stage-0 images and logs for example; waiting installs begin by themselves then."})
 	}
 	return out
+}
+
+// health is why nothing, or nothing new, can be saved, for anybody who asks /healthz: without paths.
+func (a *appliance) health() error {
+	err := a.db.Health()
+	switch {
+	case errors.Is(err, boltdb.ErrDisk):
+		return errors.New("the disk failed under the database: nothing more is saved before it is mended and hatchery is restarted; the log says more")
+	case err != nil:
+		return errors.New("the disk is full: machines boot and keep their addresses, but nothing new is begun before some space is free")
+	}
+	return nil
 }
 
 // warnings are what boot files and images there lack.

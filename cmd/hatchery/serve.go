@@ -151,7 +151,7 @@ func (a *appliance) wire() error {
 	net := &network{dhcp: a.dhcp}
 	a.web, err = web.New(web.Config{Addr: a.cfg.WebAddr, Dir: a.cfg.Data, TLS: a.cfg.WebTLS, Names: a.cfg.WebNames, Version: versionText(), Store: a.db,
 		Network: net, Leases: leases{book, a.dhcp}, Media: a.media, ISOs: isos{a.isos}, SelfCheck: func() []web.Warning { return append(a.warnings(), net.warnings()...) }, Logs: jobLogs{a.jobs}, Operator: operator{a.jobs},
-		Hive: roles{a.jobs, late}, Backup: a.backup, AgentHandler: a.boot.AgentHandler(), Metrics: registry, Log: a.log})
+		Hive: roles{a.jobs, late}, Backup: a.backup, Health: a.health, AgentHandler: a.boot.AgentHandler(), Metrics: registry, Log: a.log})
 	return err
 }
 

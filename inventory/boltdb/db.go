@@ -224,5 +224,13 @@ func (d *DB) explain(act string, err error) error {
 // Room is the error that says why nothing new may begin, as every transaction tells it; nil = it may.
 func (d *DB) Room() error { return d.spare.room() }
 
+// Health is why nothing (ErrDisk) or nothing new (ENOSPC) can be saved; nil = all can. It waits for no transaction.
+func (d *DB) Health() error {
+	if err := d.broken.Load(); err != nil {
+		return *err
+	}
+	return d.Room()
+}
+
 // Watch implements inventory.Store.
 func (d *DB) Watch(ctx context.Context) <-chan inventory.Change { return d.feed.Watch(ctx) }

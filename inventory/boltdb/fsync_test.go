@@ -59,6 +59,9 @@ func fsyncChild(dir string) {
 		say(fmt.Sprint("update ", n), d.Update(func(tx *inventory.Tx) error { return tx.Put("x", fmt.Sprintf("%06d", n), make([]byte, 3000)) }))
 	}
 	say("lease", d.CommitLeases(crashLease(1, 1)))
+	if err := d.Health(); !errors.Is(err, ErrDisk) {
+		fmt.Println("health:", err)
+	}
 	err = d.View(func(tx *inventory.Tx) error { _, err := tx.Get("x", "000000"); return err })
 	fmt.Println("reads:", err)
 	if err := d.Close(); err != nil {
