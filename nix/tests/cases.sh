@@ -6,10 +6,11 @@
 # MEM                 megabytes of the machine (1536)
 # KINDS               "btrfs lvm luks md": further layouts whose data must stay; needs the real disko and a stage-0
 #                     with their tools
+# PLAIN=0             leaves the others out
 # Needs nix, qemu-system-x86_64 (emulation will do), ssh, cpio. About five minutes.
 set -euo pipefail
 stage0=$(realpath "${1:?usage: cases.sh STAGE0}") here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-: "${KINDS:=}"
+: "${KINDS:=}" "${PLAIN:=1}"
 W=$(mktemp -d)
 H=$W/hive mac=52:54:00:aa:bb:01 pid='' bad=0 ran=0
 trap '[ -z "$pid" ] || kill "$pid" 2>/dev/null || true; rm -rf "$W"' EXIT
@@ -134,73 +135,76 @@ meanwhile() {
 }
 
 # --- the cases ------------------------------------------------------------------------
-vm 'blank /dev/vda /dev/vdb /dev/vdc'
-plan "${os[@]}" "${data[@]}"
-expect 0 "blank disks are formatted and mounted"
-vm 'echo one >/mnt/data/marker; sync'
-before=$(guid)
-plan "${os[@]}" "${data[@]}"
-expect 0 "an own layout with data"
-is "its data is kept" "$(marker)" one
-is "its partition's GUID is kept" "$(guid)" "$before"
-umounted # or file systems write on by themselves
-expect 24 "the same script a second time: the system disk is not as planned"
-vm 'blank; sgdisk -u1:R /dev/vdb >/dev/null; partprobe /dev/vdb; udevadm settle'
-plan --wipe data "${os[@]}" "${data[@]}"
-expect 0 "a wipe that was asked for"
-is "the data is gone" "$(marker)" none
-plan os=ephemeral:virtio-NOSUCH "${data[@]}"
-expect 20 "the system disk is missing"
-plan "${os[@]}" data=persistent:virtio-NOSUCH
-expect 20 "the data disk is missing"
-vm 'blank /dev/vdb; mkfs.ext4 -qF /dev/vdb; udevadm settle'
-plan "${os[@]}" "${data[@]}"
-expect 21 "a bare ext4 on the data disk"
-vm 'blank /dev/vdb; sgdisk -n1:0:+100M -t1:0700 -c1:Windows /dev/vdb >/dev/null; partprobe /dev/vdb; udevadm settle; mkfs.ext4 -qF /dev/vdb1'
-plan "${os[@]}" "${data[@]}"
-expect 21 "a foreign GPT on the data disk"
-vm 'blank /dev/vdb; sgdisk -n1:0:0 -c1:disk-data-data /dev/vdb >/dev/null; partprobe /dev/vdb; udevadm settle; mkfs.vfat /dev/vdb1 >/dev/null'
-plan "${os[@]}" "${data[@]}"
-expect 21 "another file system in our partition"
-vm 'blank /dev/vdb'
-plan "${os[@]}" "${data[@]}"
-vm 'sgdisk -G /dev/vda >/dev/null; partprobe /dev/vda; udevadm settle'
-expect 24 "the system disk's partitions were renewed since the plan"
-plan "${os[@]}" "${data[@]}"
-vm 'mkfs.ext4 -qF /dev/vdb'
-expect 21 "data where the plan saw a blank disk"
-vm 'blank /dev/vdb'
-plan "${os[@]}" "${data[@]}"
-vm 'ln -sf ../../vda /dev/disk/by-id/virtio-DATADISK'
-expect 22 "one disk under two names"
-vm 'ln -sf ../../vdb /dev/disk/by-id/virtio-DATADISK'
-plan --tweak '.plan.disks.os.serial = "OTHER"' "${os[@]}" "${data[@]}"
-expect 24 "another serial"
-plan "${os[@]}" "${data[@]}"
-vm 'mkdir -p /iso; mount -o ro,noload /dev/vda3 /iso'
-expect 23 "the system disk is what the machine runs from (mounted at /iso)"
-vm 'umount /iso; sgdisk -n1:0:0 -c1:disk-os-root /dev/vdb >/dev/null; partprobe /dev/vdb; udevadm settle; mkfs.ext4 -qF /dev/vdb1'
-plan --role plain "${os[@]}"
-expect 22 "a second disk carries our label"
+plain() {
+  vm 'blank /dev/vda /dev/vdb /dev/vdc'
+  plan "${os[@]}" "${data[@]}"
+  expect 0 "blank disks are formatted and mounted"
+  vm 'echo one >/mnt/data/marker; sync'
+  before=$(guid)
+  plan "${os[@]}" "${data[@]}"
+  expect 0 "an own layout with data"
+  is "its data is kept" "$(marker)" one
+  is "its partition's GUID is kept" "$(guid)" "$before"
+  umounted # or file systems write on by themselves
+  expect 24 "the same script a second time: the system disk is not as planned"
+  vm 'blank; sgdisk -u1:R /dev/vdb >/dev/null; partprobe /dev/vdb; udevadm settle'
+  plan --wipe data "${os[@]}" "${data[@]}"
+  expect 0 "a wipe that was asked for"
+  is "the data is gone" "$(marker)" none
+  plan os=ephemeral:virtio-NOSUCH "${data[@]}"
+  expect 20 "the system disk is missing"
+  plan "${os[@]}" data=persistent:virtio-NOSUCH
+  expect 20 "the data disk is missing"
+  vm 'blank /dev/vdb; mkfs.ext4 -qF /dev/vdb; udevadm settle'
+  plan "${os[@]}" "${data[@]}"
+  expect 21 "a bare ext4 on the data disk"
+  vm 'blank /dev/vdb; sgdisk -n1:0:+100M -t1:0700 -c1:Windows /dev/vdb >/dev/null; partprobe /dev/vdb; udevadm settle; mkfs.ext4 -qF /dev/vdb1'
+  plan "${os[@]}" "${data[@]}"
+  expect 21 "a foreign GPT on the data disk"
+  vm 'blank /dev/vdb; sgdisk -n1:0:0 -c1:disk-data-data /dev/vdb >/dev/null; partprobe /dev/vdb; udevadm settle; mkfs.vfat /dev/vdb1 >/dev/null'
+  plan "${os[@]}" "${data[@]}"
+  expect 21 "another file system in our partition"
+  vm 'blank /dev/vdb'
+  plan "${os[@]}" "${data[@]}"
+  vm 'sgdisk -G /dev/vda >/dev/null; partprobe /dev/vda; udevadm settle'
+  expect 24 "the system disk's partitions were renewed since the plan"
+  plan "${os[@]}" "${data[@]}"
+  vm 'mkfs.ext4 -qF /dev/vdb'
+  expect 21 "data where the plan saw a blank disk"
+  vm 'blank /dev/vdb'
+  plan "${os[@]}" "${data[@]}"
+  vm 'ln -sf ../../vda /dev/disk/by-id/virtio-DATADISK'
+  expect 22 "one disk under two names"
+  vm 'ln -sf ../../vdb /dev/disk/by-id/virtio-DATADISK'
+  plan --tweak '.plan.disks.os.serial = "OTHER"' "${os[@]}" "${data[@]}"
+  expect 24 "another serial"
+  plan "${os[@]}" "${data[@]}"
+  vm 'mkdir -p /iso; mount -o ro,noload /dev/vda3 /iso'
+  expect 23 "the system disk is what the machine runs from (mounted at /iso)"
+  vm 'umount /iso; sgdisk -n1:0:0 -c1:disk-os-root /dev/vdb >/dev/null; partprobe /dev/vdb; udevadm settle; mkfs.ext4 -qF /dev/vdb1'
+  plan --role plain "${os[@]}"
+  expect 22 "a second disk carries our label"
 
-vm 'blank /dev/vda /dev/vdb'
-plan "${os[@]}" "${data[@]}"
-meanwhile swapoff 'mkfs.ext4 -qFL precious /dev/vda'
-expect 24 "somebody formats the system disk while it is judged" theirs
-is "what they put there stays" "$(vm 'blkid -po value -s LABEL /dev/vda')" precious
-vm 'blank /dev/vda'
-plan "${os[@]}" "${data[@]}"
-vm 'touch /tmp/go; setsid sh -c "while [ -e /tmp/go ]; do dd if=/dev/urandom of=/dev/vda bs=4k count=1 seek=9000 conv=fsync; done" >/dev/null 2>&1 &'
-expect 24 "something keeps writing to the system disk" theirs
-vm 'rm /tmp/go; blank /dev/vda'
-plan "${os[@]}" "${data[@]}"
-meanwhile sgdisk 'mkfs.ext4 -qFL precious /dev/vdb'
-expect 1 "somebody formats the blank data disk while the system disk is made" theirs
-is "what they put there stays" "$(vm 'blkid -po value -s LABEL /dev/vdb')" precious
-vm 'blank /dev/vda /dev/vdb'
-plan "${os[@]}" "${data[@]}"
-expect 0 "blank again"
+  vm 'blank /dev/vda /dev/vdb'
+  plan "${os[@]}" "${data[@]}"
+  meanwhile swapoff 'mkfs.ext4 -qFL precious /dev/vda'
+  expect 24 "somebody formats the system disk while it is judged" theirs
+  is "what they put there stays" "$(vm 'blkid -po value -s LABEL /dev/vda')" precious
+  vm 'blank /dev/vda'
+  plan "${os[@]}" "${data[@]}"
+  vm 'touch /tmp/go; setsid sh -c "while [ -e /tmp/go ]; do dd if=/dev/urandom of=/dev/vda bs=4k count=1 seek=9000 conv=fsync; done" >/dev/null 2>&1 &'
+  expect 24 "something keeps writing to the system disk" theirs
+  vm 'rm /tmp/go; blank /dev/vda'
+  plan "${os[@]}" "${data[@]}"
+  meanwhile sgdisk 'mkfs.ext4 -qFL precious /dev/vdb'
+  expect 1 "somebody formats the blank data disk while the system disk is made" theirs
+  is "what they put there stays" "$(vm 'blkid -po value -s LABEL /dev/vdb')" precious
+  vm 'blank /dev/vda /dev/vdb'
+  plan "${os[@]}" "${data[@]}"
+  expect 0 "blank again"
+}
 
+[ "$PLAIN" = 0 ] || plain
 for kind in $KINDS; do
   more=()
   [ "$kind" != md ] || more=(data2=persistent:virtio-DATA2)
