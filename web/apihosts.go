@@ -105,6 +105,7 @@ func (s *Server) hostAPI(a huma.API) {
 	}) (*none, error) {
 		return nil, s.forget(ctx, in.ID, in.IfMatchIn)
 	})
+	op(a, http.MethodGet, "/hosts/{id}/hardware", "host-hardware", "Read nixos-facter's report of an installed host", s.hardware)
 	op(a, http.MethodGet, "/hosts/{id}/events", "host-events", "Read a host's boot diary, oldest first", s.hostEvents)
 }
 

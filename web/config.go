@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -196,6 +197,8 @@ type Hive interface {
 	Location() string
 	// Refresh reads the roles again and stores what it read.
 	Refresh(ctx context.Context) error
+	// Hardware is nixos-facter's report of the host with that name; fs.ErrNotExist before its first install.
+	Hardware(ctx context.Context, name string) (json.RawMessage, error)
 }
 
 // Logs are the installer's lines of each host's last job. Safe for concurrent use.

@@ -2,7 +2,9 @@ package web
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"slices"
 	"sync"
@@ -85,6 +87,13 @@ func (f *fakeSite) SetReservation(_ context.Context, r Reservation) error {
 		f.reservations = append(f.reservations, r)
 	}
 	return nil
+}
+
+func (f *fakeSite) Hardware(_ context.Context, name string) (json.RawMessage, error) {
+	if name != "web-1" {
+		return nil, fmt.Errorf("hardware report of %s: %w", name, fs.ErrNotExist)
+	}
+	return json.RawMessage(`{"version":1,"hardware":{"disk":[]}}`), nil
 }
 
 func (f *fakeSite) Location() string { return "/var/lib/hatchery/hive" }

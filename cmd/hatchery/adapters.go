@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/netip"
@@ -184,6 +185,15 @@ func (r roles) Location() string {
 
 // Refresh implements web.Hive.
 func (r roles) Refresh(ctx context.Context) error { return r.jobs.RefreshRoles(ctx) }
+
+// Hardware implements web.Hive.
+func (r roles) Hardware(ctx context.Context, name string) (json.RawMessage, error) {
+	h, err := r.hive.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return h.Facter(ctx, name)
+}
 
 // jobLogs streams the log of a host's last job to the web.
 type jobLogs struct{ jobs *pipeline.Runner }

@@ -68,6 +68,7 @@ func TestCommandsOverTheSocket(t *testing.T) {
 		{"forgets it", "hosts forget third", 0, ""},
 		{"does not find it", "hosts show third", exitNotFound, "not known"},
 		{"prints the diary", "hosts diary busy", 0, "KIND"},
+		{"has no hardware report without a hive", "hosts hardware done", exitRefused, "no hive"},
 		{"lists jobs", "jobs --open", 0, "PROGRESS"},
 		{"shows the rules", "rules", 0, "WOULD"},
 		{"lists roles", "roles", 0, "worker"},

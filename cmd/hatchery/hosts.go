@@ -20,7 +20,7 @@ func hostsCommand() *cobra.Command {
 	cmd.AddCommand(r.listHosts(), r.showHost(), r.addHost(), r.assignHost(), r.planHost(),
 		r.confirmVerb("install", "Confirm the disk plan of a machine that waits for it, or install it by its role"),
 		r.confirmVerb("reinstall", "Install an installed machine anew; persistent disks are kept"),
-		r.formatHost(), r.forgetHost(), r.logHost(), r.diaryHost())
+		r.formatHost(), r.forgetHost(), r.logHost(), r.diaryHost(), r.hardwareHost())
 	for verb, short := range map[string]string{
 		"approve": "Approve what stopped automation for a machine", "cancel": "Give up a machine's job",
 		"retry": "Try a failed machine again", "rescue": "Boot a machine into stage-0 once, touching nothing",
@@ -274,6 +274,16 @@ func (r *remote) formatHost() *cobra.Command {
 	f.StringVar(&slot, "slot", "", "slot whose disk is formatted")
 	f.StringVar(&confirm, "confirm", "", "that disk's serial number")
 	return cmd
+}
+
+func (r *remote) hardwareHost() *cobra.Command {
+	return &cobra.Command{Use: "hardware HOST", Short: "Print nixos-facter's report of an installed machine, which its hardware configuration is made of", Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, a []string) error {
+		var report any
+		if err := r.call(c.Context(), http.MethodGet, hostPath(a[0], "hardware"), nil, &report); err != nil {
+			return err
+		}
+		return printJSON(c.OutOrStdout(), report)
+	}}
 }
 
 func (r *remote) forgetHost() *cobra.Command {
