@@ -129,7 +129,7 @@ func (w *work) stage0Again(ctx context.Context) (*conn, error) {
 
 // doVerify waits for the new system: the planted key must answer, and what runs must be what was built.
 func (w *work) doVerify(ctx context.Context) error {
-	began, ordered := w.r.cfg.Now(), false
+	ordered := false
 	var last error
 	for {
 		if err := w.reread(); err != nil {
@@ -142,7 +142,8 @@ func (w *work) doVerify(ctx context.Context) error {
 		system, err := w.runningSystem(ctx)
 		switch {
 		case err == nil && system == w.rec.Toplevel:
-			return w.verified(system, w.r.cfg.Now().Sub(began))
+			w.say(StepVerify, "%s runs and shows the planted SSH host key", system)
+			return nil
 		case err == nil:
 			return &Failure{Step: StepVerify, Cause: fmt.Sprintf("The machine runs %s, not the system that was built (%s).", listOr(nonEmpty(system), "an unknown system"), w.rec.Toplevel),
 				Hint: "It may boot an old disk: look at its boot order. Retry looks again and writes nothing; a reinstall installs again."}
@@ -193,29 +194,34 @@ func (w *work) restartAgain(ctx context.Context) (bool, error) {
 
 // runningSystem asks the installed system, known by its planted key, which system runs.
 func (w *work) runningSystem(ctx context.Context) (string, error) {
-	c, err := w.r.ssh.dial(ctx, w.host.IP, w.host.InstalledKey)
+	c, err := w.r.dialSystem(ctx, &w.host)
 	if err != nil {
 		return "", err
 	}
 	defer c.close()
+	w.at = c.ip
 	out, err := c.run(ctx, systemScript)
 	return strings.TrimSpace(clean(out)), err
 }
 
-// verified ends the job well.
-func (w *work) verified(system string, took time.Duration) error {
+// verified ends an install well: the system was seen to run, and its node is ready where the role says so.
+func (w *work) verified() error {
+	system := w.rec.Toplevel
 	err := w.update(func(tx *inventory.Tx, h *inventory.Host, j *inventory.Job) error {
 		now := w.r.cfg.Now()
-		next, err := inventory.Next(*h, inventory.Verified{System: system, At: now})
+		next, err := inventory.Next(*h, inventory.Verified{System: system, Commit: w.rec.Commit, At: now})
 		if err != nil {
 			return err
 		}
 		*h = next
+		if w.at.IsValid() { // a static address: nobody hears DHCP of it
+			h.IP = w.at
+		}
 		j.State, j.EndedAt = inventory.JobDone, now
 		if err := recordServer(tx, h.ID, w.rec.K3s); err != nil {
 			return err
 		}
-		return tx.Note(inventory.Entry{Time: now, HostID: h.ID, Kind: "state", By: "pipeline", Duration: took,
+		return tx.Note(inventory.Entry{Time: now, HostID: h.ID, Kind: "state", By: "pipeline", Duration: now.Sub(j.StartedAt).Truncate(time.Second),
 			Text: fmt.Sprintf("Installed: %s runs %s and shows the planted SSH host key.", h.Label(), system)})
 	})
 	if err == nil {

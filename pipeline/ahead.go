@@ -18,6 +18,9 @@ func (r *Runner) ahead(ctx context.Context, s *situation) {
 	if r.cfg.Wake != nil && rec.Woken < s.job.Attempt && !s.host.MAC.IsZero() {
 		r.report("wake", r.wakeHost(ctx, s))
 	}
+	if s.job.Kind.Upkeep() {
+		return
+	}
 	// What is built follows from the plan, the name and the part in the cluster. Not from the hive's commit: every
 	// host that is built ahead makes a new one, and all that wait would be evaluated again each time.
 	role := s.hive.Roles[s.host.Role]
@@ -79,7 +82,7 @@ func (r *Runner) buildAhead(ctx context.Context, j inventory.Job, h inventory.Ho
 			return err
 		}
 	}
-	commit, err := r.cfg.Hive.WriteHost(ctx, hive.HostFacts{Host: hostFile(&h, role, part, plan)})
+	commit, err := r.cfg.Hive.WriteHost(ctx, hive.HostFacts{Host: r.hostFile(&h, role, part, plan)})
 	if err != nil {
 		return err
 	}

@@ -117,25 +117,8 @@ func (w *work) readFacts(ctx context.Context, c *conn) (*inventory.Facts, error)
 
 // doPlan makes the disk plan from what the machine's disks are right now.
 func (w *work) doPlan(ctx context.Context) error {
-	c, err := w.awaitStage0(ctx)
-	if err != nil {
-		return err
-	}
-	fresh, err := w.readFacts(ctx, c)
-	c.close()
-	if err != nil {
-		return &Failure{Step: StepPlan, Cause: "The machine's disks could not be read; nothing was written.",
-			Hint: "Restart the machine so that it netboots, then retry.", Err: err}
-	}
 	// Stored by itself: a plan that is blocked now must be shown, and confirmed, as the disks are now.
-	if err := w.update(func(_ *inventory.Tx, h *inventory.Host, _ *inventory.Job) error {
-		if fresh != nil && h.Facts != nil {
-			facts := *h.Facts
-			facts.Disks = fresh.Disks
-			h.Facts = &facts
-		}
-		return nil
-	}); err != nil {
+	if err := w.freshDisks(ctx); err != nil {
 		return err
 	}
 	return w.update(func(_ *inventory.Tx, h *inventory.Host, j *inventory.Job) error {
@@ -249,7 +232,7 @@ func (w *work) doFacts(ctx context.Context) error {
 			Hint: "Look at the free space and the permissions of the data directory, then retry.", Err: err}
 	}
 	facter := w.facter(ctx)
-	commit, err := w.r.cfg.Hive.WriteHost(ctx, hive.HostFacts{Host: hostFile(&w.host, w.role, w.rec.K3s, w.rec.Plan), Facter: facter})
+	commit, err := w.r.cfg.Hive.WriteHost(ctx, hive.HostFacts{Host: w.r.hostFile(&w.host, w.role, w.rec.K3s, w.rec.Plan), Facter: facter})
 	if err != nil {
 		return w.hiveFailure(StepFacts, err)
 	}
@@ -262,9 +245,9 @@ func (w *work) doFacts(ctx context.Context) error {
 }
 
 // hostFile is the host as the hive's host.json has it.
-func hostFile(h *inventory.Host, role inventory.Role, part *hive.K3s, plan *hive.Plan) hive.HostFile {
+func (r *Runner) hostFile(h *inventory.Host, role inventory.Role, part *hive.K3s, plan *hive.Plan) hive.HostFile {
 	f := hive.HostFile{Schema: hive.SchemaVersion, Name: h.Name, MAC: h.MAC, Role: h.Role, System: role.System,
-		Firmware: h.Firmware, K3s: part, Plan: plan}
+		Firmware: h.Firmware, Address: r.address(h), K3s: part, Plan: plan}
 	if h.Facts != nil && h.Facts.Firmware != "" {
 		f.Firmware = h.Facts.Firmware
 	}
@@ -310,7 +293,7 @@ func (w *work) hiveFailure(step string, err error) error {
 
 // doBuild builds the system and the install script at the commit.
 func (w *work) doBuild(ctx context.Context) error {
-	sink := &lineWriter{to: &lines{emit: func(text string, _ bool) { w.log.add(StepBuild, text) }}}
+	sink := w.logWriter(StepBuild)
 	b, err := w.r.cfg.Hive.Build(ctx, w.rec.Commit, w.host.Name, sink)
 	sink.flush()
 	if err != nil {

@@ -32,6 +32,9 @@ type member struct {
 	ip    netip.Addr
 }
 
+// url is what other nodes join.
+func (m member) url() string { return "https://" + net.JoinHostPort(m.ip.String(), "6443") }
+
 // part decides a host's part in its cluster, or the sentence that says what it waits for.
 // initialiser is who was chosen (zero id: nobody, or that host is no server of the cluster any more);
 // joined are the verified servers besides this host.
@@ -40,7 +43,7 @@ func part(h *inventory.Host, k *inventory.K3s, initialiser member, joined []memb
 	i := slices.IndexFunc(joined, func(m member) bool { return m.ip.IsValid() })
 	switch {
 	case i >= 0: // also the first server, reinstalled: the others have the cluster's state
-		p.ServerURL = "https://" + net.JoinHostPort(joined[i].ip.String(), "6443")
+		p.ServerURL = joined[i].url()
 	case k.Role == "server" && (initialiser.id == "" || initialiser.id == h.ID):
 		p.Init = true
 	case initialiser.id == "":
@@ -53,7 +56,7 @@ func part(h *inventory.Host, k *inventory.K3s, initialiser member, joined []memb
 
 // readCluster reads a cluster and its living members: a host that was forgotten, or got another
 // role, is one no longer.
-func readCluster(tx *inventory.Tx, name string, self inventory.HostID, roles map[string]inventory.Role) (cluster, member, []member, error) {
+func (r *Runner) readCluster(tx *inventory.Tx, name string, self inventory.HostID, roles map[string]inventory.Role) (cluster, member, []member, error) {
 	var c cluster
 	if _, err := tx.GetJSON(bucketClusters, name, &c); err != nil {
 		return c, member{}, nil, err
@@ -64,7 +67,7 @@ func readCluster(tx *inventory.Tx, name string, self inventory.HostID, roles map
 			return member{}, false, nil
 		}
 		k := roles[h.Role].K3s
-		return member{id: id, label: h.Label(), ip: h.IP}, k != nil && k.Role == "server" && k.Cluster == name, err
+		return member{id: id, label: h.Label(), ip: r.fixedIP(&h)}, k != nil && k.Role == "server" && k.Cluster == name, err
 	}
 	var init member
 	if c.Initialiser != "" {
@@ -91,11 +94,11 @@ func readCluster(tx *inventory.Tx, name string, self inventory.HostID, roles map
 
 // joinCluster decides the host's part, and records it as the initialiser when it is to be one and
 // claim is set. A host outside any cluster has no part.
-func joinCluster(tx *inventory.Tx, h *inventory.Host, role inventory.Role, roles map[string]inventory.Role, claim bool) (*hive.K3s, string, error) {
+func (r *Runner) joinCluster(tx *inventory.Tx, h *inventory.Host, role inventory.Role, roles map[string]inventory.Role, claim bool) (*hive.K3s, string, error) {
 	if role.K3s == nil {
 		return nil, "", nil
 	}
-	c, init, joined, err := readCluster(tx, role.K3s.Cluster, h.ID, roles)
+	c, init, joined, err := r.readCluster(tx, role.K3s.Cluster, h.ID, roles)
 	if err != nil {
 		return nil, "", err
 	}
@@ -105,6 +108,18 @@ func joinCluster(tx *inventory.Tx, h *inventory.Host, role inventory.Role, roles
 		err = tx.PutJSON(bucketClusters, role.K3s.Cluster, c)
 	}
 	return p, blocked, err
+}
+
+// serverURLs are the URLs of the cluster's living servers that a node may be joined to.
+func (r *Runner) serverURLs(tx *inventory.Tx, name string, roles map[string]inventory.Role) ([]string, error) {
+	_, init, joined, err := r.readCluster(tx, name, "", roles)
+	var urls []string
+	for _, m := range append(joined, init) {
+		if m.ip.IsValid() {
+			urls = append(urls, m.url())
+		}
+	}
+	return urls, err
 }
 
 // clusterLoss is the sentence that asks before a cluster's only server is installed again without the

@@ -45,6 +45,9 @@ const (
 // gate decides whether a queued job may begin. It is pure; whether a place is free comes after it.
 func gate(s situation) verdict {
 	h, j := &s.host, &s.job
+	if j.Kind.Upkeep() {
+		return gateUpkeep(s)
+	}
 	if j.Flipped {
 		return verdict{start: true} // only looks, and writes nothing
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -27,18 +26,8 @@ var (
 // doInstall lets nixos-anywhere write. The machine is looked at once more right before, since the build
 // may have taken hours.
 func (w *work) doInstall(ctx context.Context) error {
-	c, err := w.awaitStage0(ctx)
-	if err != nil {
+	if err := w.lookOnceMore(ctx); err != nil {
 		return err
-	}
-	l, err := w.lookAt(ctx, c)
-	c.close()
-	if err != nil {
-		return w.lookFailure(err)
-	}
-	if f := l.judge(w.host.BootID, w.rec.Plan); f != nil {
-		f.Step = StepInstall
-		return f
 	}
 	defer os.RemoveAll(w.dir) // the planted secrets are in it
 	p, err := w.prepareInstall()
@@ -69,25 +58,11 @@ func (w *work) doInstall(ctx context.Context) error {
 
 // prepareInstall makes the files of this run: the ssh wrapper, what is planted, a place for temporary files.
 func (w *work) prepareInstall() (*program, error) {
-	if err := os.RemoveAll(w.dir); err != nil {
-		return nil, err
-	}
-	tmp, extra := filepath.Join(w.dir, "tmp"), filepath.Join(w.dir, "extra")
-	if err := os.MkdirAll(tmp, 0o700); err != nil {
-		return nil, err
-	}
-	sshProgram := w.r.cfg.SSH
-	if sshProgram == "" {
-		found, err := exec.LookPath("ssh")
-		if err != nil {
-			return nil, fmt.Errorf("no ssh program: install openssh-client: %w", err)
-		}
-		sshProgram = found
-	}
-	bin, err := writeWrapper(w.dir, sshProgram, w.r.cfg.KeyPath, w.host.HostKey, w.host.IP)
+	bin, tmp, err := w.prepareRun(w.host.HostKey, w.host.IP)
 	if err != nil {
 		return nil, err
 	}
+	extra := filepath.Join(w.dir, "extra")
 	plant, err := w.planted()
 	if err != nil {
 		return nil, err
@@ -95,21 +70,27 @@ func (w *work) prepareInstall() (*program, error) {
 	if err := writeExtra(extra, plant); err != nil {
 		return nil, err
 	}
-	argv := append(w.r.anywhere(), "--store-paths", w.rec.Script, w.rec.Toplevel, "-i", w.r.cfg.KeyPath,
-		"--target-host", target(w.host), "--phases", "disko,install", "--no-substitute-on-destination",
-		"--build-on", "local", "--extra-files", extra)
+	p := w.anywhereProgram(w.rec.Script, w.rec.Toplevel, "disko,install", bin, tmp)
+	p.argv = append(p.argv, "--extra-files", extra)
 	for _, remote := range w.rec.Layout.KeyFiles {
 		local, err := w.r.diskKey(w.hostID, remote)
 		if err != nil {
 			return nil, err
 		}
-		argv = append(argv, "--disk-encryption-keys", remote, local)
+		p.argv = append(p.argv, "--disk-encryption-keys", remote, local)
 	}
+	return p, nil
+}
+
+// anywhereProgram is nixos-anywhere with the script and system, for some of its phases, with our ssh first in PATH.
+func (w *work) anywhereProgram(script, system, phases, bin, tmp string) *program {
+	argv := append(w.r.anywhere(), "--store-paths", script, system, "-i", w.r.cfg.KeyPath,
+		"--target-host", target(w.host), "--phases", phases, "--no-substitute-on-destination", "--build-on", "local")
 	if w.r.cfg.SSHPort != 22 {
 		argv = append(argv, "--ssh-port", strconv.Itoa(int(w.r.cfg.SSHPort)))
 	}
 	return &program{argv: argv, dir: w.dir, grace: w.r.limit.Grace,
-		env: envWith("PATH="+bin+":"+os.Getenv("PATH"), "TMPDIR="+tmp, "LC_ALL=C", jobVar+"="+w.mark())}, nil
+		env: envWith("PATH="+bin+":"+os.Getenv("PATH"), "TMPDIR="+tmp, "LC_ALL=C", jobVar+"="+w.mark())}
 }
 
 // target is the machine as nixos-anywhere and ssh name it.
@@ -133,7 +114,7 @@ func (w *work) planted() (planted, error) {
 	if p.serverToken, p.agentToken, err = w.r.vault.tokensFor(w.rec.K3s); err != nil {
 		return p, err
 	}
-	p.hostJSON, err = json.MarshalIndent(hostFile(&w.host, w.role, w.rec.K3s, w.rec.Plan), "", "  ")
+	p.hostJSON, err = json.MarshalIndent(w.r.hostFile(&w.host, w.role, w.rec.K3s, w.rec.Plan), "", "  ")
 	return p, err
 }
 
@@ -172,7 +153,7 @@ func (a *anywhere) run(ctx context.Context, p *program) error {
 	tidy, done := context.WithTimeout(context.WithoutCancel(ctx), sweepLimit)
 	defer done()
 	if n, kerr := endLeftovers(tidy, a.w.mark()); n > 0 || kerr != nil {
-		a.w.say(StepInstall, "%d programs that it left were ended", n)
+		a.w.say(a.w.step.Name, "%d programs that it left were ended", n)
 	}
 	switch {
 	case why != nil:
@@ -214,7 +195,7 @@ func (a *anywhere) stopped(why error) error {
 
 // line takes one line of nixos-anywhere's output.
 func (a *anywhere) line(text string, stderr bool) {
-	a.w.log.add(StepInstall, text)
+	a.w.log.add(a.w.step.Name, text)
 	if m, ok := mark(text); ok && !stderr {
 		a.silent.Store(0)
 		a.onMark(m)

@@ -69,6 +69,12 @@ func (r *Runner) situationOf(tx *inventory.Tx, j inventory.Job, hv inventory.Hiv
 		s.room = sentence(err.Error())
 	}
 	role, ok := hv.Roles[h.Role]
+	if j.Kind.Upkeep() {
+		if ok {
+			err = r.upkeepSituation(tx, &s, role)
+		}
+		return s, err
+	}
 	if !ok || j.State != inventory.JobQueued || j.Flipped {
 		return s, nil
 	}
@@ -83,7 +89,10 @@ func (r *Runner) situationOf(tx *inventory.Tx, j inventory.Job, hv inventory.Hiv
 		p, c = makePlan(&h, role, &j, &rec)
 		s.obstacle = obstacle(&p, c)
 	}
-	if s.part, s.cluster, err = joinCluster(tx, &h, role, hv.Roles, false); err != nil || s.cluster != "" {
+	if s.cluster = r.needsAddress(&h, role); s.cluster != "" {
+		return s, nil
+	}
+	if s.part, s.cluster, err = r.joinCluster(tx, &h, role, hv.Roles, false); err != nil || s.cluster != "" {
 		return s, err
 	}
 	s.cluster, err = clusterLoss(tx, &h, s.part, &p, &j)
@@ -98,7 +107,7 @@ func (r *Runner) lookQueued(ctx context.Context, s *situation, before int) bool 
 		return false
 	}
 	if v.restart {
-		r.restartForReinstall(ctx, s)
+		r.restartForStage0(ctx, s)
 	}
 	if v.machine {
 		r.ahead(ctx, s)
@@ -135,7 +144,7 @@ func (r *Runner) block(s *situation, on string) error {
 	}
 	return r.cfg.Store.Update(func(tx *inventory.Tx) error {
 		j, h, err := readBoth(tx, s.job.ID)
-		if err != nil || j.State != inventory.JobQueued || h.State != inventory.StateQueued {
+		if err != nil || j.State != inventory.JobQueued || h.State != inventory.StateQueued && h.Upkeep == "" {
 			return ignoreNotFound(err)
 		}
 		if h, err = inventory.Next(h, inventory.Blocked{On: on}); err != nil {
@@ -252,9 +261,12 @@ func (r *Runner) claim(s *situation) (*work, error) {
 		if err != nil {
 			return err
 		}
-		if !j.Flipped {
+		switch {
+		case j.Kind.Upkeep():
+			rec = record{V: recordVersion}
+		case !j.Flipped:
 			rec = rec.fresh()
-			if rec.K3s, _, err = joinCluster(tx, &h, hv.Roles[h.Role], hv.Roles, true); err != nil {
+			if rec.K3s, _, err = r.joinCluster(tx, &h, hv.Roles[h.Role], hv.Roles, true); err != nil {
 				return err
 			}
 			if h.Name == "" {

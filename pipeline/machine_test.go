@@ -53,6 +53,8 @@ type machine struct {
 	noBoot     bool // it does not come up again after a restart
 	keepKey    bool
 	noAgent    bool
+	onTrial    onTrial
+	notReady   bool // what its k3s says of any node
 }
 
 func newSigner(t *testing.T) ssh.Signer {
@@ -178,7 +180,7 @@ func (m *machine) bootDisk(boot string) {
 		m.violations = append(m.violations, "planted key: "+err.Error())
 		return
 	}
-	m.mode, m.hostKey, m.bootID = "disk", key, boot
+	m.mode, m.hostKey, m.bootID, m.onTrial = "disk", key, boot, onTrial{}
 }
 
 // cut takes the machine's power (or network) away: every connection breaks.
@@ -273,6 +275,9 @@ func (m *machine) exec(command string, stdin io.Reader) (string, int) {
 		_, err := io.Copy(io.Discard, stdin)
 		return fmt.Sprint(err), 0
 	}
+	if path, ok := strings.CutPrefix(command, "store "); ok {
+		return "", m.storeSystem(path)
+	}
 	if command != "sh -s" {
 		return m.installScript(command)
 	}
@@ -292,7 +297,16 @@ func (m *machine) exec(command string, stdin io.Reader) (string, int) {
 			return out, code
 		}
 	}
+	if out, code, ok := m.deploy(name, script); ok {
+		return out, code
+	}
 	switch name {
+	case "node":
+		node, _, _ := strings.Cut(strings.SplitN(script, "get node '", 2)[1], "'")
+		if m.notReady {
+			return node + " NotReady <none> 1m v1.33\n", 0
+		}
+		return node + " Ready,SchedulingDisabled <none> 1m v1.33\n", 0
 	case "boot":
 		return m.bootID + "\n", 0
 	case "look":
@@ -311,6 +325,9 @@ func (m *machine) exec(command string, stdin io.Reader) (string, int) {
 	case "sweep", "unmount":
 		m.mounted = false
 	case "system":
+		if m.onTrial.running != "" {
+			return m.onTrial.running + "\n", 0
+		}
 		return m.system + "\n", 0
 	case "reboot":
 		m.wg.Go(m.restart)
@@ -353,6 +370,9 @@ func (m *machine) mountsOutput() string {
 
 // installScript is the plan's script: `ssh root@h SCRIPT`.
 func (m *machine) installScript(command string) (string, int) {
+	if strings.HasPrefix(command, "/nix/store/format-") {
+		return m.formatScript(command)
+	}
 	if m.checkWrite(); !strings.HasPrefix(command, "/nix/store/script") {
 		m.violate("unknown command %q", command)
 		return "", 127

@@ -28,8 +28,8 @@ func (r *Runner) operate(ctx context.Context, id inventory.HostID, by, what, scr
 	}); err != nil {
 		return err
 	}
-	if h.State == inventory.StateInstalling {
-		return fmt.Errorf("host %s is being installed: cancel the job before you %s it: %w", h.Label(), what, inventory.ErrBadEvent)
+	if h.State == inventory.StateInstalling || h.Upkeep != "" {
+		return fmt.Errorf("a job works on host %s: cancel it before you %s the machine: %w", h.Label(), what, inventory.ErrBadEvent)
 	}
 	c, err := r.dialAny(ctx, &h)
 	if err != nil {
@@ -59,22 +59,16 @@ func (r *Runner) order(ctx context.Context, c *conn, script string) error {
 
 // dialAny connects to whichever system of the host answers: the installed one or stage-0, each by its own key.
 func (r *Runner) dialAny(ctx context.Context, h *inventory.Host) (*conn, error) {
-	err := errSilent
-	for _, key := range []string{h.InstalledKey, h.HostKey} {
-		if key == "" {
-			continue
-		}
-		var c *conn
-		if c, err = r.ssh.dial(ctx, h.IP, key); err == nil {
-			return c, nil
-		}
+	c, err := r.dialSystem(ctx, h)
+	if err != nil && h.HostKey != "" {
+		c, err = r.ssh.dial(ctx, h.IP, h.HostKey)
 	}
-	return nil, err
+	return c, err
 }
 
-// restartForReinstall tells a machine that runs its own system to restart, once per attempt, so that a
-// reinstall that a person asked for needs nobody at the machine.
-func (r *Runner) restartForReinstall(ctx context.Context, s *situation) {
+// restartForStage0 tells a machine that runs its own system to restart, once per attempt, so that a reinstall or
+// format that a person asked for needs nobody at the machine.
+func (r *Runner) restartForStage0(ctx context.Context, s *situation) {
 	j, h := s.job, s.host
 	rec, err := readRecord(&j)
 	if err != nil || rec.Restarted >= j.Attempt || h.InstalledKey == "" {
@@ -93,18 +87,18 @@ func (r *Runner) restartForReinstall(ctx context.Context, s *situation) {
 			delete(r.errand, h.ID)
 			r.mu.Unlock()
 		}()
-		c, err := r.ssh.dial(ctx, h.IP, h.InstalledKey)
+		c, err := r.dialSystem(ctx, &h)
 		if err != nil {
 			pause(ctx, r.limit.Poll) // it may be off, or on its way: the next look tries again
 			return
 		}
 		defer c.close()
 		if err := r.markRestarted(j.ID); err != nil {
-			r.report("reinstall", err)
+			r.report("restart", err)
 			return
 		}
 		if err := r.order(ctx, c, rebootScript); err != nil {
-			r.report("reinstall", fmt.Errorf("restart host %s: %w", h.Label(), err))
+			r.report("restart", fmt.Errorf("restart host %s: %w", h.Label(), err))
 		}
 	})
 }
@@ -131,7 +125,7 @@ func (r *Runner) markRestarted(id inventory.JobID) error {
 			return err
 		}
 		return tx.Note(inventory.Entry{Time: r.cfg.Now(), HostID: h.ID, Kind: "job.step", By: "pipeline",
-			Text: "The machine runs its own system: it is restarted so that it netboots stage-0 for the reinstall."})
+			Text: fmt.Sprintf("The machine runs its own system: it is restarted so that it netboots stage-0 for the %s.", j.Kind)})
 	})
 }
 
@@ -141,7 +135,7 @@ const sweepLimit = 45 * time.Second
 // sweepLater ends, as well as it can be done, what this job still runs on the machine after its local
 // programs were ended. A machine that does not answer is swept by the next attempt's preflight.
 func (w *work) sweepLater(ctx context.Context) {
-	if !w.rec.Writing || w.job.Flipped {
+	if !w.rec.Writing || w.job.Flipped || w.job.Kind == inventory.JobDeploy {
 		return
 	}
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), min(sweepLimit, 3*w.r.limit.Dial))

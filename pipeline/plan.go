@@ -57,11 +57,16 @@ func obstacle(p *diskplan.Plan, c inventory.Confirmation) string {
 			return text
 		}
 	}
+	return "Waits for a person. " + planText(err)
+}
+
+// planText is an error of the disk plan as a sentence, without the fixed word that only programs need.
+func planText(err error) string {
 	text := err.Error()
 	for _, s := range []error{diskplan.ErrBlocked, diskplan.ErrChanged} {
 		text = strings.TrimSuffix(text, ": "+s.Error())
 	}
-	return "Waits for a person. " + sentence(text)
+	return sentence(text)
 }
 
 // hivePlan is the plan in the form that the install script is built for.

@@ -24,7 +24,7 @@ type record struct {
 	// that wrote nothing.
 	OwnedBefore map[string]string `json:"owned_before,omitempty"`
 	BoundBefore map[string]string `json:"bound_before,omitempty"`
-	// Writing says that this attempt may have written to the disks.
+	// Writing says that this attempt may have written to the disks; of a deploy, that a trial may run on the machine.
 	Writing bool `json:"writing,omitempty"`
 	// WroteBefore says that an earlier attempt of the job may have written already.
 	WroteBefore bool `json:"wrote_before,omitempty"`
@@ -46,6 +46,12 @@ type record struct {
 	Wiped []string `json:"wiped,omitempty"`
 	// Restarted is the attempt in which a reinstall's machine was told to netboot stage-0.
 	Restarted int `json:"restarted,omitempty"`
+	// Before and Boots are what a machine ran and booted before it was deployed to, FailedBefore the units that had failed.
+	Before       string   `json:"before,omitempty"`
+	Boots        string   `json:"boots,omitempty"`
+	FailedBefore []string `json:"failed_before,omitempty"`
+	// Current says that the host did not lag behind the hive when a format committed how its disk looks.
+	Current bool `json:"current,omitempty"`
 	// Woken is the attempt in which the machine was sent a Wake-on-LAN packet.
 	Woken int `json:"woken,omitempty"`
 }
@@ -93,13 +99,29 @@ const (
 	resumeVerify                   // flipped: restart the machine if it is still in stage-0, and verify
 	resumeFail                     // the install was cut short: failed, a retry starts it again
 	resumeCancel                   // a person asked to stop it
+	resumeSwitch                   // a deploy whose trial runs on the machine: go on with it
+	resumeReturn                   // the disk is formatted: give the machine back to its own system
 )
+
+// first is the index of the step that a resumed job goes on with.
+func (how resumption) first(steps []Step) int {
+	names := map[resumption]string{resumeMounts: StepMounts, resumeSwitch: StepSwitch, resumeReturn: StepReboot}
+	i := slices.IndexFunc(steps, func(s Step) bool { return s.Name == names[how] })
+	if i < 0 && how == resumeReturn {
+		return len(steps) // nothing to give back
+	}
+	return max(i, 0)
+}
 
 // resume decides from the durable record alone.
 func resume(j *inventory.Job, r *record) resumption {
 	switch {
 	case j.CancelAsked:
 		return resumeCancel
+	case j.Kind == inventory.JobDeploy && r.Writing:
+		return resumeSwitch
+	case j.Kind == inventory.JobFormat && r.Installed:
+		return resumeReturn
 	case j.Flipped:
 		return resumeVerify
 	case r.Installed:
@@ -111,7 +133,12 @@ func resume(j *inventory.Job, r *record) resumption {
 }
 
 // interrupted is the failure of a job whose install was cut short by the appliance's own end.
-func interrupted() *Failure {
+func interrupted(j *inventory.Job) *Failure {
+	if j.Kind == inventory.JobFormat {
+		return &Failure{Step: StepFormat,
+			Cause: fmt.Sprintf("interrupted: the appliance was stopped while it formatted the disk of slot %s, which may be half formatted; no other disk was touched.", formatSlot(j)),
+			Hint:  "Look at the disk plan, then ask for the format again."}
+	}
 	return &Failure{Step: StepInstall,
 		Cause: "interrupted: the appliance was stopped while it was installing; the machine's disks may be half written.",
 		Hint:  "Retry: it plans and installs again, persistent disks that hold data are kept."}

@@ -8,8 +8,10 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -43,8 +45,10 @@ type fakeHive struct {
 	builds   int
 	evalErr  error
 	buildErr error
-	print    string        // of a build
-	layout   []hive.Mount  // of a build, nil = the usual one
+	print    string       // of a build
+	layout   []hive.Mount // of a build, nil = the usual one
+	version  string       // of what a build gives, part of the system's name
+	history  []hive.Commit
 	hold     chan struct{} // a build waits for it
 	noKeys   bool          // its layout reads no key file
 	bytes    uint64        // of a built system
@@ -86,15 +90,39 @@ func (f *fakeHive) Build(ctx context.Context, commit, name string, log io.Writer
 		return hive.Built{}, err
 	}
 	if f.layout != nil {
-		return hive.Built{Commit: commit, Toplevel: "/nix/store/system-" + name, Script: "/nix/store/script-" + name, Layout: hive.Layout{Mounts: f.layout}}, nil
+		return hive.Built{Commit: commit, Toplevel: "/nix/store/system-" + name + f.version, Script: "/nix/store/script-" + name, Layout: hive.Layout{Mounts: f.layout}}, nil
 	}
-	built := hive.Built{Commit: commit, Toplevel: "/nix/store/system-" + name, Script: "/nix/store/script-" + name,
+	built := hive.Built{Commit: commit, Toplevel: "/nix/store/system-" + name + f.version, Script: "/nix/store/script-" + name,
 		Layout: hive.Layout{Mounts: []hive.Mount{{Path: "/", FS: "ext4", Slot: "os"}, {Path: "/data", FS: "ext4", Slot: "data"}}}}
 	if !f.noKeys {
 		built.Layout.KeyFiles = []string{"/tmp/disk.key"}
 	}
 	built.Bytes = f.bytes
 	return built, nil
+}
+
+func (f *fakeHive) BuildFormat(_ context.Context, _, name, slot string, log io.Writer) (string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	fmt.Fprintf(log, "building the format of %s\n", slot)
+	return "/nix/store/format-" + name + "-" + slot, f.buildErr
+}
+
+func (f *fakeHive) ReadHost(_ context.Context, name string) (hive.HostFile, bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, h := range slices.Backward(f.written) {
+		if h.Host.Name == name {
+			return h.Host, true, nil
+		}
+	}
+	return hive.HostFile{}, false, nil
+}
+
+func (f *fakeHive) History(context.Context) ([]hive.Commit, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.history), nil
 }
 
 // anywhereScript is a nixos-anywhere with the published options and step lines (nix-facts section 2). Like the
@@ -104,10 +132,10 @@ set -eu
 port= copy=
 while [ $# -gt 0 ]; do
 	case $1 in
-	--store-paths) script=$2; system=$3; shift 3;;
+	--store-paths) script=$2 system=$3; case $3 in /nix/*) ;; *) [ -s "$3/system" ] || exit 9;; esac; shift 3;;
 	-i) key=$2; shift 2;;
 	--target-host) host=$2; shift 2;;
-	--phases) [ "$2" = disko,install ] || exit 9; shift 2;;
+	--phases) phases=$2; shift 2;;
 	--extra-files) extra=$2; shift 2;;
 	--ssh-port) port=$2; shift 2;;
 	--build-on) [ "$2" = local ] || exit 9; shift 2;;
@@ -123,6 +151,7 @@ until echo true | $SSH sh -s; do sleep 0.05; done
 echo "### Gathering machine facts ###"
 echo "### Formatting hard drive with disko ###"
 $SSH "$script" </dev/null
+[ "$phases" = disko,install ] || { echo "### Done! ###"; exit 0; }
 echo "### Uploading the system closure ###"
 [ -z "$copy" ] || for i in $(seq $copy); do head -c 1000000 /dev/zero; sleep 0.2; done | $SSH "cat >/dev/null"
 echo "### Copying extra files ###"
@@ -170,13 +199,27 @@ func newRig(t *testing.T) *rig {
 	if err := os.WriteFile(script, []byte(anywhereScript), 0o700); err != nil {
 		t.Fatal(err)
 	}
+	nix := filepath.Join(r.dir, "nix")
+	if err := os.WriteFile(nix, []byte(fakeNix), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	r.cfg = Config{Store: r.store, Hive: r.hive, Key: r.key, KeyPath: key, Dir: filepath.Join(r.dir, "data"),
-		NixosAnywhere: []string{script}, SSHPort: r.port, Tick: 20 * time.Millisecond, RolesEvery: 20 * time.Millisecond,
+		NixosAnywhere: []string{script}, Nix: []string{nix}, Reserved: reserved, SSHPort: r.port, Tick: 20 * time.Millisecond, RolesEvery: 20 * time.Millisecond,
 		Log: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn})),
 		Limits: Limits{Stage0: 10 * time.Second, Preflight: 10 * time.Second, Build: 20 * time.Second, Install: 30 * time.Second,
 			Reboot: 10 * time.Second, Verify: 10 * time.Second, Lost: 3 * time.Second, Fresh: time.Hour, Grace: time.Second,
+			Node: 10 * time.Second, Reach: 10 * time.Second, Copy: 20 * time.Second, Switch: 10 * time.Second, Health: 10 * time.Second, Trial: 10 * time.Second,
 			Poll: 10 * time.Millisecond, Dial: 5 * time.Second}}
 	return r
+}
+
+// reserved is the address that every machine of a rig has.
+func reserved(m inventory.MAC) (netip.Addr, bool) {
+	n := m[5] + 10
+	if m[5] == 99 {
+		n = 99
+	}
+	return netip.AddrFrom4([4]byte{127, 0, 0, n}), true
 }
 
 // keyFile makes the appliance's key and writes it as ssh reads it.

@@ -27,6 +27,7 @@ func (r *Runner) followHive(ctx context.Context) {
 			last = head
 			if err = r.RefreshRoles(ctx); err == nil {
 				failed, wait, told = time.Time{}, 0, ""
+				r.report("hive", r.countBehind(ctx))
 			} else {
 				failed, wait = time.Now(), min(max(2*wait, 2*r.cfg.RolesEvery), 20*r.cfg.RolesEvery)
 			}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,6 +32,12 @@ type Hive interface {
 	WriteHost(ctx context.Context, f hive.HostFacts) (commit string, err error)
 	// Build builds a host's system and install script at a commit; log takes nix's output.
 	Build(ctx context.Context, commit, name string, log io.Writer) (hive.Built, error)
+	// BuildFormat builds the script that formats one persistent slot of a host.
+	BuildFormat(ctx context.Context, commit, name, slot string, log io.Writer) (script string, err error)
+	// ReadHost reads what the newest commit says of a host; false when it says nothing.
+	ReadHost(ctx context.Context, name string) (hive.HostFile, bool, error)
+	// History lists the newest commits, newest first.
+	History(ctx context.Context) ([]hive.Commit, error)
 }
 
 var _ Hive = (*hive.Hive)(nil)
@@ -46,10 +53,12 @@ type Config struct {
 	Dir string
 	// NixosAnywhere is its command line; nil = "nixos-anywhere" from PATH, or else `nix run` of a pinned release.
 	NixosAnywhere []string
-	// Nix is the command line of nix for that; nil = ["nix"].
+	// Nix is the command line of nix, for that and for copying a system to a running machine; nil = ["nix"].
 	Nix []string
 	// Wake sends a Wake-on-LAN packet to a machine that a job waits for; nil = never.
 	Wake func(ctx context.Context, mac inventory.MAC) error
+	// Reserved is the address that this appliance's own DHCP server keeps for a MAC; nil = it hands none out.
+	Reserved func(mac inventory.MAC) (netip.Addr, bool)
 	// SSH is the ssh program that the wrapper runs; "" = ssh from PATH.
 	SSH string
 	// SSHPort is where machines listen; 0 = 22. Only tests use another.
@@ -302,11 +311,23 @@ func (r *Runner) anywhere() []string {
 	if p, err := exec.LookPath("nixos-anywhere"); err == nil {
 		return []string{p}
 	}
-	nix := slices.Clone(r.cfg.Nix)
-	if len(nix) == 0 {
-		nix = []string{"nix"}
+	return append(r.nix(), "--extra-experimental-features", "nix-command flakes", "run", pinnedAnywhere, "--")
+}
+
+// nix is the command line of nix.
+func (r *Runner) nix() []string {
+	if len(r.cfg.Nix) == 0 {
+		return []string{"nix"}
 	}
-	return append(nix, "--extra-experimental-features", "nix-command flakes", "run", pinnedAnywhere, "--")
+	return slices.Clone(r.cfg.Nix)
+}
+
+// sshOptions are what nix is to give ssh besides what our wrapper does.
+func (r *Runner) sshOptions() string {
+	if r.cfg.SSHPort == 22 {
+		return ""
+	}
+	return fmt.Sprintf("-p %d", r.cfg.SSHPort)
 }
 
 // pinnedAnywhere is the flake that is run when no nixos-anywhere is there: the release that nix-facts describes.

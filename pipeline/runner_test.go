@@ -30,7 +30,7 @@ func TestInstall(t *testing.T) {
 		t.Errorf("job after the install: %+v", j)
 	}
 	want := []string{"stage-0 look", "stage-0 facter", "stage-0 look", "stage-0 install", "stage-0 plant", "stage-0 mounts",
-		"stage-0 unmount", "stage-0 reboot", "disk system"}
+		"stage-0 unmount", "stage-0 reboot", "disk system", "disk node"}
 	if diff := cmp.Diff(want, slices.DeleteFunc(m.did(), func(s string) bool { return s == "stage-0 true" })); diff != "" {
 		t.Errorf("what happened on the machine (-want +got):\n%s", diff)
 	}

@@ -19,6 +19,15 @@ const (
 	StepNetboot   = "netboot"   // the netboot answer turned to the host's own disk
 	StepReboot    = "reboot"    // /mnt unmounted, the machine restarted
 	StepVerify    = "verify"    // the planted key answers, the built system runs
+	StepNode      = "k3s"       // the cluster says that the node is Ready
+
+	StepReach   = "connect" // deploy: the installed system answers with the planted key
+	StepCopy    = "copy"    // deploy: the built system is in the machine's store
+	StepSwitch  = "switch"  // deploy: it runs, on trial: the machine goes back by itself when it hears nothing
+	StepHealth  = "health"  // deploy: it answers anew, no unit failed that ran before
+	StepConfirm = "confirm" // deploy: it is what boots from now on
+	StepFormat  = "format"  // format: the one disk is wiped and formatted; the only step of it that writes
+	StepReturn  = "return"  // format: the machine runs its own system again
 )
 
 // Step is one step of a job.
@@ -43,6 +52,14 @@ type Limits struct {
 	Mounts    time.Duration // looking at the mounts [2 min]
 	Reboot    time.Duration // unmounting and the order to restart [3 min]
 	Verify    time.Duration // until the new system answered [15 min]
+	Node      time.Duration // until the cluster says that the node is Ready [10 min]
+	Reach     time.Duration // until an installed system answers, woken up if need be [5 min]
+	Copy      time.Duration // copying a system to a running machine [1 h]
+	Switch    time.Duration // activating it there [10 min]
+	Health    time.Duration // until it is seen to be well [5 min]
+	// Trial is how long a machine that switched hears nothing of the appliance before it goes back by itself; whole
+	// seconds, at least 5 [2 min].
+	Trial time.Duration
 	// Lost is how long the machine may be silent during the install before the job ends [2 min].
 	Lost time.Duration
 	// Fresh is how old the agent's last report may be for stage-0 to count as running [60 s].
@@ -62,7 +79,9 @@ func (l Limits) withDefaults() Limits {
 	}{
 		{&l.Stage0, 5 * time.Minute}, {&l.Preflight, 10 * time.Minute}, {&l.Facts, 2 * time.Minute},
 		{&l.Build, 3 * time.Hour}, {&l.Install, 2 * time.Hour}, {&l.Mounts, 2 * time.Minute},
-		{&l.Reboot, 3 * time.Minute}, {&l.Verify, 15 * time.Minute}, {&l.Lost, 2 * time.Minute},
+		{&l.Reboot, 3 * time.Minute}, {&l.Verify, 15 * time.Minute},
+		{&l.Node, 10 * time.Minute}, {&l.Reach, 5 * time.Minute}, {&l.Copy, time.Hour}, {&l.Switch, 10 * time.Minute},
+		{&l.Health, 5 * time.Minute}, {&l.Trial, 2 * time.Minute}, {&l.Lost, 2 * time.Minute},
 		{&l.Fresh, time.Minute}, {&l.Grace, 10 * time.Second}, {&l.Poll, 3 * time.Second}, {&l.Dial, 15 * time.Second},
 	} {
 		if *d.v <= 0 {
@@ -79,9 +98,19 @@ func Steps(h inventory.Host, role inventory.Role, plan diskplan.Plan, j inventor
 }
 
 func stepsWith(l Limits, h inventory.Host, role inventory.Role, plan diskplan.Plan, j inventory.Job) []Step {
+	switch j.Kind {
+	case inventory.JobDeploy:
+		return deploySteps(l, h, role)
+	case inventory.JobFormat:
+		return formatSteps(l, h, j)
+	case inventory.JobInstall, inventory.JobReinstall:
+	}
 	end := []Step{
 		{Name: StepReboot, Title: "restarting the machine into its own disk", Limit: l.Reboot},
 		{Name: StepVerify, Title: "waiting for the new system to answer", Limit: l.Verify},
+	}
+	if role.K3s != nil {
+		end = append(end, nodeStep(l, role))
 	}
 	if j.Flipped {
 		return end
@@ -101,4 +130,42 @@ func stepsWith(l Limits, h inventory.Host, role inventory.Role, plan diskplan.Pl
 		{Name: StepNetboot, Title: "turning the netboot answer to the machine's own disk", Limit: l.Mounts},
 	}
 	return append(steps, end...)
+}
+
+func nodeStep(l Limits, role inventory.Role) Step {
+	return Step{Name: StepNode, Title: "waiting until cluster " + role.K3s.Cluster + " says that the node is ready", Limit: l.Node}
+}
+
+// deploySteps bring a running machine to what the hive says now.
+func deploySteps(l Limits, h inventory.Host, role inventory.Role) []Step {
+	steps := []Step{
+		{Name: StepReach, Title: "connecting to the installed system", Limit: l.Reach},
+		{Name: StepFacts, Title: "committing the host to the hive", Limit: l.Facts},
+		{Name: StepBuild, Title: "building role " + role.Name + " for " + h.Label(), Limit: l.Build},
+		{Name: StepCopy, Title: "copying the system to the machine", Limit: l.Copy},
+		{Name: StepSwitch, Title: "switching to it on trial", Limit: l.Switch},
+		{Name: StepHealth, Title: "looking whether it is well", Limit: l.Health},
+	}
+	if role.K3s != nil {
+		steps = append(steps, nodeStep(l, role))
+	}
+	return append(steps, Step{Name: StepConfirm, Title: "making it the system that boots", Limit: l.Switch})
+}
+
+// formatSteps format one disk in stage-0, and give an installed host back to its own system.
+func formatSteps(l Limits, h inventory.Host, j inventory.Job) []Step {
+	slot := formatSlot(&j)
+	steps := []Step{
+		{Name: StepStage0, Title: "connecting to stage-0", Limit: l.Stage0},
+		{Name: StepPlan, Title: "holding the order for slot " + slot + " against the machine's disks", Limit: l.Preflight},
+		{Name: StepPreflight, Title: "looking at the machine before anything is written", Limit: l.Preflight},
+		{Name: StepFacts, Title: "committing the host to the hive", Limit: l.Facts},
+		{Name: StepBuild, Title: "building what formats slot " + slot, Limit: l.Build},
+		{Name: StepFormat, Title: "formatting the disk of slot " + slot, Limit: l.Install, Writes: true},
+	}
+	if !h.EverFlipped {
+		return steps
+	}
+	return append(steps, Step{Name: StepReboot, Title: "restarting the machine into its own disk", Limit: l.Reboot},
+		Step{Name: StepReturn, Title: "waiting for the machine's own system", Limit: l.Verify})
 }

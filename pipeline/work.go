@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -34,6 +35,7 @@ type work struct {
 	plan diskplan.Plan
 	rec  record
 	step Step
+	at   netip.Addr // where the installed system answered
 }
 
 func (r *Runner) newWork(j inventory.Job, h inventory.Host) (*work, error) {
@@ -78,12 +80,12 @@ func (w *work) run(ctx context.Context, how resumption) {
 	switch how {
 	case resumeFail:
 		w.sweepLater(ctx)
-		w.end(ctx, interrupted())
+		w.end(ctx, interrupted(&w.job))
 		return
 	case resumeCancel:
-		w.end(ctx, errCancelled)
+		w.end(ctx, w.goBack(ctx, errCancelled))
 		return
-	case resumeStart, resumeMounts, resumeVerify:
+	case resumeStart, resumeMounts, resumeVerify, resumeSwitch, resumeReturn:
 	}
 	if err := w.readRole(); err != nil {
 		w.end(ctx, err)
@@ -91,15 +93,31 @@ func (w *work) run(ctx context.Context, how resumption) {
 	}
 	steps := stepsWith(w.r.limit, w.host, w.role, plan0, w.job)
 	for i, s := range steps {
-		if how == resumeMounts && i < len(steps)-4 { // from StepMounts on
+		if i < how.first(steps) {
 			continue
 		}
 		if err := w.do(ctx, s, i+1, len(steps)); err != nil {
-			w.end(ctx, err)
+			w.end(ctx, w.goBack(ctx, err))
 			return
 		}
 	}
+	if err := w.complete(); err != nil {
+		w.end(ctx, err)
+		return
+	}
 	w.finished(ctx, nil)
+}
+
+// complete ends a job whose steps all went well.
+func (w *work) complete() error {
+	switch w.job.Kind {
+	case inventory.JobDeploy:
+		return w.deployed()
+	case inventory.JobFormat:
+		return w.formatted()
+	case inventory.JobInstall, inventory.JobReinstall:
+	}
+	return w.verified()
 }
 
 // readRole reads the job's role; after the flip it is not needed.
@@ -155,6 +173,13 @@ func (w *work) do(ctx context.Context, s Step, no, of int) error {
 }
 
 func (w *work) carryOut(ctx context.Context) error {
+	switch w.job.Kind {
+	case inventory.JobDeploy:
+		return w.carryOutDeploy(ctx)
+	case inventory.JobFormat:
+		return w.carryOutFormat(ctx)
+	case inventory.JobInstall, inventory.JobReinstall:
+	}
 	switch w.step.Name {
 	case StepStage0:
 		return w.doStage0(ctx)
@@ -166,6 +191,8 @@ func (w *work) carryOut(ctx context.Context) error {
 		return w.doFacts(ctx)
 	case StepBuild:
 		return w.doBuild(ctx)
+	case StepNode:
+		return w.doNode(ctx)
 	case StepInstall:
 		return w.doInstall(ctx)
 	case StepMounts:

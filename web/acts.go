@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
 	"time"
 
 	"github.com/staged-hive/hatchery/inventory"
@@ -43,6 +44,10 @@ func acts() map[string]act {
 		}},
 		"rescue": {"Stage-0 at its next netboot, once, was asked for by %s. Nothing is written.", func(tx *inventory.Tx, h inventory.Host, _ string, now time.Time) (inventory.Host, error) {
 			return inventory.Rescue(tx, h.ID, now.Add(rescueFor))
+		}},
+		"deploy": {"A deploy was asked for by %s.", func(tx *inventory.Tx, h inventory.Host, by string, now time.Time) (inventory.Host, error) {
+			h, _, err := inventory.Deploy(tx, h.ID, by, now)
+			return h, err
 		}},
 		"release": {"Released from the loop guard by %s: it may boot stage-0 again.", func(tx *inventory.Tx, h inventory.Host, _ string, now time.Time) (inventory.Host, error) {
 			if err := inventory.ReleaseHold(tx, h.MAC, now); err != nil {
@@ -152,6 +157,9 @@ func assignText(old, h *inventory.Host, job *inventory.Job) string {
 	if fmt.Sprint(old.Pins) != fmt.Sprint(h.Pins) {
 		text += "Pinned disks changed. "
 	}
+	if !reflect.DeepEqual(old.Address, h.Address) {
+		text += "Fixed address changed. "
+	}
 	if job != nil {
 		text += "An install job was made. "
 	}
@@ -218,17 +226,17 @@ func (s *Server) operate(ctx context.Context, ref string, op Operation) (invento
 	if err != nil {
 		return h, err
 	}
-	if !s.cfg.can(op.Act) {
+	if s.cfg.Operator == nil {
 		return h, fmt.Errorf("%s: this appliance has nothing that does it on running machines: %w", op.Act, ErrNotHere)
 	}
 	op.Host, op.By = h.ID, caller(ctx).By
-	if _, err := s.cfg.Operator.Operate(ctx, op); err != nil {
+	if err := s.cfg.Operator.Operate(ctx, op); err != nil {
 		if status(err) == http.StatusInternalServerError {
 			err = fmt.Errorf("%w: %w", err, errMachine)
 		}
 		return h, err
 	}
-	say := map[string]string{ActReboot: "A reboot", ActPowerOff: "A power-off", ActDeploy: "A deploy", ActFormat: "Formatting of slot " + clip(op.Slot, 60)}[op.Act]
+	say := map[string]string{ActReboot: "A reboot", ActPowerOff: "A power-off"}[op.Act]
 	return s.change(ctx, string(h.ID), func(_ *inventory.Tx, h inventory.Host, _ time.Time) (inventory.Host, string, error) {
 		return h, say + " was asked for by " + op.By + ".", nil
 	})

@@ -253,7 +253,7 @@ func TestActs(t *testing.T) {
 	step("wake", 200, "ready")
 	step("reboot", 200, "ready")
 	step("poweroff", 200, "ready")
-	step("deploy", 200, "ready")
+	step("deploy", 409, "")
 	step("dance", 404, "")
 	b.assignRole(h, "node1", "worker")
 	b.events(h.ID, inventory.StepStarted{Step: "build", No: 1, Of: 2}, inventory.StepFailed{Step: "build", Cause: "no", Hint: "try"})
@@ -261,8 +261,7 @@ func TestActs(t *testing.T) {
 	step("cancel", 200, "ready")
 	b.put(h.ID, func(h *inventory.Host) { h.Attention = "Two machines." })
 	step("approve", 200, "ready")
-	b.api("POST", id+"/format", map[string]string{"plan_id": "p", "slot": "data", "confirm": "DATA1"}, 200, nil)
-	want := []Operation{{Act: "reboot"}, {Act: "poweroff"}, {Act: "deploy"}, {Act: "format", PlanID: "p", Slot: "data", Confirm: "DATA1"}}
+	want := []Operation{{Act: "reboot"}, {Act: "poweroff"}}
 	for i := range want {
 		want[i].Host, want[i].By = h.ID, "admin"
 	}
@@ -281,7 +280,7 @@ func TestOperationsWithoutAnOperatorSayThatTheyAreNotThere(t *testing.T) {
 	t.Parallel()
 	b := start(t, nil)
 	b.checkIn(1, facts())
-	for _, path := range []string{"reboot", "poweroff", "deploy"} {
+	for _, path := range []string{"reboot", "poweroff"} {
 		if a := b.api("POST", "/hosts/52:54:00:12:34:01/"+path, nil, 501, nil); !strings.Contains(a.body, "does it on running machines") {
 			t.Errorf("%s: got %s", path, a.body)
 		}

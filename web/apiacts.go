@@ -16,6 +16,7 @@ func (s *Server) actAPI(a huma.API) {
 		"cancel":   "Give up the host's job",
 		"retry":    "Try the failed job again",
 		"rescue":   "Give the host stage-0 once; nothing is written",
+		"deploy":   "Build and switch the installed system to what the hive says now; the machine goes back by itself when that fails",
 		"release":  "Let a host that the loop guard holds boot stage-0 again",
 		"ignore":   "Meet the host's netboot with silence",
 		"unignore": "Take ignore back",
@@ -30,13 +31,16 @@ func (s *Server) actAPI(a huma.API) {
 	for name, summary := range map[string]string{
 		ActReboot:   "Reboot the machine over SSH",
 		ActPowerOff: "Power the machine off over SSH",
-		ActDeploy:   "Build and switch the installed system to what the hive says now",
 	} {
 		op(a, http.MethodPost, "/hosts/{id}/"+name, name+"-host", summary, func(ctx context.Context, in *RefIn) (*hostOut, error) {
 			return s.hostOut(s.operate(ctx, in.ID, Operation{Act: name}))
 		})
 	}
-	op(a, http.MethodPost, "/hosts/{id}/format", "format-host", "Format one persistent slot, confirmed by the disk's serial", s.format)
+	op(a, http.MethodPost, "/hosts/{id}/format", "format-host", "Wipe and format the disk of one persistent slot, confirmed by its serial; no other disk is touched",
+		func(ctx context.Context, in *formatIn) (*hostOut, error) {
+			return s.hostOut(s.format(ctx, in.ID, inventory.FormatOrder{PlanID: in.Body.PlanID, Slot: in.Body.Slot, Word: in.Body.Confirm}))
+		})
+	op(a, http.MethodPost, "/roles/{role}/deploy", "deploy-role", "Deploy every installed host of a role that lags behind the hive", s.deployRoleAPI)
 	op(a, http.MethodPost, "/hosts/{id}/install", "install-host", "Confirm the disk plan and install", func(ctx context.Context, in *confirmIn) (*hostOut, error) {
 		return s.hostOut(s.install(ctx, in.ID, in.confirmation(), false))
 	})
@@ -68,8 +72,4 @@ type formatIn struct {
 		Slot    string `json:"slot" maxLength:"64"`
 		Confirm string `json:"confirm" doc:"serial of the disk in the slot, typed by a person" maxLength:"256"`
 	}
-}
-
-func (s *Server) format(ctx context.Context, in *formatIn) (*hostOut, error) {
-	return s.hostOut(s.operate(ctx, in.ID, Operation{Act: ActFormat, PlanID: in.Body.PlanID, Slot: in.Body.Slot, Confirm: in.Body.Confirm}))
 }

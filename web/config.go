@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -42,9 +41,7 @@ type Config struct {
 	ISOs     ISOs     // USB images
 	Logs     Logs     // installer logs
 	Operator Operator // acts that reach into a running machine
-	// OperatorActs are what Operator can do; none = ActReboot and ActPowerOff. The page offers no others.
-	OperatorActs []string
-	Hive         Hive // the flake with the roles
+	Hive     Hive     // the flake with the roles
 	// Wake sends a magic packet; nil = broadcast on every interface.
 	Wake func(ctx context.Context, mac inventory.MAC) error
 	// Backup writes a consistent copy of the database; nil = no download.
@@ -221,35 +218,21 @@ type LogLine struct {
 
 // Operator carries out what needs a connection to the machine. Safe for concurrent use.
 type Operator interface {
-	// Operate starts the operation; the job is "" where none is made. ErrBadEvent, ErrInvalid, ErrNotFound of inventory.
-	Operate(ctx context.Context, op Operation) (inventory.JobID, error)
+	// Operate gives the machine the order. ErrBadEvent, ErrNotFound of inventory.
+	Operate(ctx context.Context, op Operation) error
 }
 
 // The acts of an [Operation].
 const (
 	ActReboot   = "reboot"
 	ActPowerOff = "poweroff"
-	ActDeploy   = "deploy"
-	ActFormat   = "format"
 )
-
-// can reports whether there is an operator for the act.
-func (c *Config) can(act string) bool {
-	if len(c.OperatorActs) == 0 {
-		return c.Operator != nil && (act == ActReboot || act == ActPowerOff)
-	}
-	return c.Operator != nil && slices.Contains(c.OperatorActs, act)
-}
 
 // Operation is one act on a running machine.
 type Operation struct {
-	Host   inventory.HostID
-	Act    string // ActReboot, …
-	By     string
-	PlanID string // of ActFormat, like Slot and Confirm (the serial typed by a person)
-	Slot   string
-	// Confirm is the serial of the disk in Slot.
-	Confirm string
+	Host inventory.HostID
+	Act  string // ActReboot, ActPowerOff
+	By   string
 }
 
 // tlsFiles splits Config.TLS; both are "" for auto and off.

@@ -41,7 +41,6 @@ func newFakeSite() *fakeSite {
 
 func (f *fakeSite) config(c *Config) {
 	c.Network, c.Leases, c.Media, c.Logs, c.Operator, c.Hive = f, f, f, f, f, f
-	c.OperatorActs = []string{ActReboot, ActPowerOff, ActDeploy, ActFormat}
 	c.SelfCheck = func() []Warning {
 		if len(f.Media().Stage0) > 0 {
 			return nil
@@ -105,11 +104,11 @@ func (f *fakeSite) Refresh(context.Context) error {
 	return nil
 }
 
-func (f *fakeSite) Operate(_ context.Context, op Operation) (inventory.JobID, error) {
+func (f *fakeSite) Operate(_ context.Context, op Operation) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.ops = append(f.ops, op)
-	return "", f.opErr
+	return f.opErr
 }
 
 // say adds a line to a host's log.
@@ -268,12 +267,12 @@ func (b *box) seed(site *fakeSite) {
 	installed := b.checkIn(4, f(4, "QEMU"))
 	b.assignRole(installed, "node1", "worker")
 	b.events(installed.ID, inventory.StepStarted{Step: "copy", No: 6, Of: 11}, inventory.WriteStarted{}, inventory.NetbootFlipped{},
-		inventory.Verified{System: "/nix/store/0c5wz7b3-nixos-system-node1-26.05", At: time.Now()})
+		inventory.Verified{System: "/nix/store/0c5wz7b3-nixos-system-node1-26.05", Commit: "4b825dc642cb6eb9a060e54bf8d69288fbee4904", At: time.Now()})
 	b.put(installed.ID, func(h *inventory.Host) {
 		h.InstalledKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB1p"
 		h.OwnedDisks = map[string]string{"virtio-D40": "ephemeral", "virtio-D41": "persistent"}
 		h.Bound = map[string]string{"os": "virtio-D40", "data": "virtio-D41"}
-		h.LastSeen = time.Now().Add(-3 * time.Hour)
+		h.LastSeen, h.Behind = time.Now().Add(-3*time.Hour), 2
 	})
 	failed := b.checkIn(5, f(5, "QEMU"))
 	b.assignRole(failed, "node2", "server")

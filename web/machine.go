@@ -57,6 +57,8 @@ func (p *machinePage) RoleHelp() string {
 		return "It cannot change while the install runs."
 	case h.State == inventory.StateFailed:
 		return "A new role is used by the next try."
+	case h.Upkeep != "":
+		return "It cannot change while a job works on the machine."
 	case h.State == inventory.StateQueued:
 		return "The waiting job takes a new role."
 	case h.EverFlipped:
@@ -89,22 +91,29 @@ func (s *Server) buttons(h *inventory.Host) []button {
 	case inventory.StateInstalling:
 		add("cancel", "Stop", "danger", "Ask the installer to stop")
 	case inventory.StateInstalled:
-		if s.cfg.can(ActDeploy) {
-			add(ActDeploy, "Deploy", "", "Build and switch to what the hive says now")
+		if h.Upkeep == "" {
+			class := ""
+			if lags(h) {
+				class = "main"
+			}
+			add("deploy", "Deploy", class, "Build and switch to what the hive says now; it goes back by itself when that fails")
 		}
 	case inventory.StateIgnored:
 		add("unignore", "Un-ignore", "main", "Answer its netboot again")
 		return out
 	}
+	if h.Upkeep != "" {
+		add("cancel", "Stop", "danger", "End the "+string(h.Upkeep)+"; a machine on trial goes back to its earlier system")
+	}
 	if len(h.MACs) > 0 {
 		add("wake", "Wake", "", "Send a wake-up packet")
 	}
-	if h.IP.IsValid() && s.cfg.can(ActReboot) && h.State != inventory.StateInstalling {
+	if h.IP.IsValid() && s.cfg.Operator != nil && h.State != inventory.StateInstalling && h.Upkeep == "" {
 		add(ActReboot, "Reboot", "", "Over SSH")
 		add(ActPowerOff, "Power off", "", "Over SSH")
 	}
 	add("rescue", "Boot stage-0 once", "", "At its next netboot, within an hour. Nothing is written")
-	if h.State != inventory.StateQueued && h.State != inventory.StateInstalling {
+	if h.State != inventory.StateQueued && h.State != inventory.StateInstalling && h.Upkeep == "" {
 		add("ignore", "Ignore", "", "Meet its netboot with silence")
 	}
 	return out
@@ -219,8 +228,15 @@ func (s *Server) carryOut(c echo.Context, ref, act string, form url.Values) (str
 	var err error
 	switch act {
 	case "assign":
-		h, err = s.assign(ctx, ref, formAssignment(form), IfMatchIn{})
+		a, aerr := formAssignment(form)
+		if aerr != nil {
+			return "", aerr
+		}
+		h, err = s.assign(ctx, ref, a, IfMatchIn{})
 		return "Saved. " + below(&h, s.cfg.Now()), err
+	case "format":
+		h, err = s.format(ctx, ref, inventory.FormatOrder{PlanID: form.Get("plan_id"), Slot: form.Get("slot"), Word: strings.TrimSpace(form.Get("typed"))})
+		return "Asked for. The disk of slot " + clip(form.Get("slot"), 63) + " is formatted in stage-0.", err
 	case "install", "reinstall":
 		if h, err = s.host(ref); err != nil {
 			return "", err
@@ -241,16 +257,18 @@ func (s *Server) carryOut(c echo.Context, ref, act string, form url.Values) (str
 	case "wake":
 		_, err = s.wake(ctx, ref)
 		return "A wake-up packet was sent.", err
-	case ActReboot, ActPowerOff, ActDeploy:
+	case ActReboot, ActPowerOff:
 		_, err = s.operate(ctx, ref, Operation{Act: act})
 		return "Asked for.", err
+	case "deploy":
+		_, err = s.doAct(ctx, ref, act)
+		return "Asked for. The machine goes back to its present system by itself when the new one is not well.", err
 	}
 	h, err = s.doAct(ctx, ref, act)
 	return "Done. " + below(&h, s.cfg.Now()), err
 }
 
-func formAssignment(form url.Values) inventory.Assignment {
-	var a inventory.Assignment
+func formAssignment(form url.Values) (a inventory.Assignment, err error) {
 	set := func(name string) *string {
 		if !form.Has(name) {
 			return nil
@@ -271,7 +289,52 @@ func formAssignment(form url.Values) inventory.Assignment {
 			a.Pins[slot] = disk
 		}
 	}
-	return a
+	if form.Has("address") {
+		a.Address, err = formAddress(form)
+	}
+	return a, err
+}
+
+// formAddress reads the fixed address that was typed in: a plain one is reserved elsewhere, one with a prefix length is static.
+func formAddress(form url.Values) (*inventory.Address, error) {
+	v := Address{IP: strings.TrimSpace(form.Get("address")), Gateway: strings.TrimSpace(form.Get("gateway"))}
+	v.DNS = strings.FieldsFunc(form.Get("dns"), func(r rune) bool { return r == ',' || r == ' ' })
+	if ip, bits, ok := strings.Cut(v.IP, "/"); ok {
+		n, err := strconv.Atoi(bits)
+		if err != nil {
+			return nil, fmt.Errorf("%q is not an address with a prefix length, like 10.0.0.5/24: %w", clip(v.IP, 64), inventory.ErrInvalid)
+		}
+		v.IP, v.Prefix, v.Static = ip, n, true
+	}
+	return v.parse()
+}
+
+// AddressText is the host's fixed address as it is typed in.
+func (p *machinePage) AddressText() string {
+	a := p.Host.Address
+	switch {
+	case a == nil:
+		return ""
+	case a.Static:
+		return fmt.Sprintf("%s/%d", a.IP, a.Prefix)
+	}
+	return a.IP
+}
+
+// GatewayText and DNSText are what a static address has beside it.
+func (p *machinePage) GatewayText() string {
+	if p.Host.Address == nil {
+		return ""
+	}
+	return p.Host.Address.Gateway
+}
+
+// DNSText is documented with [machinePage.GatewayText].
+func (p *machinePage) DNSText() string {
+	if p.Host.Address == nil {
+		return ""
+	}
+	return strings.Join(p.Host.Address.DNS, ", ")
 }
 
 func formConfirmation(form url.Values) inventory.Confirmation {

@@ -31,6 +31,7 @@ type row struct {
 	Step, Steps int // progress, 0 of 0 = none
 	Last        when
 	Online      bool
+	Lags        bool // behind the hive
 	Pick        bool // may be given a role with others
 	urgency     int
 }
@@ -51,11 +52,20 @@ func rowOf(h *inventory.Host, l *lookup, now time.Time) row {
 	} else if l.needsPerson(h) {
 		r.Look, r.urgency = look{Word: "Needs you", Glyph: "!", Class: "warn"}, 0
 	}
-	if h.State == inventory.StateInstalling {
+	if h.State == inventory.StateInstalling || h.Upkeep != "" {
 		r.Step, r.Steps = h.StepNo, h.StepOf
 	}
-	if h.State == inventory.StateInstalled && !h.InstalledAt.IsZero() {
-		r.Below = "Since " + h.InstalledAt.Format("2 Jan 2006")
+	r.Lags = lags(h)
+	switch {
+	case h.Attention != "":
+	case h.Upkeep == inventory.JobDeploy:
+		r.Look = look{Word: "Deploying", Glyph: "◐", Class: "busy"}
+	case h.Upkeep == inventory.JobFormat:
+		r.Look = look{Word: "Formatting", Glyph: "◐", Class: "busy"}
+	case h.State == inventory.StateInstalled && h.Error != "":
+		r.Look, r.urgency = look{Word: "Installed", Glyph: "!", Class: "warn"}, 0
+	case h.State == inventory.StateInstalled && !h.InstalledAt.IsZero():
+		r.Below = strings.TrimSuffix("Since "+h.InstalledAt.Format("2 Jan 2006")+", "+lagText(h), ", ")
 	}
 	r.Pick = h.State != inventory.StateInstalling && h.State != inventory.StateIgnored && !h.EverFlipped
 	r.Hardware, r.Disks = hardware(h)

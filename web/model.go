@@ -1,6 +1,9 @@
 package web
 
 import (
+	"errors"
+	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/staged-hive/hatchery/inventory"
@@ -40,6 +43,11 @@ type Host struct {
 	System      string            `json:"system" doc:"the store path that was verified last"`
 	HostKey     string            `json:"host_key" doc:"the SSH host key planted at the install"`
 	InstalledAt time.Time         `json:"installed_at,omitzero"`
+	RoleRuns    string            `json:"installed_role" doc:"the role that its system was built of"`
+	Commit      string            `json:"installed_commit" doc:"the hive's commit that its system was built of"`
+	Behind      int               `json:"behind" doc:"commits since installed_commit that concern it; -1 = the hive does not have that commit any more"`
+	Upkeep      inventory.JobKind `json:"upkeep" enum:",deploy,format" doc:"the open job that leaves its state as it is"`
+	Address     *Address          `json:"address" doc:"the fixed address that a person gave its installed system"`
 	Stage0Until time.Time         `json:"stage0_until,omitzero"`
 	FirstSeen   time.Time         `json:"first_seen,omitzero"`
 	LastSeen    time.Time         `json:"last_seen,omitzero"`
@@ -57,12 +65,63 @@ type NIC struct {
 	Addrs     []string `json:"addrs" nullable:"false"`
 }
 
+// Address is a fixed address as programs see it.
+type Address struct {
+	IP      string   `json:"ip" maxLength:"64" doc:"empty takes the address away"`
+	Static  bool     `json:"static,omitempty" doc:"the system configures it itself; otherwise it is reserved in the network's DHCP server"`
+	Prefix  int      `json:"prefix,omitempty" minimum:"0" maximum:"128" doc:"of a static one"`
+	Gateway string   `json:"gateway,omitempty" maxLength:"64"`
+	DNS     []string `json:"dns,omitempty" maxItems:"4"`
+}
+
+// addressJSON is a as programs see it; nil for none.
+func addressJSON(a *inventory.Address) *Address {
+	if a == nil {
+		return nil
+	}
+	v := &Address{IP: a.IP.String(), Static: a.Static, Prefix: a.Prefix}
+	if a.Gateway.IsValid() {
+		v.Gateway = a.Gateway.String()
+	}
+	for _, d := range a.DNS {
+		v.DNS = append(v.DNS, d.String())
+	}
+	return v
+}
+
+// parse reads what a program or person gave; nil in, nil out. ErrInvalid.
+func (v *Address) parse() (*inventory.Address, error) {
+	if v == nil {
+		return nil, nil
+	}
+	a := &inventory.Address{Static: v.Static, Prefix: v.Prefix}
+	read := func(text string) (netip.Addr, error) {
+		if text == "" {
+			return netip.Addr{}, nil
+		}
+		ip, err := netip.ParseAddr(text)
+		if err != nil {
+			return ip, fmt.Errorf("%q is not an address: %w", clip(text, 64), inventory.ErrInvalid)
+		}
+		return ip, nil
+	}
+	var errs [3]error
+	a.IP, errs[0] = read(v.IP)
+	a.Gateway, errs[1] = read(v.Gateway)
+	for _, d := range v.DNS {
+		ip, err := read(d)
+		a.DNS, errs[2] = append(a.DNS, ip), errors.Join(errs[2], err)
+	}
+	return a, errors.Join(errs[:]...)
+}
+
 // hostJSON is h as programs see it.
 func hostJSON(h *inventory.Host, now time.Time) Host {
 	v := Host{ID: h.ID, MAC: h.MAC.String(), MACs: []string{}, Name: h.Name, Role: h.Role, State: h.State,
 		Step: h.Step, StepNo: h.StepNo, StepOf: h.StepOf, BlockedOn: h.BlockedOn, Error: h.Error, Hint: h.Hint,
 		Attention: h.Attention, JobID: h.JobID, Arch: h.Arch, Firmware: h.Firmware, UUID: h.UUID, Serial: h.Serial,
 		Disks: []inventory.Disk{}, NICs: []NIC{}, Pins: h.Pins, KernelArgs: h.KernelArgs, EverFlipped: h.EverFlipped,
+		RoleRuns: h.InstalledRole, Commit: h.InstalledCommit, Behind: h.Behind, Upkeep: h.Upkeep, Address: addressJSON(h.Address),
 		Wrote: h.Wrote, System: h.InstalledSystem, HostKey: h.InstalledKey, InstalledAt: h.InstalledAt,
 		Stage0Until: h.StageZeroUntil, FirstSeen: h.FirstSeen, LastSeen: h.LastSeen, Online: h.Online(now), Revision: h.Revision}
 	for _, m := range h.MACs {

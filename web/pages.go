@@ -70,6 +70,7 @@ func (s *Server) pageRoutes(g *echo.Group) {
 	g.POST("/hosts", s.announceForm)
 	g.GET("/roles", s.rolesPage)
 	g.POST("/roles/refresh", s.refreshForm)
+	g.POST("/roles/deploy", s.deployRoleForm)
 	g.GET("/media", s.mediaPage)
 	g.POST("/media/isos", s.createISOForm)
 	g.POST("/media/isos/:id/revoke", s.revokeISOForm)

@@ -2,6 +2,7 @@ package web
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/staged-hive/hatchery/inventory"
 	"github.com/staged-hive/hatchery/inventory/diskplan"
@@ -14,9 +15,11 @@ type planView struct {
 	Asks  []ask  // disks that must be typed out
 	Stuck []diskplan.Blocker
 	Wipes []diskplan.Binding // persistent slots whose data is kept unless asked otherwise
-	Keeps bool
-	Old   bool   // the disks were last seen before the last install
-	By    string // who confirmed it for the open job, "" = nobody
+	// Formats are the persistent slots whose disk may be formatted alone, now.
+	Formats []diskplan.Binding
+	Keeps   bool
+	Old     bool   // the disks were last seen before the last install
+	By      string // who confirmed it for the open job, "" = nobody
 }
 
 // ask is one disk whose erasure a person must type out.
@@ -29,6 +32,9 @@ type ask struct {
 // makePlanView plans for a person who looks; j is the host's last job, zero when there was none.
 func makePlanView(h *inventory.Host, role inventory.Role, j *inventory.Job) *planView {
 	in := diskplan.Input{Host: *h, Role: role}
+	if j.Kind.Upkeep() { // it confirms no install
+		j = &inventory.Job{}
+	}
 	if j.Open() {
 		in.WipePersistent = j.WipePersistent
 	}
@@ -55,6 +61,10 @@ func makePlanView(h *inventory.Host, role inventory.Role, j *inventory.Job) *pla
 			v.Wipes = append(v.Wipes, b)
 		}
 	}
+	if h.Upkeep != "" {
+		return v
+	}
+	v.Formats = formats(h, role)
 	switch h.State {
 	case inventory.StateQueued, inventory.StateReady:
 		v.Act = "install" // of a queued reinstall too: it confirms the open job
@@ -65,6 +75,34 @@ func makePlanView(h *inventory.Host, role inventory.Role, j *inventory.Job) *pla
 		v.Act = ""
 	}
 	return v
+}
+
+// formats lists the persistent slots whose disk may be formatted by itself as things stand.
+func formats(h *inventory.Host, role inventory.Role) (out []diskplan.Binding) {
+	if h.State != inventory.StateInstalled && h.State != inventory.StateReady || h.Attention != "" {
+		return nil
+	}
+	for slot, s := range role.Disks {
+		if s.Class != inventory.ClassPersistent {
+			continue
+		}
+		p := diskplan.Make(diskplan.Input{Host: *h, Role: role, WipePersistent: []string{slot}})
+		if b, ok := p.Slot(slot); ok && p.ConfirmedFormat(inventory.FormatOrder{PlanID: p.ID, Slot: slot, Word: b.Word()}) == nil {
+			out = append(out, b)
+		}
+	}
+	slices.SortFunc(out, func(a, b diskplan.Binding) int { return strings.Compare(a.Slot, b.Slot) })
+	return out
+}
+
+// Holding says in a few words what is on a disk of the plan.
+func (v *planView) Holding(disk string) string {
+	for _, d := range v.Disks {
+		if d.ID == disk {
+			return d.Holds
+		}
+	}
+	return "something unknown"
 }
 
 // settle tells of disks as the last install left them, where they were looked at only before it.

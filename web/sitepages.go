@@ -25,6 +25,7 @@ type rolesPage struct {
 type roleView struct {
 	inventory.Role
 	Hosts []row
+	Lag   int // how many of them lag behind the hive
 }
 
 func (s *Server) rolesPage(c echo.Context) error { return s.showRoles(c, http.StatusOK, "") }
@@ -50,6 +51,9 @@ func (s *Server) showRoles(c echo.Context, code int, problem string) error {
 		for _, row := range table.Rows {
 			if row.Role == r.Name {
 				v.Hosts = append(v.Hosts, row)
+				if row.Lags {
+					v.Lag++
+				}
 			}
 		}
 		p.Roles = append(p.Roles, v)

@@ -45,6 +45,8 @@ func urgency(h *inventory.Host) int {
 	switch {
 	case h.Attention != "", h.State == inventory.StateFailed:
 		return 0
+	case h.Upkeep != "":
+		return 2
 	case h.State == inventory.StateReady:
 		return 1
 	case h.State == inventory.StateBooting, h.State == inventory.StateInstalling, h.State == inventory.StateQueued:
@@ -64,6 +66,9 @@ func below(h *inventory.Host, now time.Time) string {
 	}
 	if loop := h.Looping(now); loop != "" {
 		return loop
+	}
+	if h.Upkeep != "" {
+		return upkeepText(h)
 	}
 	switch h.State {
 	case inventory.StateExpected:
@@ -95,10 +100,18 @@ func below(h *inventory.Host, now time.Time) string {
 	case inventory.StateIgnored:
 		return "Its netboot is met with silence."
 	}
-	if h.Step != "" {
-		return h.Step
+	return strings.TrimSpace(h.Error + " " + h.Hint)
+}
+
+// upkeepText says how far a deploy or format is.
+func upkeepText(h *inventory.Host) string {
+	switch {
+	case h.BlockedOn != "":
+		return h.BlockedOn
+	case h.StepOf > 0:
+		return fmt.Sprintf("Step %d of %d · %s", h.StepNo, h.StepOf, h.Step)
 	}
-	return ""
+	return "Waits for its turn."
 }
 
 // sentence is an error for people: it begins with a capital, ends with a stop, and leaves out the

@@ -47,6 +47,22 @@ func (b leaseBook) fixedFor(hw lease.HW, ip netip.Addr) *lease.Reservation {
 	return &b.fixed[i]
 }
 
+// reserved is the address that the appliance's own DHCP server keeps for a MAC, as long as it is the one that hands
+// addresses out.
+func reserved(book leaseBook, dhcp *server.Server) func(inventory.MAC) (netip.Addr, bool) {
+	return func(mac inventory.MAC) (netip.Addr, bool) {
+		if dhcp.Status().Role != "server" {
+			return netip.Addr{}, false
+		}
+		all, err := book.Reservations()
+		i := slices.IndexFunc(all, func(r lease.Reservation) bool { return r.HW == lease.HW(mac) })
+		if err != nil || i < 0 {
+			return netip.Addr{}, false
+		}
+		return all[i].IP, true
+	}
+}
+
 // leases shows the leases and reservations to the web.
 type leases struct {
 	book leaseBook
@@ -135,38 +151,51 @@ func (l *lateHive) open(ctx context.Context) (*hive.Hive, error) {
 
 // Roles implements pipeline.Hive.
 func (l *lateHive) Roles(ctx context.Context) (inventory.Hive, error) {
-	h, err := l.open(ctx)
-	if err != nil {
-		return inventory.Hive{}, err
-	}
-	return h.Roles(ctx)
+	return opened(ctx, l, func(h *hive.Hive) (inventory.Hive, error) { return h.Roles(ctx) })
 }
 
 // Head implements pipeline.Hive.
 func (l *lateHive) Head(ctx context.Context) (string, error) {
-	h, err := l.open(ctx)
-	if err != nil {
-		return "", err
-	}
-	return h.Head(ctx)
+	return opened(ctx, l, func(h *hive.Hive) (string, error) { return h.Head(ctx) })
 }
 
 // WriteHost implements pipeline.Hive.
 func (l *lateHive) WriteHost(ctx context.Context, f hive.HostFacts) (string, error) {
-	h, err := l.open(ctx)
-	if err != nil {
-		return "", err
-	}
-	return h.WriteHost(ctx, f)
+	return opened(ctx, l, func(h *hive.Hive) (string, error) { return h.WriteHost(ctx, f) })
 }
 
 // Build implements pipeline.Hive.
 func (l *lateHive) Build(ctx context.Context, commit, name string, log io.Writer) (hive.Built, error) {
+	return opened(ctx, l, func(h *hive.Hive) (hive.Built, error) { return h.Build(ctx, commit, name, log) })
+}
+
+// BuildFormat implements pipeline.Hive.
+func (l *lateHive) BuildFormat(ctx context.Context, commit, name, slot string, log io.Writer) (string, error) {
+	return opened(ctx, l, func(h *hive.Hive) (string, error) { return h.BuildFormat(ctx, commit, name, slot, log) })
+}
+
+// ReadHost implements pipeline.Hive.
+func (l *lateHive) ReadHost(ctx context.Context, name string) (f hive.HostFile, known bool, err error) {
+	_, err = opened(ctx, l, func(h *hive.Hive) (_ bool, err error) {
+		f, known, err = h.ReadHost(ctx, name)
+		return known, err
+	})
+	return f, known, err
+}
+
+// History implements pipeline.Hive.
+func (l *lateHive) History(ctx context.Context) ([]hive.Commit, error) {
+	return opened(ctx, l, func(h *hive.Hive) ([]hive.Commit, error) { return h.History(ctx) })
+}
+
+// opened does something with the hive, which it opens when it is not.
+func opened[T any](ctx context.Context, l *lateHive, do func(*hive.Hive) (T, error)) (T, error) {
 	h, err := l.open(ctx)
 	if err != nil {
-		return hive.Built{}, err
+		var none T
+		return none, err
 	}
-	return h.Build(ctx, commit, name, log)
+	return do(h)
 }
 
 // roles tells the web where the hive is and reads it again.
@@ -221,12 +250,12 @@ func (l jobLogs) Follow(ctx context.Context, id inventory.HostID, after uint64, 
 type operator struct{ jobs *pipeline.Runner }
 
 // Operate implements web.Operator.
-func (o operator) Operate(ctx context.Context, op web.Operation) (inventory.JobID, error) {
+func (o operator) Operate(ctx context.Context, op web.Operation) error {
 	switch op.Act {
 	case web.ActReboot:
-		return "", o.jobs.Reboot(ctx, op.Host, op.By)
+		return o.jobs.Reboot(ctx, op.Host, op.By)
 	case web.ActPowerOff:
-		return "", o.jobs.PowerOff(ctx, op.Host, op.By)
+		return o.jobs.PowerOff(ctx, op.Host, op.By)
 	}
-	return "", web.ErrNotHere
+	return web.ErrNotHere
 }

@@ -13,10 +13,12 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/spf13/pflag"
+	"golang.org/x/crypto/ssh"
 
 	"github.com/staged-hive/hatchery/dhcp"
 	"github.com/staged-hive/hatchery/dhcp/lease"
 	"github.com/staged-hive/hatchery/dhcp/server"
+	"github.com/staged-hive/hatchery/internal/hive"
 	"github.com/staged-hive/hatchery/inventory"
 )
 
@@ -91,6 +93,7 @@ func (s *settings) bind(f *pflag.FlagSet) {
 	f.StringVar(&s.KernelArgs, "kernel-args", s.KernelArgs, "words added to stage-0's kernel command line")
 	f.StringVar(&s.CacheKeyFile, "cache-key-file", s.CacheKeyFile, "file with the public key of this machine's Nix binary cache, which hosts then use")
 	f.IntVar(&s.CachePort, "cache-port", s.CachePort, "TCP port of that binary cache")
+	f.StringArrayVar(&s.SSHKeys, "ssh-key", s.SSHKeys, "public SSH key of an operator, or a file of them, let in as root on stage-0 and on every host; repeatable")
 	f.StringVar(&s.LogFormat, "log-format", s.LogFormat, "text or json")
 	f.StringVar(&s.LogLevel, "log-level", s.LogLevel, "debug, info, warn or error")
 }
@@ -169,10 +172,41 @@ func (s settings) check() (config, error) {
 	if s.CachePort < 1 || s.CachePort > 65535 {
 		err = errors.Join(err, fmt.Errorf("cache_port = %d: want 1 to 65535", s.CachePort))
 	}
+	keys, kerr := sshKeys(s.SSHKeys)
+	c.sshKeys, err = keys, errors.Join(err, kerr)
 	if kerr := inventory.CheckKernelArgs(s.KernelArgs); kerr != nil {
 		err = errors.Join(err, fmt.Errorf("kernel_args: %w", kerr))
 	}
 	return c, err
+}
+
+// sshKeys reads the operators' keys: each entry is a key as in authorized_keys, or the absolute path of a file of them.
+func sshKeys(entries []string) (keys []string, err error) {
+	for _, e := range entries {
+		text := e
+		if filepath.IsAbs(e) {
+			raw, rerr := os.ReadFile(e)
+			if rerr != nil {
+				return nil, fmt.Errorf("ssh_keys: %w", rerr)
+			}
+			text = string(raw)
+		}
+		for rest := []byte(text); len(bytes.TrimSpace(rest)) > 0; {
+			key, comment, _, next, perr := ssh.ParseAuthorizedKey(rest)
+			if perr != nil {
+				return nil, fmt.Errorf("ssh_keys: %.40q… is neither a public key in authorized_keys form nor the absolute path of a file of them", strings.TrimSpace(string(rest)))
+			}
+			line := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
+			if word, _, _ := strings.Cut(comment, " "); word != "" { // says whose it is
+				line += " " + inventory.Clean(word, 64)
+			}
+			keys, rest = append(keys, line), next
+		}
+	}
+	if cerr := (&hive.ApplianceFile{SSHKeys: keys}).Check(); cerr != nil {
+		return nil, fmt.Errorf("ssh_keys: %w", cerr)
+	}
+	return keys, err
 }
 
 func absolute(path string, err error) (string, error) {

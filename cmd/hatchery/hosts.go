@@ -20,14 +20,13 @@ func hostsCommand() *cobra.Command {
 	cmd.AddCommand(r.listHosts(), r.showHost(), r.addHost(), r.assignHost(), r.planHost(),
 		r.confirmVerb("install", "Confirm the disk plan of a machine that waits for it, or install it by its role"),
 		r.confirmVerb("reinstall", "Install an installed machine anew; persistent disks are kept"),
-		r.formatHost(), r.forgetHost(), r.logHost(), r.diaryHost(), r.hardwareHost())
+		r.formatHost(), r.deployHosts(), r.forgetHost(), r.logHost(), r.diaryHost(), r.hardwareHost())
 	for verb, short := range map[string]string{
 		"approve": "Approve what stopped automation for a machine", "cancel": "Give up a machine's job",
 		"retry": "Try a failed machine again", "rescue": "Boot a machine into stage-0 once, touching nothing",
 		"release": "Let a machine that the loop guard holds boot stage-0 again",
 		"ignore":  "Stay silent for a machine's netboot", "unignore": "Take `ignore` back",
 		"wake": "Send a Wake-on-LAN packet", "reboot": "Reboot a machine over SSH", "poweroff": "Power a machine off over SSH",
-		"deploy": "Bring an installed machine to the hive's newest revision",
 	} {
 		cmd.AddCommand(r.plainVerb(verb, short))
 	}
@@ -75,7 +74,9 @@ func progress(h map[string]any) string {
 	case "failed":
 		return cell(h["error"])
 	default:
-		return ""
+		if h["upkeep"] == nil || h["upkeep"] == "" {
+			return lag(h)
+		}
 	}
 	if on := cell(h["blocked_on"]); on != "" {
 		return "waits: " + on
@@ -85,6 +86,22 @@ func progress(h map[string]any) string {
 		step = cell(h["step_no"]) + "/" + cell(of) + " " + step
 	}
 	return step
+}
+
+// lag says what is to be read of a machine that no job works on: why its last one failed, or how far it lags behind the hive.
+func lag(h map[string]any) string {
+	n, _ := h["behind"].(float64)
+	switch {
+	case cell(h["error"]) != "":
+		return cell(h["error"])
+	case n == 1:
+		return "1 commit behind the hive"
+	case n > 1:
+		return cell(n) + " commits behind the hive"
+	case n < 0:
+		return "runs a revision that the hive does not have any more"
+	}
+	return ""
 }
 
 // table prints items in columns, or as JSON.
@@ -137,8 +154,8 @@ func (r *remote) showHost() *cobra.Command {
 }
 
 func (r *remote) showOne(c *cobra.Command, h map[string]any) error {
-	return r.show(c.OutOrStdout(), h, "name", "id", "mac", "macs", "state", "role", "step", "blocked_on", "attention", "error", "hint", "ip",
-		"arch", "firmware", "vendor", "product", "serial", "uuid", "memory_bytes", "disks", "first_seen", "last_seen", "online")
+	return r.show(c.OutOrStdout(), h, "name", "id", "mac", "macs", "state", "role", "step", "blocked_on", "attention", "error", "hint", "ip", "address",
+		"upkeep", "behind", "arch", "firmware", "vendor", "product", "serial", "uuid", "memory_bytes", "disks", "first_seen", "last_seen", "online")
 }
 
 func (r *remote) addHost() *cobra.Command {
@@ -169,8 +186,9 @@ func (r *remote) addHost() *cobra.Command {
 func (r *remote) assignHost() *cobra.Command {
 	var name, role, kernelArgs string
 	var pins map[string]string
+	var addr addressFlags
 	var follow bool
-	cmd := &cobra.Command{Use: "assign HOST…", Short: "Give machines a role, or one a name, disk pins or kernel arguments", Args: cobra.MinimumNArgs(1), RunE: func(c *cobra.Command, a []string) error {
+	cmd := &cobra.Command{Use: "assign HOST…", Short: "Give machines a role, or one a name, a fixed address, disk pins or kernel arguments", Args: cobra.MinimumNArgs(1), RunE: func(c *cobra.Command, a []string) error {
 		body := map[string]any{}
 		for _, set := range []struct {
 			flag, key string
@@ -185,8 +203,14 @@ func (r *remote) assignHost() *cobra.Command {
 			}
 			body[set.key] = set.v
 		}
+		if err := addr.into(body); err != nil {
+			return err
+		}
+		if body["address"] != nil && len(a) > 1 {
+			return usageError{fmt.Errorf("a fixed address is for one machine, not for %d", len(a))}
+		}
 		if len(body) == 0 {
-			return usageError{errors.New("say what to assign: --role, --name, --pin or --kernel-args")}
+			return usageError{errors.New("say what to assign: --role, --name, --static, --reserved, --pin or --kernel-args")}
 		}
 		return r.each(c, a, follow, func(ref string) (h map[string]any, err error) {
 			err = r.call(c.Context(), http.MethodPut, hostPath(ref), body, &h)
@@ -198,6 +222,7 @@ func (r *remote) assignHost() *cobra.Command {
 	f.StringVar(&role, "role", "", "role; a machine that was never installed gets its job")
 	f.StringVar(&kernelArgs, "kernel-args", "", "words for stage-0's kernel command line")
 	f.StringToStringVar(&pins, "pin", nil, "SLOT=DISK, by its name in /dev/disk/by-id; repeatable")
+	addr.bind(f)
 	bindWatch(cmd, &follow)
 	r.completeRole(cmd)
 	return cmd
@@ -257,22 +282,9 @@ func (r *remote) plainVerb(verb, short string) *cobra.Command {
 			return h, err
 		})
 	}}
-	if verb == "retry" || verb == "deploy" {
+	if verb == "retry" {
 		bindWatch(cmd, &follow)
 	}
-	return cmd
-}
-
-func (r *remote) formatHost() *cobra.Command {
-	var plan, slot, confirm string
-	cmd := &cobra.Command{Use: "format HOST", Short: "Format one disk of a machine", Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, a []string) error {
-		body := map[string]string{"plan_id": plan, "slot": slot, "confirm": confirm}
-		return r.call(c.Context(), http.MethodPost, hostPath(a[0], "format"), body, nil)
-	}}
-	f := cmd.Flags()
-	f.StringVar(&plan, "plan", "", "id of the plan that was looked at")
-	f.StringVar(&slot, "slot", "", "slot whose disk is formatted")
-	f.StringVar(&confirm, "confirm", "", "that disk's serial number")
 	return cmd
 }
 

@@ -145,7 +145,8 @@ func (a *appliance) wire() error {
 			return hive.ApplianceFile{SSHKeys: keys, URLs: []string{a.web.URL()}, Caches: a.caches()}
 		}}
 	if a.jobs, err = pipeline.New(pipeline.Config{Store: a.db, Hive: late, Key: key.signer, KeyPath: key.path, Dir: a.cfg.Data,
-		NixosAnywhere: strings.Fields(a.cfg.NixosAnywhere), Nix: strings.Fields(a.cfg.Nix), Wake: web.BroadcastWake, Log: a.log}); err != nil {
+		NixosAnywhere: strings.Fields(a.cfg.NixosAnywhere), Nix: strings.Fields(a.cfg.Nix), Wake: web.BroadcastWake,
+		Reserved: reserved(book, a.dhcp), Log: a.log}); err != nil {
 		return err
 	}
 	net := &network{dhcp: a.dhcp}

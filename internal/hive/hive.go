@@ -230,7 +230,7 @@ func (h *Hive) BuildFormat(ctx context.Context, commit, name, slot string, log i
 	if err := errors.Join(checkTarget(commit, name), CheckSlot(slot)); err != nil {
 		return "", err
 	}
-	return h.nixBuild(ctx, name+"-format", h.flake(commit)+`#nixosConfigurations."`+name+`".config.system.build.hatcheryFormat."`+slot+`"`, log)
+	return h.nixBuild(ctx, name+".format", h.flake(commit)+`#nixosConfigurations."`+name+`".config.system.build.hatcheryFormat."`+slot+`"`, log)
 }
 
 func checkTarget(commit, name string) error {

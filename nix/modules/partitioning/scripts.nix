@@ -113,11 +113,13 @@ let
     ${checkMounts}
     say "done: ${toString (builtins.length sortedMounts)} file systems below /mnt"
   '';
-  # Wipes and formats one persistent slot of a machine that runs stage-0 (with the slots that share a pool with it),
-  # and touches nothing else.
+  # Wipes and formats one persistent slot of a machine that runs stage-0, and touches nothing else. A slot that shares
+  # a pool with others has no such script: a person confirmed one disk.
   formatScript = slot:
     let unit = lib.findFirst (lib.elem slot) [ slot ] (layout.units persistent); in
-    pkgs.writeScript "hatchery-format-${hostName}-${slot}" ''
+    if lib.length unit > 1
+    then throw "slot ${slot} of ${hostName} shares a pool with ${lib.concatStringsSep ", " (lib.remove slot unit)}: one cannot be formatted without the other. Reinstall, with all of them named to be wiped."
+    else pkgs.writeScript "hatchery-format-${hostName}-${slot}" ''
       ${head}
       ${concatMapStringsSep "\n" (n: "disk ${diskArgs "persistent" n persistent.disk.${n}.device}") unit}
       ${declareMarks unit}
