@@ -78,7 +78,7 @@ func TestEveryRefusalOfTheAPIIsAProblem(t *testing.T) {
 		{"a cursor that is none", "GET", "/api/v1/activity?cursor=x", nil, b.bearer, 422, ""},
 		{"a cursor of the diary that is none", "GET", host + "/events?cursor=-1", nil, b.bearer, 422, ""},
 		{"a role that is not there to plan", "GET", host + "/plan?role=nobody", nil, b.bearer, 422, ""},
-		{"what this appliance cannot do", "POST", host + "/deploy", nil, b.bearer, 501, ""},
+		{"what this appliance cannot do", "POST", host + "/reboot", nil, b.bearer, 501, ""},
 		{"a log where nothing is installed", "GET", host + "/log", nil, b.bearer, 501, ""},
 		{"a job that was never made", "GET", "/api/v1/jobs/x", nil, b.bearer, 404, ""},
 	} {
