@@ -14,7 +14,7 @@ import (
 // confirmation still counts.
 func makePlan(h *inventory.Host, role inventory.Role, j *inventory.Job, rec *record) (diskplan.Plan, inventory.Confirmation) {
 	c := inventory.Confirmation{PlanID: j.PlanID, Confirm: j.Confirm, WipePersistent: rec.wipes(j.WipePersistent)}
-	p := diskplan.Make(diskplan.Input{Host: *h, Role: role, WipePersistent: c.WipePersistent, Auto: j.Auto})
+	p := diskplan.Make(diskplan.Input{Host: *h, Role: role, WipePersistent: c.WipePersistent, Begun: rec.begun(h, j), Auto: j.Auto})
 	if c.PlanID != "" && c.PlanID != p.ID && j.Wrote && len(c.WipePersistent) == 0 && sameDisks(&p, rec.Last) {
 		// An earlier attempt wrote to these very disks, so they do not look as they were confirmed. The
 		// confirmation has served; what the plan holds now must need none.
@@ -80,7 +80,7 @@ func hivePlan(p *diskplan.Plan, h *inventory.Host, wipes []string) *hive.Plan {
 		d := hive.PlanDiskOf(b.Class, h.Facts.Disks[i])
 		d.Owned = b.Owned == b.Class
 		out.Disks[b.Slot] = d
-		if b.Class == inventory.ClassPersistent && b.Wiped && slices.Contains(wipes, b.Slot) {
+		if b.Class == inventory.ClassPersistent && b.Wiped && (b.Confirm == "" || slices.Contains(wipes, b.Slot)) {
 			out.WipePersistent = append(out.WipePersistent, b.Slot)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -374,5 +375,69 @@ func TestWrapperIsFirst(t *testing.T) {
 	}
 	if _, err := writeWrapper(t.TempDir()+"/with space", "/usr/bin/ssh", "/k/id", "k", netip.Addr{}); err == nil {
 		t.Error("a path that ssh would split was accepted")
+	}
+}
+
+// TestBegun: what a cut install may have left half formatted, from the durable record alone.
+func TestBegun(t *testing.T) {
+	t.Parallel()
+	disk := func(id string) inventory.Disk { return inventory.Disk{ID: id, Serial: "S-" + id} }
+	plan := func(class string, signatures ...string) *hive.Plan {
+		d := hive.PlanDiskOf(class, disk("b"))
+		d.Signatures = signatures
+		return &hive.Plan{Disks: map[string]hive.PlanDisk{"data": d}}
+	}
+	typed := plan(inventory.ClassPersistent, "ntfs")
+	typed.WipePersistent = []string{"data"}
+	wrote := inventory.Job{Wrote: true}
+	for _, c := range []struct {
+		name string
+		last *hive.Plan
+		job  inventory.Job
+		disk inventory.Disk
+		want map[string]string
+	}{
+		{"it was blank", plan(inventory.ClassPersistent), wrote, disk("b"), map[string]string{"data": "b"}},
+		{"its wipe was typed", typed, wrote, disk("b"), map[string]string{"data": "b"}},
+		{"it held data that was kept", plan(inventory.ClassPersistent, "gpt"), wrote, disk("b"), map[string]string{}},
+		{"an ephemeral one is erased anyway", plan(inventory.ClassEphemeral), wrote, disk("b"), map[string]string{}},
+		{"another disk is there now", plan(inventory.ClassPersistent), wrote, inventory.Disk{ID: "b", Serial: "other"}, map[string]string{}},
+		{"nothing was written", plan(inventory.ClassPersistent), inventory.Job{}, disk("b"), nil},
+		{"its system ran already", plan(inventory.ClassPersistent), inventory.Job{Wrote: true, Flipped: true}, disk("b"), nil},
+		{"no attempt wrote", nil, wrote, disk("b"), nil},
+	} {
+		rec := record{Last: c.last}
+		got := rec.begun(&inventory.Host{Facts: &inventory.Facts{Disks: []inventory.Disk{c.disk}}}, &c.job)
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.name, diff)
+		}
+	}
+}
+
+// TestHalfFormattedDiskIsWipedByThePlan: the script is told to, without anybody typing anything.
+func TestHalfFormattedDiskIsWipedByThePlan(t *testing.T) {
+	t.Parallel()
+	role := testRole("plain")
+	os := inventory.Disk{ID: "a", Serial: "S-a", SizeBytes: 20e9, Type: "ssd"}
+	data := inventory.Disk{ID: "b", Serial: "S-b", SizeBytes: 80e9, Type: "ssd"}
+	h := inventory.Host{ID: "h", Facts: &inventory.Facts{Arch: "x86_64", Disks: []inventory.Disk{os, data}}}
+	j := inventory.Job{Auto: true}
+	var rec record
+	p, _ := makePlan(&h, role, &j, &rec)
+	h, j.Wrote, rec.Last = p.Own(h), true, hivePlan(&p, &h, nil)
+	data.Signatures, data.Partitions = []string{"gpt"}, []inventory.Partition{{Number: 1, Label: "disk-data-data", UUID: "0c5b9a8e-0001-4000-8000-000000000001"}}
+	os.Signatures = []string{"gpt"}
+	h.Facts = &inventory.Facts{Arch: "x86_64", Disks: []inventory.Disk{os, data}}
+	p, c := makePlan(&h, role, &j, &rec)
+	if s := obstacle(&p, c); s != "" {
+		t.Errorf("obstacle: got %q, want none", s)
+	}
+	if got := hivePlan(&p, &h, c.WipePersistent).WipePersistent; !slices.Equal(got, []string{"data"}) {
+		t.Errorf("slots that the script wipes: got %v, want data", got)
+	}
+	data.Partitions[0].FS = "ext4"
+	p, c = makePlan(&h, role, &j, &rec)
+	if got := hivePlan(&p, &h, c.WipePersistent).WipePersistent; len(got) != 0 {
+		t.Errorf("with a file system on it the script wipes %v, want nothing", got)
 	}
 }

@@ -89,6 +89,23 @@ func (r *record) wipes(named []string) []string {
 	return slices.DeleteFunc(slices.Clone(named), func(s string) bool { return slices.Contains(r.Wiped, s) })
 }
 
+// begun are the persistent slots that the last attempt found blank, or was to wipe, and began to format, with
+// the disks it did that to. After the flip there are none: what is on them then is a running system's.
+func (r *record) begun(h *inventory.Host, j *inventory.Job) map[string]string {
+	if r.Last == nil || !j.Wrote || h.Facts == nil || j.Flipped {
+		return nil
+	}
+	begun := map[string]string{}
+	for slot, d := range r.Last.Disks {
+		blank := len(d.Signatures) == 0 && len(d.PartUUIDs) == 0 || slices.Contains(r.Last.WipePersistent, slot)
+		same := slices.ContainsFunc(h.Facts.Disks, func(x inventory.Disk) bool { return x.ID == d.ID && x.Serial == d.Serial && x.WWN == d.WWN })
+		if d.Class == inventory.ClassPersistent && blank && same {
+			begun[slot] = d.ID
+		}
+	}
+	return begun
+}
+
 // resumption is what happens to a job that the store says runs but that nobody works on: the
 // appliance was restarted under it.
 type resumption int

@@ -2,6 +2,7 @@ package diskplan
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -14,11 +15,11 @@ func TestAnyPlan(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		in := Input{Role: inventory.Role{Name: "r", Disks: slots{}}, Host: inventory.Host{ID: "h", Facts: &inventory.Facts{},
-			Pins: names{}, OwnedDisks: names{}, Bound: names{}}, Auto: rapid.Bool().Draw(t, "auto")}
+			Pins: names{}, OwnedDisks: names{}, Bound: names{}}, Begun: names{}, Auto: rapid.Bool().Draw(t, "auto")}
 		word := rapid.SampledFrom([]string{"a", "b", "c", "d", "e", "f"})
 		for range rapid.IntRange(0, 6).Draw(t, "disks") {
 			d := disk(word.Draw(t, "name"), uint64(rapid.IntRange(0, 4).Draw(t, "size"))*gb)
-			for i, o := range []func(*inventory.Disk){windows, ext4, hdd, usb, boot, ro, noID, noWord} {
+			for i, o := range []func(*inventory.Disk){windows, ext4, hdd, usb, boot, ro, noID, noWord, parted("disk-data-x", ""), parted("disk-data-x", "ext4")} {
 				if rapid.IntRange(0, 5).Draw(t, fmt.Sprint("opt", i)) == 0 {
 					o(&d)
 				}
@@ -35,6 +36,9 @@ func TestAnyPlan(t *testing.T) {
 			}
 			if rapid.Bool().Draw(t, "was bound") {
 				in.Host.Bound[n] = "ata-" + word.Draw(t, "bound")
+			}
+			if rapid.Bool().Draw(t, "was begun") {
+				in.Begun[n] = "ata-" + word.Draw(t, "begun")
 			}
 			if rapid.IntRange(0, 3).Draw(t, "wipe") == 0 {
 				in.WipePersistent = append(in.WipePersistent, n)
@@ -54,13 +58,15 @@ func TestAnyPlan(t *testing.T) {
 	})
 }
 
-// checkHarmless: what goes on without any confirmation writes to blank disks and our own ephemeral ones only.
+// checkHarmless: what goes on without any confirmation writes to blank disks and our own ephemeral ones only, and to
+// what this job itself left half formatted.
 func checkHarmless(t *rapid.T, in Input, p Plan) {
 	for i, f := range p.Disks {
 		d := in.Host.Facts.Disks[i]
 		switch {
 		case f.Fate == FateUntouched, f.Fate == FateKeep && in.Host.OwnedDisks[d.ID] == inventory.ClassPersistent:
 		case f.Fate == FateFormatIfBlank && d.Blank():
+		case f.Fate == FateWipe && in.Begun[f.Slot] == d.ID && f.Slot == "data" && strings.Join(d.Signatures, " ") == "gpt PMBR" && d.Partitions[0].FS == "" && d.Partitions[0].Label == "disk-data-x":
 		case f.Fate == FateWipe && d.Blank(), f.Fate == FateWipe && in.Host.OwnedDisks[d.ID] == inventory.ClassEphemeral && in.Role.Disks[f.Slot].Class == inventory.ClassEphemeral:
 		default:
 			t.Errorf("disk %s has fate %s without any confirmation: %+v", d.ID, f.Fate, d)

@@ -138,7 +138,7 @@ func (m *planner) judgePersistent(b *Binding, i int) string {
 	d := &m.disks[i]
 	other := ""
 	for s, id := range m.in.Host.Bound {
-		if s != b.Slot && called(d, id) {
+		if s != b.Slot && called(d, id) && (other == "" || s < other) { // always the same one
 			other = s
 		}
 	}
@@ -154,6 +154,9 @@ func (m *planner) judgePersistent(b *Binding, i int) string {
 	case d.Blank():
 		b.Fate = FateFormatIfBlank
 		return "It is blank and is formatted this once; later installs keep it."
+	case b.Owned == inventory.ClassPersistent && other == "" && m.in.Begun[b.Slot] == d.ID && halfFormatted(d, b.Slot):
+		b.Fate, b.Wiped = FateWipe, true
+		return "It was blank when this install began to format it and was cut short; no file system is on it yet. It is formatted anew."
 	case b.Owned == inventory.ClassPersistent && other == "":
 		b.Fate = FateKeep
 		return "Its data is kept and mounted as it is."
@@ -172,6 +175,15 @@ func (m *planner) judgePersistent(b *Binding, i int) string {
 	m.blockDisk(BlockForeignPersistent, b.Slot, i, fmt.Sprintf("Disk %s for persistent slot %s holds %s: %s.", label(d), b.Slot, what, m.holds(d)),
 		fmt.Sprintf("Save the data and ask for the wipe of slot %s, confirmed with %s; or pin the slot to another disk%s.", b.Slot, b.Confirm, skip))
 	return "It holds " + what + "; nothing is done before a person decides."
+}
+
+// halfFormatted reports whether all that is on a disk is a partition table as disko makes it for the slot (its
+// partitions are called disk-SLOT-…), with nothing in any partition.
+func halfFormatted(d *inventory.Disk, slot string) bool {
+	foreign := func(s string) bool { return s != "gpt" && s != "PMBR" }
+	return !slices.ContainsFunc(d.Signatures, foreign) && !slices.ContainsFunc(d.Partitions, func(p inventory.Partition) bool {
+		return p.FS != "" || p.FSLabel != "" || !strings.HasPrefix(p.Label, "disk-"+slot+"-")
+	})
 }
 
 // fate says what happens to disk i.

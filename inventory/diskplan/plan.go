@@ -28,6 +28,9 @@ type Input struct {
 	Role inventory.Role
 	// WipePersistent are the persistent slots whose wipe a person typed out.
 	WipePersistent []string
+	// Begun are the persistent slots whose disk the job itself found blank and began to format, slot → disk id: what
+	// is on it since is the job's own, as long as no file system is.
+	Begun map[string]string
 	// Auto says that no person asked for this very install: only blank disks and our own are touched.
 	Auto bool
 }
@@ -65,7 +68,7 @@ type Binding struct {
 	Contents []string `json:"contents"`
 	// Owned is the class under which this appliance owned the disk when the plan was made ("" = not ours).
 	Owned string `json:"owned,omitempty"`
-	// Wiped says that the wipe of this persistent slot was asked for.
+	// Wiped says that the wipe of this persistent slot was asked for, or that it was half formatted.
 	Wiped bool `json:"wiped,omitempty"`
 	// Confirm is the Word that a person must type to agree that the disk is erased; "" when nobody must.
 	Confirm string `json:"confirm,omitempty"`

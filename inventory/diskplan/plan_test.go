@@ -46,6 +46,11 @@ func eph(s inventory.Select) inventory.Slot {
 func pers(s inventory.Select) inventory.Slot {
 	return inventory.Slot{Class: inventory.ClassPersistent, Select: s}
 }
+func parted(label, fs string) func(*inventory.Disk) {
+	return func(d *inventory.Disk) {
+		d.Signatures, d.Partitions = []string{"gpt", "PMBR"}, []inventory.Partition{{Number: 1, SizeBytes: gb, Label: label, FS: fs}}
+	}
+}
 func optional(s inventory.Slot) inventory.Slot { s.Optional = true; return s }
 
 type slots map[string]inventory.Slot
@@ -87,6 +92,7 @@ func TestMake(t *testing.T) {
 		owned names
 		bound names
 		wipe  []string
+		begun names
 		want  []string
 	}{
 		{name: "one blank disk takes the system", slots: osData, disks: []inventory.Disk{disk("a", 100*gb)},
@@ -187,6 +193,25 @@ func TestMake(t *testing.T) {
 		{name: "a persistent disk that went blank", slots: both, disks: []inventory.Disk{disk("a", gb), disk("b", 2*gb)},
 			owned: names{"ata-a": "ephemeral", "ata-b": "persistent"}, bound: names{"os": "ata-a", "data": "ata-b"},
 			want: []string{"data: b format-if-blank", "os: a wipe"}},
+		{name: "half formatted by this very job", slots: both, disks: []inventory.Disk{disk("a", gb), disk("b", 2*gb, parted("disk-data-data", ""))},
+			owned: names{"ata-a": "ephemeral", "ata-b": "persistent"}, bound: names{"os": "ata-a", "data": "ata-b"}, begun: names{"data": "ata-b"},
+			want: []string{"data: b wipe", "os: a wipe"}},
+		{name: "cut short before its first partition", slots: both, disks: []inventory.Disk{disk("a", gb), disk("b", 2*gb, func(d *inventory.Disk) { d.Signatures = []string{"PMBR", "gpt"} })},
+			owned: names{"ata-a": "ephemeral", "ata-b": "persistent"}, begun: names{"data": "ata-b"}, want: []string{"data: b wipe", "os: a wipe"}},
+		{name: "begun, and its file system is complete", slots: both, disks: []inventory.Disk{disk("a", gb), disk("b", 2*gb, parted("disk-data-data", "ext4"))},
+			owned: names{"ata-a": "ephemeral", "ata-b": "persistent"}, begun: names{"data": "ata-b"}, want: []string{"data: b keep", "os: a wipe"}},
+		{name: "begun, with partitions that are not the layout's", slots: both, disks: []inventory.Disk{disk("a", gb), disk("b", 2*gb, parted("backup", ""))},
+			owned: names{"ata-a": "ephemeral", "ata-b": "persistent"}, begun: names{"data": "ata-b"}, want: []string{"data: b keep", "os: a wipe"}},
+		{name: "begun, with another slot's partitions", slots: both, disks: []inventory.Disk{disk("a", gb), disk("b", 2*gb, parted("disk-db-data", ""))},
+			owned: names{"ata-a": "ephemeral", "ata-b": "persistent"}, begun: names{"data": "ata-b"}, want: []string{"data: b keep", "os: a wipe"}},
+		{name: "begun, and something else is on the disk itself", slots: both, disks: []inventory.Disk{disk("a", gb), disk("b", 2*gb, ext4)},
+			owned: names{"ata-a": "ephemeral", "ata-b": "persistent"}, begun: names{"data": "ata-b"}, want: []string{"data: b keep", "os: a wipe"}},
+		{name: "begun on another disk", slots: both, disks: []inventory.Disk{disk("a", gb), disk("b", 2*gb, parted("disk-data-data", ""))},
+			owned: names{"ata-a": "ephemeral", "ata-b": "persistent"}, begun: names{"data": "ata-z"}, want: []string{"data: b keep", "os: a wipe"}},
+		{name: "begun, but not recorded as ours", slots: both, disks: []inventory.Disk{disk("a", gb), disk("b", 2*gb, parted("disk-data-data", ""))},
+			owned: names{"ata-a": "ephemeral"}, begun: names{"data": "ata-b"}, want: []string{"data: b keep", "os: a wipe", "! data foreign-data-persistent b"}},
+		{name: "half formatted, and no job of ours began it", slots: both, disks: []inventory.Disk{disk("a", gb), disk("b", 2*gb, parted("disk-data-data", ""))},
+			owned: names{"ata-a": "ephemeral", "ata-b": "persistent"}, want: []string{"data: b keep", "os: a wipe"}},
 		{name: "a persistent disk that is gone is not replaced", slots: osData, disks: []inventory.Disk{disk("a", 20*gb, ext4), disk("new", 2*gb)},
 			owned: names{"ata-a": "ephemeral", "ata-b": "persistent"}, bound: names{"os": "ata-a", "data": "ata-b"},
 			want: []string{"data: new format-if-blank", "os: a wipe", "! data missing-disk b"}},
@@ -226,7 +251,7 @@ func TestMake(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			in := input(c.slots, c.disks...)
-			in.Host.Pins, in.Host.OwnedDisks, in.Host.Bound, in.WipePersistent = c.pins, c.owned, c.bound, c.wipe
+			in.Host.Pins, in.Host.OwnedDisks, in.Host.Bound, in.WipePersistent, in.Begun = c.pins, c.owned, c.bound, c.wipe, c.begun
 			p := Make(in)
 			if diff := cmp.Diff(c.want, brief(p)); diff != "" {
 				t.Errorf("plan (-want +got):\n%s", diff)
