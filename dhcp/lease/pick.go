@@ -21,7 +21,7 @@ func (p *Pool) Pick(hw HW, want netip.Addr, now time.Time) (netip.Addr, error) {
 		}
 		// Its reserved address is still lent to somebody or in quarantine: a pool address meanwhile.
 	}
-	if own, ok := p.owner[hw]; ok && p.Check(hw, own, now) == nil && p.inRange(own) {
+	if own, ok := p.own(hw); ok && p.Check(hw, own, now) == nil && p.inRange(own) {
 		return own, nil
 	}
 	if want.IsValid() && p.inRange(want) && p.isFree(want) && (len(p.ready) == 0 || p.isProved(want, now)) {
@@ -35,8 +35,8 @@ func (p *Pool) Pick(hw HW, want netip.Addr, now time.Time) (netip.Addr, error) {
 	}
 	for el := p.holds.Front(); el != nil; el = el.Next() { // only offers: nobody uses the address yet
 		e := el.Value.(*entry)
-		if p.inRange(e.ip) && p.checkRecord(hw, e, now) == nil && p.checkStatic(hw, e.ip) == nil {
-			return e.ip, nil
+		if p.inRange(e.addr()) && p.checkRecord(hw, e, now) == nil && p.checkStatic(hw, e.addr()) == nil {
+			return e.addr(), nil
 		}
 	}
 	return netip.Addr{}, fmt.Errorf("range %s, %d addresses: %w", p.cfg.Range, p.cfg.Range.Size(), ErrPoolFull)
@@ -54,7 +54,7 @@ func (p *Pool) Check(hw HW, ip netip.Addr, now time.Time) error {
 	if p.resIP[ip] != hw && !p.inRange(ip) {
 		return taken(ip, "it is outside the range "+p.cfg.Range.String())
 	}
-	e := p.byIP[ip]
+	e := p.at(ip)
 	if e == nil {
 		return nil
 	}
@@ -86,16 +86,16 @@ func (p *Pool) checkStatic(hw HW, ip netip.Addr) error {
 
 func (p *Pool) checkRecord(hw HW, e *entry, now time.Time) error {
 	if e.claimed && e.claim != hw {
-		return taken(e.ip, "it is being given to "+e.claim.String())
+		return taken(e.addr(), "it is being given to "+e.claim.String())
 	}
-	if !e.rec.IP.IsValid() {
+	if !e.rec.valid() {
 		return nil
 	}
-	if e.rec.Blocked(now) {
-		return taken(e.ip, "somebody else was found to use it")
+	if p.blocked(e, now) {
+		return taken(e.addr(), "somebody else was found to use it")
 	}
-	if e.rec.Live(now) && e.rec.Key() != hw {
-		return taken(e.ip, "it is leased to "+e.rec.HW.String())
+	if p.live(e, now) && e.rec.key() != hw {
+		return taken(e.addr(), "it is leased to "+e.rec.hw.String())
 	}
 	return nil
 }
@@ -140,11 +140,11 @@ func (p *Pool) oldestEnded(hw HW, now time.Time) (netip.Addr, bool) {
 	}()
 	for len(p.expiry) > 0 && len(skipped) < maxEnded {
 		e := p.expiry[0]
-		if now.Before(e.rec.Expires) {
+		if now.Before(p.expires(e)) {
 			return netip.Addr{}, false
 		}
-		if p.Check(hw, e.ip, now) == nil {
-			return e.ip, true
+		if p.Check(hw, e.addr(), now) == nil {
+			return e.addr(), true
 		}
 		heap.Pop(&p.expiry)
 		skipped = append(skipped, e)
@@ -158,7 +158,7 @@ func (p *Pool) oldestEnded(hw HW, now time.Time) (netip.Addr, bool) {
 func (p *Pool) Quarantine(ip netip.Addr, by HW, now time.Time, d time.Duration) Lease {
 	blocked := 0
 	for _, e := range p.byIP {
-		if e.rec.Blocked(now) {
+		if p.blocked(e, now) {
 			blocked++
 		}
 	}

@@ -36,24 +36,27 @@ type Config struct {
 // entry is what is known of one address. A hold and a record can coexist: an
 // expired lease's address may be on offer to somebody else.
 type entry struct {
-	ip        netip.Addr
-	rec       Lease // rec.IP invalid = no record
-	heapIndex int   // in Pool.expiry, -1 = not there
-	claim     HW    // whose record is being stored now
-	claimed   bool  // nobody else may have the address until Settle
+	ip        uint32
+	rec       record
+	heapIndex int  // in Pool.expiry, -1 = not there
+	claim     HW   // whose record is being stored now
+	claimed   bool // nobody else may have the address until Settle
 	hold      *list.Element
 	holder    HW
 	holdUntil time.Time
 	proved    time.Time // when a probe found it unused
 }
 
+func (e *entry) addr() netip.Addr { return addr(e.ip) }
+
 // Pool is the addresses of one segment: records, offers on hold, reservations. It keeps
 // what it is told and computes; the caller stores records. Not safe for concurrent use.
 // The cost of every method is flat or logarithmic in the number of leases.
 type Pool struct {
 	cfg      Config
-	byIP     map[netip.Addr]*entry
-	owner    map[HW]netip.Addr // newest record or hold of a client
+	base     time.Time // what the times in records count from
+	byIP     map[uint32]*entry
+	owner    map[HW]uint32 // newest record or hold of a client
 	reserved map[HW]Reservation
 	resIP    map[netip.Addr]HW
 	exclude  map[netip.Addr]bool
@@ -72,7 +75,7 @@ func NewPool(cfg Config) (*Pool, error) {
 	}
 	cfg.HoldFor = cmp.Or(cfg.HoldFor, time.Minute)
 	cfg.MaxHolds = cmp.Or(cfg.MaxHolds, 4096)
-	p := &Pool{cfg: cfg, byIP: map[netip.Addr]*entry{}, owner: map[HW]netip.Addr{}, reserved: map[HW]Reservation{},
+	p := &Pool{cfg: cfg, base: time.Now(), byIP: map[uint32]*entry{}, owner: map[HW]uint32{}, reserved: map[HW]Reservation{},
 		resIP: map[netip.Addr]HW{}, exclude: map[netip.Addr]bool{}, holds: list.New(), free: newBitmap(cfg.Range.Size()), twins: map[HW]bool{}}
 	p.Exclude(cfg.Exclude)
 	return p, nil
@@ -130,16 +133,16 @@ func (p *Pool) refree(ip netip.Addr) {
 	if !ok {
 		return
 	}
-	e := p.byIP[ip]
+	e := p.at(ip)
 	_, res := p.resIP[ip]
-	p.free.set(i, !res && !p.exclude[ip] && (e == nil || !e.rec.IP.IsValid() && e.hold == nil && !e.claimed))
+	p.free.set(i, !res && !p.exclude[ip] && (e == nil || !e.rec.valid() && e.hold == nil && !e.claimed))
 }
 
 func (p *Pool) entry(ip netip.Addr) *entry {
-	e := p.byIP[ip]
+	e := p.at(ip)
 	if e == nil {
-		e = &entry{ip: ip, heapIndex: -1}
-		p.byIP[ip] = e
+		e = &entry{ip: num(ip), heapIndex: -1}
+		p.byIP[num(ip)] = e
 	}
 	return e
 }
@@ -149,16 +152,16 @@ func (p *Pool) entry(ip netip.Addr) *entry {
 func (p *Pool) Put(l Lease) {
 	e := p.entry(l.IP)
 	key := l.Key()
-	if e.rec.IP.IsValid() && e.rec.Key() != key && p.owner[e.rec.Key()] == l.IP {
-		delete(p.owner, e.rec.Key())
+	if e.rec.valid() && e.rec.key() != key && p.owns(e.rec.key(), l.IP) {
+		delete(p.owner, e.rec.key())
 	}
-	if e.hold != nil && e.holder != key && p.owner[e.holder] == l.IP {
+	if e.hold != nil && e.holder != key && p.owns(e.holder, l.IP) {
 		delete(p.owner, e.holder)
 	}
 	p.unhold(e)
-	e.rec, e.proved = l, time.Time{}
+	e.rec, e.proved = p.pack(&l), time.Time{}
 	if key != (HW{}) && l.State != StateQuarantined {
-		p.owner[key] = l.IP
+		p.owner[key] = e.ip
 	}
 	if l.Twin != (HW{}) {
 		p.split(l.Twin)
@@ -175,14 +178,14 @@ func (p *Pool) Put(l Lease) {
 
 // Remove forgets the record of an address.
 func (p *Pool) Remove(ip netip.Addr) {
-	e := p.byIP[ip]
+	e := p.at(ip)
 	if e == nil {
 		return
 	}
-	if e.rec.IP.IsValid() && p.owner[e.rec.Key()] == ip {
-		delete(p.owner, e.rec.Key())
+	if e.rec.valid() && p.owns(e.rec.key(), ip) {
+		delete(p.owner, e.rec.key())
 	}
-	e.rec = Lease{}
+	e.rec = record{}
 	if e.heapIndex >= 0 {
 		heap.Remove(&p.expiry, e.heapIndex)
 	}
@@ -191,25 +194,25 @@ func (p *Pool) Remove(ip netip.Addr) {
 
 // tidy drops an entry that says nothing any more.
 func (p *Pool) tidy(e *entry) {
-	if !e.rec.IP.IsValid() && e.hold == nil && !e.claimed && e.proved.IsZero() {
+	if !e.rec.valid() && e.hold == nil && !e.claimed && e.proved.IsZero() {
 		delete(p.byIP, e.ip)
 	}
-	p.refree(e.ip)
+	p.refree(e.addr())
 }
 
 // Hold keeps an address that was offered (or is being committed) for the client until
 // now + HoldFor. The caller has it from Pick or Check at the same now.
 func (p *Pool) Hold(ip netip.Addr, hw HW, now time.Time) {
-	if old, ok := p.owner[hw]; ok && old != ip {
+	if old, ok := p.own(hw); ok && old != ip {
 		p.Unhold(old, hw)
 	}
-	if e := p.byIP[ip]; e != nil && e.hold != nil {
+	if e := p.at(ip); e != nil && e.hold != nil {
 		p.endHold(e)
 	}
 	e := p.entry(ip)
 	e.holder, e.holdUntil, e.hold = hw, now.Add(p.cfg.HoldFor), p.holds.PushBack(e)
-	if cur, ok := p.owner[hw]; !ok || !p.liveAt(cur, hw, now) {
-		p.owner[hw] = ip
+	if cur, ok := p.own(hw); !ok || !p.liveAt(cur, hw, now) {
+		p.owner[hw] = num(ip)
 	}
 	p.refree(ip)
 	for p.holds.Len() > p.cfg.MaxHolds {
@@ -233,13 +236,13 @@ func (p *Pool) Busy() bool { return p.claims > 0 }
 
 // Claimed reports whether a record of the address is being stored for that client.
 func (p *Pool) Claimed(ip netip.Addr, hw HW) bool {
-	e := p.byIP[ip]
+	e := p.at(ip)
 	return e != nil && e.claimed && e.claim == hw
 }
 
 // Settle ends a claim: the record is stored (and was Put), or could not be.
 func (p *Pool) Settle(ip netip.Addr) {
-	if e := p.byIP[ip]; e != nil && e.claimed {
+	if e := p.at(ip); e != nil && e.claimed {
 		e.claim, e.claimed = HW{}, false
 		p.claims--
 		p.tidy(e)
@@ -250,7 +253,7 @@ func (p *Pool) dropOldestHold() { p.endHold(p.holds.Front().Value.(*entry)) }
 
 // Unhold ends the client's offer of an address: it took another server's.
 func (p *Pool) Unhold(ip netip.Addr, hw HW) {
-	if e := p.byIP[ip]; e != nil && e.hold != nil && e.holder == hw {
+	if e := p.at(ip); e != nil && e.hold != nil && e.holder == hw {
 		p.endHold(e)
 	}
 }
@@ -258,7 +261,7 @@ func (p *Pool) Unhold(ip netip.Addr, hw HW) {
 func (p *Pool) endHold(e *entry) {
 	hw := e.holder
 	p.unhold(e)
-	if p.owner[hw] == e.ip && e.rec.Key() != hw {
+	if p.owns(hw, e.addr()) && e.rec.key() != hw {
 		delete(p.owner, hw)
 	}
 	p.tidy(e)
@@ -272,8 +275,8 @@ func (p *Pool) unhold(e *entry) {
 }
 
 func (p *Pool) liveAt(ip netip.Addr, hw HW, now time.Time) bool {
-	e := p.byIP[ip]
-	return e != nil && e.rec.Key() == hw && e.rec.Live(now)
+	e := p.at(ip)
+	return e != nil && e.rec.key() == hw && p.live(e, now)
 }
 
 // expireHolds ends the offers nobody took.
@@ -285,15 +288,16 @@ func (p *Pool) expireHolds(now time.Time) {
 
 // Lease is the record of an address, if there is one.
 func (p *Pool) Lease(ip netip.Addr) (Lease, bool) {
-	if e := p.byIP[ip]; e != nil && e.rec.IP.IsValid() {
-		return e.rec, true
+	if e := p.at(ip); e != nil && e.rec.valid() {
+		return p.lease(e), true
 	}
 	return Lease{}, false
 }
 
 // Of is the client's newest record, live or not.
 func (p *Pool) Of(hw HW) (Lease, bool) {
-	l, ok := p.Lease(p.owner[hw])
+	own, _ := p.own(hw)
+	l, ok := p.Lease(own)
 	return l, ok && l.Key() == hw && l.State != StateQuarantined
 }
 
@@ -301,8 +305,8 @@ func (p *Pool) Of(hw HW) (Lease, bool) {
 func (p *Pool) Leases() []Lease {
 	var out []Lease
 	for _, e := range p.byIP {
-		if e.rec.IP.IsValid() {
-			out = append(out, e.rec)
+		if e.rec.valid() {
+			out = append(out, p.lease(e))
 		}
 	}
 	slices.SortFunc(out, func(a, b Lease) int { return a.IP.Compare(b.IP) })
@@ -329,13 +333,13 @@ func (p *Pool) Usage(now time.Time) Usage {
 		}
 	}
 	for _, e := range p.byIP {
-		in := p.inRange(e.ip)
+		in := p.inRange(e.addr())
 		switch {
-		case e.rec.Live(now) && in:
+		case p.live(e, now) && in:
 			u.Live++
-		case e.rec.Blocked(now):
+		case p.blocked(e, now):
 			u.Quarantined++
-		case in && e.rec.IP.IsValid() && e.hold == nil && p.Check(HW{}, e.ip, now) == nil: // its lease ended
+		case in && e.rec.valid() && e.hold == nil && p.Check(HW{}, e.addr(), now) == nil: // its lease ended
 			u.Free++
 		}
 	}
@@ -346,6 +350,6 @@ func taken(ip netip.Addr, why string) error { return fmt.Errorf("%s: %s: %w", ip
 
 // Held reports whether the address is on offer to that client, or its to use.
 func (p *Pool) Held(ip netip.Addr, hw HW, now time.Time) bool {
-	e := p.byIP[ip]
-	return e != nil && (e.hold != nil && e.holder == hw && now.Before(e.holdUntil) || e.rec.Key() == hw && e.rec.Live(now))
+	e := p.at(ip)
+	return e != nil && (e.hold != nil && e.holder == hw && now.Before(e.holdUntil) || e.rec.key() == hw && p.live(e, now))
 }

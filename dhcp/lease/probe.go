@@ -32,8 +32,8 @@ func (p *Pool) Unproved(stock, most int, now time.Time) []netip.Addr {
 		}
 	}
 	for _, e := range p.expiry[:min(len(p.expiry), maxEnded)] { // those that end first are near the top
-		if len(out) < most && now.After(e.rec.Expires) && p.Check(HW{}, e.ip, now) == nil && !p.isProved(e.ip, now) {
-			out = append(out, e.ip)
+		if len(out) < most && now.After(p.expires(e)) && p.Check(HW{}, e.addr(), now) == nil && !p.isProved(e.addr(), now) {
+			out = append(out, e.addr())
 		}
 	}
 	return out
@@ -58,18 +58,18 @@ func (p *Pool) Conflicts(ip netip.Addr, by HW, now time.Time) bool {
 	if !reserved && !p.inRange(ip) || reserved && holder == by { // not ours to give; set up by hand as it is reserved
 		return false
 	}
-	e := p.byIP[ip]
-	return (e == nil || e.hold == nil && !e.claimed && !e.rec.Live(now)) && p.Check(holder, ip, now) == nil
+	e := p.at(ip)
+	return (e == nil || e.hold == nil && !e.claimed && !p.live(e, now)) && p.Check(holder, ip, now) == nil
 }
 
 func (p *Pool) isProved(ip netip.Addr, now time.Time) bool {
-	e := p.byIP[ip]
+	e := p.at(ip)
 	return e != nil && !e.proved.IsZero() && now.Sub(e.proved) < ProvedFor
 }
 
 // unprove forgets an outdated finding.
 func (p *Pool) unprove(ip netip.Addr) {
-	if e := p.byIP[ip]; e != nil {
+	if e := p.at(ip); e != nil {
 		e.proved = time.Time{}
 		p.tidy(e)
 	}

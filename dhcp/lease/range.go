@@ -155,7 +155,7 @@ func (b bitmap) nextNoWrap(start int) (int, bool) {
 type expiryHeap []*entry
 
 func (h expiryHeap) Len() int           { return len(h) }
-func (h expiryHeap) Less(i, j int) bool { return h[i].rec.Expires.Before(h[j].rec.Expires) }
+func (h expiryHeap) Less(i, j int) bool { return h[i].rec.expires < h[j].rec.expires }
 func (h expiryHeap) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
 	h[i].heapIndex, h[j].heapIndex = i, j

@@ -34,7 +34,7 @@ func crashChild(dir string) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	d, err := Open(Config{Path: filepath.Join(dir, "hatchery.db")})
+	d, err := Open(Config{Path: filepath.Join(dir, "hatchery.db"), journalSize: 4 << 10}) // full in no time
 	if err != nil {
 		fail(err)
 	}

@@ -49,7 +49,7 @@ type Config struct {
 	Log         *slog.Logger     // nil means slog.DiscardHandler
 	Now         func() time.Time // nil means time.Now
 
-	journalSize int64 // of each file of the journal of leases, in bytes; 0 means 4 MiB
+	journalSize int64 // of each file of the journal of leases, in bytes; 0 means 2 MiB
 }
 
 func (cfg Config) withDefaults() Config {

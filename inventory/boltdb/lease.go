@@ -21,8 +21,8 @@ const (
 	bucketReservations inventory.Bucket = "reservations" // hardware address → lease.Reservation
 )
 
-// journalSize is the length of each of the two journal files: some 16,000 leases.
-const journalSize = 4 << 20
+// journalSize is the length of each of the two journal files: some 8,000 leases.
+const journalSize = 2 << 20
 
 // foldAtOnce is how many leases one update moves from the journal into the database, so that hosts and jobs are
 // written in between.
