@@ -62,7 +62,7 @@ func (s *Server) checkIn(c echo.Context) error {
 	}
 	s.cfg.Log.Info("check-in", "host", h.Label(), "mac", h.MAC, "ip", from, "state", h.State)
 	s.count.checkIns.Add(1)
-	return c.JSON(http.StatusOK, agentapi.CheckInReply{HostID: h.ID, Status: statusOf(&h, s.cfg.ReportEvery), AuthorizedKeys: s.cfg.AuthorizedKeys()})
+	return c.JSON(http.StatusOK, agentapi.CheckInReply{HostID: h.ID, Status: s.statusOf(&h), AuthorizedKeys: s.cfg.AuthorizedKeys()})
 }
 
 func (s *Server) refuseCheckIn(c echo.Context, from netip.Addr, err error) error {
@@ -220,7 +220,7 @@ func (s *Server) progress(c echo.Context) error {
 		return s.refuse(c, http.StatusInternalServerError, "the appliance could not store the report; it tries again", "")
 	}
 	s.count.checkIns.Add(1)
-	return c.JSON(http.StatusOK, agentapi.ProgressReply{Status: statusOf(&h, s.cfg.ReportEvery)})
+	return c.JSON(http.StatusOK, agentapi.ProgressReply{Status: s.statusOf(&h)})
 }
 
 // fresh reports whether a report's number is above the last one's; after a restart of the

@@ -43,6 +43,8 @@ type Config struct {
 	LeaseIP func(inventory.MAC) (netip.Addr, bool)
 	// Segments are the appliance's own networks; nil reads its interfaces.
 	Segments func() []netip.Prefix
+	// PageURL is where people find a host's page, for its screen; nil or "" = not shown.
+	PageURL func(inventory.HostID) string
 	// KernelArgs are the appliance's own words for stage-0's command line.
 	KernelArgs string
 	// ReportEvery is how often a machine in stage-0 reports, in whole seconds; 0 = 10 s.
@@ -67,6 +69,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.AuthorizedKeys == nil {
 		c.AuthorizedKeys = func() []string { return nil }
+	}
+	if c.PageURL == nil {
+		c.PageURL = func(inventory.HostID) string { return "" }
 	}
 	if c.Neighbor == nil {
 		c.Neighbor = func(netip.Addr) (inventory.MAC, bool) { return inventory.MAC{}, false }

@@ -2,17 +2,16 @@ package httpboot
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/staged-hive/hatchery/internal/agentapi"
 	"github.com/staged-hive/hatchery/inventory"
 )
 
-// statusOf is what the agent is told of its host: the state in words for the machine's screen.
-func statusOf(h *inventory.Host, every time.Duration) agentapi.Status {
+// statusOf is what the agent is told of its host: the state in words for the machine's screen, and where its page is.
+func (s *Server) statusOf(h *inventory.Host) agentapi.Status {
 	return agentapi.Status{
-		Name: h.Label(), State: h.State, Words: words(h),
-		ReportSeconds: int(every.Seconds()), Action: agentapi.ActionContinue,
+		Name: h.Label(), State: h.State, Words: words(h), Page: s.cfg.PageURL(h.ID),
+		ReportSeconds: int(s.cfg.ReportEvery.Seconds()), Action: agentapi.ActionContinue,
 	}
 }
 

@@ -5,7 +5,7 @@ buildGoModule {
   version = "0-${src.shortRev or "dirty"}";
   src = lib.cleanSource src;
   # vendor-hash.sh --write after a change of go.mod
-  vendorHash = "sha256-loLg5cpIzbognXK5CvBMmDTMnuycvKFr7SH7SqDrpM4=";
+  vendorHash = "sha256-VszjDmIhfKVWOWKTLKqFtB/vWpEcEppKw5XODo2SBm0=";
   subPackages = [ "cmd/hatchery" "cmd/hatchery-agent" ];
   env.CGO_ENABLED = "0";
   ldflags = [ "-s" "-w" ];

@@ -42,6 +42,7 @@ type agent struct {
 	find func(ctx context.Context, pin string) ([]netip.AddrPort, error)
 
 	said  string   // the last sentence on the console
+	shown string   // page and state of the last QR code there
 	log   []string // lines for the next report
 	seq   uint64
 	disks []string // the kernel's names at the last check-in
@@ -204,6 +205,10 @@ func (a *agent) report(ctx context.Context) (agentapi.Status, error) {
 
 // show writes the host's state on the console, when it changed.
 func (a *agent) show(st agentapi.Status) {
+	if key := st.Page + string(st.State); key != a.shown {
+		a.shown = key
+		_, _ = io.WriteString(a.out, pageQR(st.Page))
+	}
 	a.say("this machine is %s, address %s, appliance %s. %s", inventory.Clean(st.Name, 80), a.address(), a.boot.URL, inventory.Clean(st.Words, 500))
 }
 

@@ -215,6 +215,9 @@ func (r roles) Location() string {
 // Refresh implements web.Hive.
 func (r roles) Refresh(ctx context.Context) error { return r.jobs.RefreshRoles(ctx) }
 
+// pageURL is where people find a host's page.
+func (a *appliance) pageURL(id inventory.HostID) string { return a.web.URL() + "/hosts/" + string(id) }
+
 // Hardware implements web.Hive.
 func (r roles) Hardware(ctx context.Context, name string) (json.RawMessage, error) {
 	h, err := r.hive.open(ctx)

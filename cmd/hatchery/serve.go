@@ -136,7 +136,7 @@ func (a *appliance) wire() error {
 	}
 	if a.boot, err = httpboot.New(httpboot.Config{Addr: a.cfg.bootAddr.String(), Store: a.db, Stage0: a.images, Files: files, JoinToken: a.isos.CheckToken,
 		AuthorizedKeys: func() []string { return keys }, Discovery: a.cfg.discovery, Neighbor: neighbor.MAC, LeaseIP: a.dhcp.LeaseOf,
-		KernelArgs: a.cfg.KernelArgs, Log: a.log}); err != nil {
+		PageURL: a.pageURL, KernelArgs: a.cfg.KernelArgs, Log: a.log}); err != nil {
 		return err
 	}
 	registry.MustRegister(bootMetrics(a.tftp.Stats, a.boot.Stats)...)

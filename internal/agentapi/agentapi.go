@@ -73,7 +73,9 @@ type Status struct {
 	Name  string          `json:"name,omitempty"` // what people call the host
 	State inventory.State `json:"state"`
 	// Words is the sentence for the machine's screen.
-	Words         string `json:"words"`
+	Words string `json:"words"`
+	// Page is the host's page on the appliance, shown as a QR code too; "" = not known.
+	Page          string `json:"page,omitempty"`
 	ReportSeconds int    `json:"report_seconds"`
 	Action        Action `json:"action"`
 }
