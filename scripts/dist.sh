@@ -20,7 +20,7 @@ native="$out/hatchery-linux-$(dpkg --print-architecture 2>/dev/null || uname -m 
 sed 's,@bin@,/usr/bin,;s,@ipxe@,/usr/lib/ipxe,' packaging/hatchery.service.in >"$out/hatchery.service"
 if [ -n "$nfpm" ]; then
   # A Debian version begins with a digit; a commit without a release is a version before all releases.
-  case $version in [0-9]*) deb=$version;; v[0-9]*) deb=${version#v};; *) deb=0~$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y%m%d%H%M%S).$version;; esac
+  case ${version#v} in [0-9]*.*) deb=${version#v};; *) deb=0~$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y%m%d%H%M%S).$version;; esac
   for arch in amd64 arm64; do
     ARCH=$arch VERSION=${deb//-/.} DIST=$out \
       "$nfpm" package --packager deb --config packaging/nfpm.yaml --target "$out/" >"$out/nfpm.log" || { cat "$out/nfpm.log" >&2; exit 1; }
