@@ -21,6 +21,8 @@ type RouterConfig struct {
 	BootFile string
 	// NextServer is where that file is; the zero value means the router itself.
 	NextServer netip.Addr
+	// Extra are further lines of dnsmasq's configuration.
+	Extra []string
 }
 
 // StartRouter starts dnsmasq as the home router's DHCP server (hosts .100 to .250)
@@ -81,6 +83,7 @@ func (l *LAN) routerConf(cfg RouterConfig) string {
 		}
 		lines = append(lines, boot)
 	}
+	lines = append(lines, cfg.Extra...)
 	return strings.Join(lines, "\n") + "\n"
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -274,6 +275,38 @@ func TestFixedFileName(t *testing.T) {
 		return ""
 	})
 	j.timeline(t)
+}
+
+// TestRouterPage boots BIOS and UEFI behind a router that has the lines of docs/router.md, our own DHCP off.
+func TestRouterPage(t *testing.T) {
+	full(t)
+	page, err := os.ReadFile("../../../docs/router.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "### dnsmasq")
+	_, rest, _ = strings.Cut(rest, "```\n")
+	lines, _, found := strings.Cut(rest, "```")
+	if !found {
+		t.Fatal("docs/router.md has no block for dnsmasq")
+	}
+	l := newLAN(t)
+	lines = strings.ReplaceAll(lines, "192.168.1.2", l.ApplianceAddr().String())
+	if _, err := l.StartRouter(t.Context(), lab.RouterConfig{Extra: strings.Split(strings.TrimSpace(lines), "\n")}); err != nil {
+		t.Fatal(err)
+	}
+	a := startAppliance(t, l, "--dhcp", "off")
+	var all []*journey
+	for i, fw := range []lab.Firmware{lab.BIOS, lab.UEFI} {
+		all = append(all, powerOn(t, a, newMachine(t, l, lab.MachineConfig{Name: string(fw), Firmware: fw, Port: i, Disks: []lab.Disk{{}}})))
+	}
+	for _, j := range all {
+		eventually(t, 120*time.Second, func() string {
+			_, complaint := j.look(t)
+			return complaint
+		})
+		noLoop(t, j.m)
+	}
 }
 
 // checkFacts compares what the API says of a machine with what it is.
