@@ -69,6 +69,9 @@ func (r *remote) listHosts() *cobra.Command {
 
 // progress says how far a machine or job is, in a few words.
 func progress(h map[string]any) string {
+	if why := cell(h["attention"]); why != "" { // before all else: nothing goes on by itself until somebody looked
+		return "needs approval: " + why
+	}
 	switch h["state"] {
 	case "queued", "installing", "running", "ready":
 	case "failed":
