@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 
@@ -122,23 +121,18 @@ func TestRuleVectors(t *testing.T) {
 	}
 }
 
-// TestFirmwarePage: docs/firmware.md has a line for every rule, which names a test that exists, or says why there is none.
+// TestFirmwarePage: docs/firmware.md has a line for every rule, which names a test, or says why there is none.
+// That the tests exist is internal/structure's business.
 func TestFirmwarePage(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../docs/firmware.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	tests := testsOf(t, "..")
 	held := map[string]bool{} // rules with a line
 	name, rule := regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z0-9]+)`"), regexp.MustCompile(`\bR(\d+)\b`)
 	for line := range strings.SplitSeq(string(page), "\n") {
 		names := name.FindAllStringSubmatch(line, -1)
-		for _, m := range names {
-			if !tests[m[1]] {
-				t.Errorf("%s is named and does not exist", m[1])
-			}
-		}
 		cells := strings.Split(line, "|")
 		if len(cells) < 5 {
 			continue
@@ -157,30 +151,6 @@ func TestFirmwarePage(t *testing.T) {
 			t.Errorf("vector %q names no rule", v.name)
 		}
 	}
-}
-
-// testsOf are the names of all tests and fuzz targets below a folder.
-func testsOf(t *testing.T, root string) map[string]bool {
-	t.Helper()
-	out := map[string]bool{}
-	fn := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
-	err := filepath.WalkDir(root, func(path string, e os.DirEntry, err error) error {
-		if e != nil && e.IsDir() && slices.Contains([]string{"build", ".git", "node_modules", "testdata"}, e.Name()) {
-			return filepath.SkipDir
-		}
-		if err != nil || e.IsDir() || !strings.HasSuffix(path, "_test.go") {
-			return err
-		}
-		b, err := os.ReadFile(path)
-		for _, m := range fn.FindAllStringSubmatch(string(b), -1) {
-			out[m[1]] = true
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
 }
 
 // noBytes is what is left out of dumps.
