@@ -77,8 +77,11 @@ type NetworkStatus struct {
 	Pools        []AddressPool  `json:"pools"` // empty for ProxyDHCP
 	Interfaces   []NetInterface `json:"interfaces"`
 	OtherServers []DHCPServer   `json:"other_servers"`
-	// Requests counts the DHCP packets heard since the start, LastRequest is when and LastMAC who.
+	// Requests counts the DHCP packets heard since the start, LastRequest is when and LastMAC who. Malformed and Limited are
+	// those of them that were thrown away: no DHCP request of an Ethernet machine, or more than a machine may send.
 	Requests    uint64        `json:"requests"`
+	Malformed   uint64        `json:"malformed"`
+	Limited     uint64        `json:"limited"`
 	LastRequest time.Time     `json:"last_request,omitzero"`
 	LastMAC     inventory.MAC `json:"last_mac,omitzero"`
 	// Decisions are the last ones with their reasons, newest first; the API has them at /decisions.

@@ -237,6 +237,9 @@ func TestNetworkWarnings(t *testing.T) {
 	if diff := cmp.Diff(want, texts); diff != "" {
 		t.Error(diff)
 	}
+	if got := networkWarnings(server.Status{Role: "proxy", Mode: "proxy", NoServer: true}); len(got) != 1 || !strings.Contains(got[0].Text, "(--dhcp proxy): machines get a boot file but no address") {
+		t.Errorf("nobody gives addresses: %v", got)
+	}
 	full.Free = 1
 	if got := networkWarnings(server.Status{Role: "server", Pools: []server.Pool{full}}); len(got) != 0 {
 		t.Errorf("warns of %v though all is well", got)

@@ -98,7 +98,7 @@ func networkCommand() *cobra.Command {
 			st["decisions"] = decisions
 			return printJSON(c.OutOrStdout(), st)
 		}
-		if err := r.show(c.OutOrStdout(), st, "mode", "why", "requests", "last_request"); err != nil {
+		if err := r.show(c.OutOrStdout(), st, "mode", "why", "requests", "malformed", "limited", "last_request"); err != nil {
 			return err
 		}
 		for _, part := range []struct {

@@ -26,7 +26,7 @@ type network struct {
 // Network implements web.Network.
 func (n *network) Network() web.NetworkStatus {
 	st := n.dhcp.Status()
-	out := web.NetworkStatus{Mode: st.Role, Why: st.Why, Requests: st.Counters.Received}
+	out := web.NetworkStatus{Mode: st.Role, Why: st.Why, Requests: st.Counters.Received, Malformed: st.Counters.Malformed, Limited: st.Counters.Limited}
 	for _, p := range st.Pools {
 		out.Pools = append(out.Pools, web.AddressPool{Subnet: p.Prefix, Range: p.Range, Router: p.Router, Relayed: p.Relayed,
 			Size: p.Size, Live: p.Live, Quarantined: p.Quarantined, Reserved: p.Reserved})
@@ -84,6 +84,10 @@ func networkWarnings(st server.Status) []web.Warning {
 	for _, o := range st.Rivals {
 		out = append(out, web.Warning{Text: fmt.Sprintf("A second DHCP server, %s, gives addresses on %s: machines may get theirs from either.", o, o.Iface),
 			Hint: "Switch one of the two off, or start Hatchery with --dhcp proxy."})
+	}
+	if st.NoServer {
+		out = append(out, web.Warning{Text: "No DHCP server was heard on this network, and Hatchery is none (--dhcp " + string(st.Mode) + "): machines get a boot file but no address.",
+			Hint: "Switch the router's DHCP on, or give Hatchery a range: --dhcp server --dhcp-range FIRST-LAST."})
 	}
 	for _, p := range st.Pools {
 		if st.Role == "server" && p.Free == 0 {

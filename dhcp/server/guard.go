@@ -181,6 +181,7 @@ func (s *Server) askForServers() error {
 		if err := s.ask(l); err != nil {
 			return err
 		}
+		s.asked++
 	}
 	return nil
 }
@@ -203,11 +204,12 @@ func (s *Server) discover(l *link) error {
 	return nil
 }
 
-// How often other servers are looked for while we are one: soon after the start, for a switch may hold its
+// How often other servers are looked for while we are one, or a ProxyDHCP that knows of none: soon after the start, for a switch may hold its
 // ports back half a minute (spanning tree), and then more and more rarely.
 const (
 	lookSoon   = 10 * time.Second
 	lookRarely = 5 * time.Minute
+	lookEnough = 45 * time.Second // two looks
 )
 
 func (s *Server) keepLooking(ctx context.Context) error {
@@ -229,11 +231,12 @@ func (s *Server) linkUp() bool {
 	return false
 }
 
-// lookAgain asks for other servers while we are one; a rival that is heard is dealt with in heardOther.
+// lookAgain asks for other servers while we are one, and while nobody is known to give addresses; a rival that is heard is
+// dealt with in heardOther.
 func (s *Server) lookAgain() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.role != dhcp.RoleServer {
+	if s.role != dhcp.RoleServer && s.others.give() {
 		return
 	}
 	for _, l := range s.links {
@@ -244,7 +247,9 @@ func (s *Server) lookAgain() {
 func (s *Server) tryAsk(l *link) {
 	if err := s.ask(l); err != nil {
 		s.log.Debug("other DHCP servers not looked for", "iface", l.name, "err", err)
+		return
 	}
+	s.asked++
 }
 
 // serverFilter lets IPv4 UDP from port 67 to port 68 or 67 through: what servers say to

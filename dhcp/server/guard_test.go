@@ -75,6 +75,7 @@ func TestRoles(t *testing.T) {
 				s := newServer(t, cfg)
 				done := make(chan error, 1)
 				go func() { done <- s.chooseRole(t.Context()) }()
+				go func() { _ = s.keepLooking(t.Context()) }() // it never fails
 				if tt.answers > 0 {
 					time.AfterFunc(tt.answers, func() {
 						x := rival
@@ -97,6 +98,9 @@ func TestRoles(t *testing.T) {
 				}
 				if st := s.Status(); st.Role != string(tt.after) || !strings.Contains(st.Why, tt.why) {
 					t.Errorf("a minute later %q (%s), want %q, %q", st.Role, st.Why, tt.after, tt.why)
+				}
+				if nobody := tt.answers == 0 && !tt.before; s.Status().NoServer != (nobody && tt.after == dhcp.RoleProxy) {
+					t.Errorf("no server: %v as %s", s.Status().NoServer, tt.after)
 				}
 				if heard := tt.answers > 0 && !tt.proxy; (len(s.Status().Rivals) == 1) != (heard && tt.after == dhcp.RoleServer) {
 					t.Errorf("rivals %v as %s", s.Status().Rivals, tt.after)

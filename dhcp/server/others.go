@@ -99,6 +99,16 @@ func (o others) alone(iface string, now time.Time) bool {
 	return true
 }
 
+// give reports whether any server that gives addresses was ever heard.
+func (o others) give() bool {
+	for _, x := range o {
+		if !x.Proxy {
+			return true
+		}
+	}
+	return false
+}
+
 func (o others) list() []Other {
 	out := []Other{}
 	for _, x := range o {

@@ -45,6 +45,8 @@ type Server struct {
 	mu       sync.Mutex // all below
 	role     dhcp.Role  // "" until one was chosen
 	why      string
+	began    time.Time
+	asked    int  // how often others were looked for
 	looking  bool // for other servers, before it becomes one
 	links    map[string]*link
 	segments []*segment
@@ -69,6 +71,7 @@ func New(cfg Config) (*Server, error) {
 	s.commits.room = sync.NewCond(&s.commits.mu)
 	s.sayBroadcast.First, s.sayCommit.Interval, s.askNow.Interval = 1, 10*time.Second, time.Minute
 	s.notes = newNotes(cfg.Store, cfg.Log, &s.count, s.tries)
+	s.began = cfg.Now()
 	s.send, s.ask, s.probe = s.transmit, s.discover, probeARP
 	return s, nil
 }

@@ -24,6 +24,8 @@ type Status struct {
 	Servers []Other `json:"servers"`
 	// Rivals are those of them that give addresses where we do and were heard lately; none while we are a ProxyDHCP.
 	Rivals []Other `json:"rivals,omitempty"`
+	// NoServer says that we are a ProxyDHCP and heard nobody who gives addresses, although we asked more than once.
+	NoServer bool `json:"no_server,omitempty"`
 	// Pools are the segments with a range.
 	Pools []Pool `json:"pools"`
 	// Decisions are the last ones, newest first.
@@ -167,6 +169,7 @@ func (s *Server) Status() Status {
 	case s.role == "":
 		st.Role = "probing"
 	}
+	st.NoServer = s.role == dhcp.RoleProxy && !s.others.give() && s.asked > 1 && now.Sub(s.began) > lookEnough
 	if s.role == dhcp.RoleServer {
 		st.Rivals = slices.DeleteFunc(s.rivals(), func(x Other) bool { return now.Sub(x.Last) > 3*lookRarely })
 	}

@@ -170,6 +170,9 @@ func TestServerMode(t *testing.T) {
 		page := watchPage(t, a, bios.MAC())
 		h := powerOn(t, a, bios).ready(t, 90*time.Second)
 		noLoop(t, bios)
+		if ip := oneLease(t, a, bios.MAC()); ip != h.IP {
+			t.Errorf("leased %s, checked in from %s", ip, h.IP)
+		}
 		checkFacts(t, bios, h)
 		page.seen(t)
 	})

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -71,6 +72,27 @@ func (s setting) netboot(t *testing.T, a *appliance, m *lab.Machine, limit time.
 	return j
 }
 
+// oneLease demands that the machine had one address from its firmware to its running system, though each of them calls
+// itself something else, and returns it.
+func oneLease(t *testing.T, a *appliance, mac string) string {
+	t.Helper()
+	var list struct{ Items []struct{ MAC, IP string } }
+	if _, err := a.call(http.MethodGet, "/leases", nil, &list); err != nil {
+		t.Fatal(err)
+	}
+	var ips []string
+	for _, l := range list.Items {
+		if l.MAC == mac {
+			ips = append(ips, l.IP)
+		}
+	}
+	if len(ips) != 1 {
+		t.Errorf("%s has the addresses %v, want one", mac, ips)
+		return ""
+	}
+	return ips[0]
+}
+
 // TestRelay boots a machine that reaches the appliance only through a relay (dnsmasq's) and a router: it gets an address
 // of the pool of its own subnet, and the router of that subnet.
 func TestRelay(t *testing.T) {
@@ -82,6 +104,7 @@ func TestRelay(t *testing.T) {
 	if err != nil || h == nil || !strings.HasPrefix(h.IP, "10.84.0.1") {
 		t.Errorf("got %+v, %v; want an address of 10.84.0.100 to 150", h, err)
 	}
+	oneLease(t, a, m.MAC())
 }
 
 // TestEveryFirmware boots each firmware of the lab in each setting: x86 to its check-in, arm64, for which there is no
@@ -107,7 +130,10 @@ func (s setting) everyFirmware(t *testing.T, l *lab.LAN, a *appliance, fw lab.Fi
 		return
 	}
 	if !s.behind {
-		j.ready(t, 180*time.Second)
+		h := j.ready(t, 180*time.Second)
+		if s.name == asServer.name && oneLease(t, a, m.MAC()) != h.IP {
+			t.Errorf("its running system is at %s", h.IP)
+		}
 		return
 	}
 	eventually(t, 180*time.Second, func() string { // through a router its address proves nothing: a person has to approve
@@ -118,4 +144,5 @@ func (s setting) everyFirmware(t *testing.T, l *lab.LAN, a *appliance, fw lab.Fi
 		return ""
 	})
 	j.timeline(t)
+	oneLease(t, a, m.MAC())
 }
