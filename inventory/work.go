@@ -11,6 +11,9 @@ func newJobID(tx *Tx, now time.Time) JobID {
 	return JobID(fmt.Sprintf("j%011x%.6s", now.UnixMilli(), tx.NewID()))
 }
 
+// waitsForTurn is what a job waits for until the pipeline has looked at it: what a job waits for is always a sentence.
+const waitsForTurn = "Waits for its turn."
+
 // makeJob stores an open job for h and h in the state it leads to.
 func makeJob(tx *Tx, h Host, j Job, now time.Time) (Host, Job, error) {
 	j.ID, j.HostID, j.State, j.Role, j.CreatedAt, j.Attempt = newJobID(tx, now), h.ID, JobQueued, h.Role, now, 1
@@ -21,9 +24,11 @@ func makeJob(tx *Tx, h Host, j Job, now time.Time) (Host, Job, error) {
 	if err := tx.Room(); err != nil {
 		return h, j, err
 	}
-	if h.Facts == nil {
-		h.BlockedOn = "Waits for the machine: power it on, it netboots by itself."
-		j.BlockedOn = h.BlockedOn
+	if j.BlockedOn = waitsForTurn; h.Facts == nil {
+		j.BlockedOn = "Waits for the machine: power it on, it netboots by itself."
+	}
+	if h.State == StateQueued {
+		h.BlockedOn = j.BlockedOn
 	}
 	h.Held, h.Fetches, h.DiskBoots = false, 0, 0
 	if err := h.propose(tx); err != nil {
@@ -99,7 +104,10 @@ func Retry(tx *Tx, id HostID, by string, now time.Time) (Host, Job, error) {
 	}
 	j.remember()
 	j.Host = h.Label()
-	j.State, j.Error, j.Hint, j.BlockedOn, j.CancelAsked, j.EndedAt, j.Role = JobQueued, "", "", "", false, time.Time{}, h.Role
+	j.State, j.Error, j.Hint, j.BlockedOn, j.CancelAsked, j.EndedAt, j.Role = JobQueued, "", "", waitsForTurn, false, time.Time{}, h.Role
+	if h.State == StateQueued {
+		h.BlockedOn = waitsForTurn
+	}
 	j.By = by
 	j.Attempt++
 	h.Fetches, h.DiskBoots = 0, 0

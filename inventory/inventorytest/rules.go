@@ -81,6 +81,8 @@ func checkHost(h *inventory.Host, j inventory.Job, has bool, now time.Time) erro
 		return fmt.Errorf("host %s is %s with an open %s", h.ID, h.State, h.Upkeep)
 	case has && h.Upkeep == "" && (j.State == inventory.JobRunning) != (h.State == inventory.StateInstalling):
 		return fmt.Errorf("host %s is %s, its job %s is %s", h.ID, h.State, j.ID, j.State)
+	case h.State == inventory.StateQueued && h.BlockedOn == "":
+		return fmt.Errorf("host %s is queued and does not say what it waits for", h.ID)
 	case has && j.Auto && h.Held:
 		return fmt.Errorf("host %s is held and has the automatic job %s", h.ID, j.ID)
 	case h.EverFlipped && has && j.Kind == inventory.JobInstall && !j.Flipped:

@@ -86,8 +86,9 @@ func TestForeignData(t *testing.T) {
 	checkInstalled(t, i)
 }
 
-// TestDisturbedInstall kills the appliance, then cuts the machine's power, in the build, while
-// the system is copied, and between install and restart; each time a retry completes the job.
+// TestDisturbedInstall disturbs an install in the build, while the system is copied, and between install and restart: the appliance
+// is killed, the machine's power is cut, its network cable is out for 60 s, a person cancels. Each time the job ends honestly, and
+// a retry (or the role, given again) completes it.
 func TestDisturbedInstall(t *testing.T) {
 	full(t)
 	i := newInstallation(t, lab.BIOS)
@@ -95,23 +96,47 @@ func TestDisturbedInstall(t *testing.T) {
 	i.assign(t)
 	first := true
 	for _, at := range []string{"step 5 of 10", "### Uploading the system closure ###", "installation finished!"} {
-		for _, what := range []string{"appliance killed", "machine without power"} {
+		for _, what := range []string{"appliance killed", "machine without power", "cable out for 60 s", "cancelled"} {
 			t.Run(what+" at "+strings.Trim(at, "# "), func(t *testing.T) {
 				if !first {
 					i.askReinstall(t)
 				}
 				first = false
 				i.logged(t, at)
-				if what == "appliance killed" {
-					i.crash()
-					i.start()
-				} else {
-					i.m.PowerOff()
-				}
+				i.disturb(t, what)
 				i.finish(t)
 				checkInstalled(t, i)
 			})
 		}
+	}
+}
+
+func (i *installation) disturb(t *testing.T, what string) {
+	t.Helper()
+	switch what {
+	case "appliance killed":
+		i.crash()
+		i.start()
+	case "machine without power":
+		i.m.PowerOff()
+	case "cable out for 60 s":
+		if err := i.lan.Cable(i.m.Config().Port, false); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute) // the cut itself, nothing is waited for
+		if err := i.lan.Cable(i.m.Config().Port, true); err != nil {
+			t.Fatal(err)
+		}
+	case "cancelled":
+		if _, err := i.call(http.MethodPost, "/hosts/"+i.m.MAC()+"/cancel", nil, nil); err != nil {
+			t.Fatal(err)
+		}
+		// A first install that was stopped leaves the machine ready, any other an installed host: only an explicit reinstall writes to it again.
+		if h := i.state(t, 3*time.Minute, "ready", "installed"); h.State == "ready" {
+			i.assign(t)
+			return
+		}
+		i.askReinstall(t)
 	}
 }
 
