@@ -13,7 +13,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 DATA ?= /var/lib/hatchery
 ARGS ?=
 
-.PHONY: FORCE help build dist install run demo lab-images test test-full unit e2e bench bench-dhcp lint tidy browser-deps packages-% clean
+.PHONY: FORCE help build dist install run demo lab-images test test-full unit e2e bench bench-dhcp fuzz lint tidy browser-deps packages-% clean
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -116,6 +116,13 @@ bench-dhcp: build/hatchery ## our DHCP server beside Kea and dnsmasq, in namespa
 	@scripts/packages.sh bench
 	$(GO) build -o build/dhcpbench ./internal/lab/dhcpbench
 	build/dhcpbench $(DHCPBENCH)
+
+# Their seeds, from captures of real firmware, run with every `make unit`.
+FUZZTIME ?= 2m
+fuzz: ## every fuzz target for two minutes (FUZZTIME=10s: shorter)
+	@for p in $$(git grep -l '^func Fuzz' -- '*_test.go' | xargs -n1 dirname | sort -u); do \
+	  for f in $$(grep -ho '^func Fuzz[A-Za-z0-9]*' $$p/*_test.go | cut -d' ' -f2); do \
+	    echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) ./$$p; done; done
 
 lint: build/bin/staticcheck ## formatting, vet, staticcheck, tidiness
 	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt: run gofmt -w on:"; echo "$$out"; exit 1; }

@@ -203,3 +203,18 @@ func TestRecordsThatAreNone(t *testing.T) {
 		t.Errorf("after refused ones (-want +got):\n%s", diff)
 	}
 }
+
+// TestRemainsAreNoRecords: records of an earlier generation lie exactly where the next ones of this one will.
+func TestRemainsAreNoRecords(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "j")
+	j := open(t, path)
+	begin(t, j, 0)
+	put(t, j, "one", "two", "six")
+	begin(t, j, 0)
+	begin(t, j, 0)
+	put(t, j, "ten")
+	if diff := cmp.Diff([]string{"ten"}, read(t, open(t, path), 3)); diff != "" {
+		t.Errorf("records (-want +got):\n%s", diff)
+	}
+}
