@@ -22,4 +22,6 @@ in
 {
   json = list;
   text = lib.concatMapStringsSep "\n" line list + "\n";
+  # the same of one host: summary.hosts.NAME.{text,json}
+  hosts = lib.listToAttrs (map (h: lib.nameValuePair h.name { json = h; text = line h + "\n"; }) list);
 }

@@ -61,7 +61,6 @@ let
   stage0 = s: modules: (nixpkgs.lib.nixosSystem { modules = [ hatchery.nixosModules.stage0 { nixpkgs.hostPlatform = s; } ] ++ modules; }).config;
   isoModule = "${hatchery}/nix/stage0/iso.nix";
   netboot = modules: stage0 "x86_64-linux" ([ "${hatchery}/nix/stage0/netboot.nix" ] ++ modules);
-  real = lib ? modules; # the real nixpkgs.lib and the real disko
 in
 {
   "the split is what disko gets" = expect (lib.attrNames (system [ split ]).disko.devices.disk) [ "data" "os" ];
@@ -243,6 +242,19 @@ in
       os: ephemeral on ata-B
       k3s: agent in cluster home at https://10.0.0.11:6443
   '';
+  "fleet: the summary as data" = expect fleet.summary.json [
+    {
+      name = "alpha"; role = "server"; mac = "52:54:00:aa:bb:01"; system = "x86_64-linux"; address = "10.0.0.11"; static = true;
+      disks.os = { class = "ephemeral"; id = "nvme-A"; serial = "A"; };
+      k3s = { role = "server"; cluster = "home"; init = true; serverUrl = null; };
+    }
+    {
+      name = "beta"; role = "worker"; mac = "52:54:00:aa:bb:02"; system = "x86_64-linux"; address = null; static = false;
+      disks = { data = { class = "persistent"; id = "ata-C"; serial = "C"; }; os = { class = "ephemeral"; id = "ata-B"; serial = "B"; }; };
+      k3s = { role = "agent"; cluster = "home"; init = false; serverUrl = "https://10.0.0.11:6443"; };
+    }
+  ];
+  "fleet: the summary of one host" = expect [ fleet.summary.hosts.beta.json (lib.hasInfix fleet.summary.hosts.beta.text fleet.summary.text) (lib.hasPrefix "beta: worker" fleet.summary.hosts.beta.text) ] [ (lib.elemAt fleet.summary.json 1) true true ];
   "fleet: a host whose role is gone is refused" =
     let f = hatchery.lib.mkFleet (fleetArgs // { roles = removeAttrs fleetArgs.roles [ "worker" ]; modules = removeAttrs fleetArgs.modules [ "worker" ]; }); in
     if lib.any (lib.hasInfix "role worker") (failing f.nixosConfigurations.beta.config) then "ok" else "not refused";
@@ -259,9 +271,12 @@ in
     let d = hatchery.lib.formatScript { ip = "10.0.0.9"; } [ { disk = { inherit os; }; } ]; in
     if lib.hasInfix "read -rp" d.text && lib.hasInfix (byId "os") d.text then "ok" else d.text;
 }
-// lib.optionalAttrs real (
+// (
   let
     lvm = vg: lv: mountpoint: { type = "lvm_vg"; lvs.${lv} = { size = "100%FREE"; content = fs mountpoint; }; };
+    md = id: { device = byId id; content = gpt { md = { size = "100%"; content = { type = "mdraid"; name = "array"; }; }; }; };
+    array = { type = "mdadm"; level = 1; content = fs "/x"; };
+    zfs = id: { device = byId id; content = gpt { zfs = { size = "100%"; content = { type = "zfs"; pool = "tank"; }; }; }; };
     pv = id: vg: { device = byId id; content = gpt { pv = { size = "100%"; content = { type = "lvm_pv"; inherit vg; }; }; }; };
   in
   {
@@ -272,6 +287,20 @@ in
     "a volume group over two persistent disks" = expect (failing (system [
       { partitioning.ephemeral.disk.os = os; }
       { partitioning.persistent = { disk.a = pv "a" "pool"; disk.b = pv "b" "pool"; lvm_vg.pool = lvm "pool" "x" "/x"; }; }
+    ])) [ ];
+    "refused: an array across both sets" = refused [
+      { partitioning.ephemeral = { disk.os = os; disk.a = md "a"; mdadm.array = array; }; }
+      { partitioning.persistent.disk.b = md "b"; }
+    ] [ "mdadm.array" "both" ];
+    "refused: a ZFS pool across both sets" = refused [
+      { partitioning.ephemeral.disk.os = os; }
+      { partitioning.ephemeral.disk.a = zfs "a"; }
+      { partitioning.persistent = { disk.b = zfs "b"; zpool.tank = { type = "zpool"; datasets = { }; }; }; }
+    ] [ "zpool.tank" "both" ];
+    "refused: a member of a pool that is not declared" = refused [ { partitioning.ephemeral.disk.os = os; } { partitioning.persistent.disk.b = pv "b" "pool"; } ] [ "lvm_vg.pool" "declare" ];
+    "an array over two persistent disks" = expect (failing (system [
+      { partitioning.ephemeral.disk.os = os; }
+      { partitioning.persistent = { disk.a = md "a"; disk.b = md "b"; mdadm.array = array; }; }
     ])) [ ];
     "refused: a wipe of half a volume group" = refused [
       (host { plan = { id = "p"; wipePersistent = [ "a" ]; disks = { os = slot "ephemeral" "os"; a = slot "persistent" "a"; b = slot "persistent" "b"; }; }; })

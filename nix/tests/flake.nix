@@ -6,5 +6,9 @@
   inputs.hatchery.url = "github:staged-hive/hatchery";
   inputs.hatchery.inputs.nixpkgs.follows = "nixpkgs";
   inputs.hatchery.inputs.disko.follows = "disko";
-  outputs = inputs: { results = import ./eval.nix inputs; };
+  outputs = inputs: {
+    results = import ./eval.nix inputs;
+    # an error whose words run.sh looks at
+    clash = builtins.toJSON (inputs.hatchery.lib.mergeDiskoDevices [ { disk.a = { }; } { disk.b = { }; } { disk.a = { }; } ]);
+  };
 }

@@ -28,6 +28,10 @@ cat "$tmp/summary"
 echo
 grep -q '"bad":\[\]' "$tmp/summary"
 
+# a clash names both sets
+nix eval "path:$tmp/tests#clash" --no-write-lock-file "${args[@]}" >/dev/null 2>"$tmp/log" && { echo "mergeDiskoDevices takes a clash" >&2; exit 1; }
+grep -q 'disk.a is defined by both set 1 and set 3' "$tmp/log" || { cat "$tmp/log" >&2; exit 1; }
+
 # flake.lock is whole (nothing would have to be looked up), and the template pins the same
 mkdir "$tmp/lock"
 cp "$root"/flake.{nix,lock} "$tmp/lock/"
@@ -46,6 +50,8 @@ for e in "$root"/nix/examples/*/; do
     echo "example $name, $what: $(cat "$tmp/out")"
   done
 done
+
+"$here/byhand.sh" "$tmp/flakes" "${args[@]}"
 
 # the nixosTests: their nodes evaluate and their scripts are Python; they run where there is KVM and internet
 mapfile -t self < <(printf '%s\n' "${args[@]}" | sed 's|^hatchery/||')

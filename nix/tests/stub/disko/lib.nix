@@ -22,6 +22,23 @@ let
       device = o types.str device;
     };
   };
+  # a member of a pool, and what carries other contents: evaluated, so that layouts and assertions can be looked at, never made
+  member = type: option: { ... }: {
+    options = {
+      type = mkOption { type = types.enum [ type ]; };
+      ${option} = mkOption { type = types.str; };
+    };
+  };
+  members = { lvm_pv = member "lvm_pv" "vg"; mdraid = member "mdraid" "name"; zfs = member "zfs" "pool"; };
+  pool = kind: inner: { name, ... }: {
+    options = {
+      type = mkOption { type = types.enum [ kind ]; };
+      name = o types.str name;
+    } // inner;
+  };
+  onPool = device: o (types.nullOr (oneOf ({ filesystem = filesystem device; swap = swap device; } // members))) null;
+  lv = { name, ... }: { options = { size = o types.str ""; content = onPool "/dev/pool/${name}"; }; };
+
   # `type` says which of the kinds a content is
   oneOf = kinds: {
     name = "one of ${toString (lib.attrNames kinds)}";
@@ -45,7 +62,7 @@ let
       size = o types.str "0";
       priority = o types.int (if config.size == "100%" then 9001 else if config.type == "EF02" then 100 else 1000);
       attributes = o (types.listOf types.int) [ ];
-      content = o (types.nullOr (oneOf { filesystem = filesystem config.device; swap = swap config.device; })) null;
+      content = o (types.nullOr (oneOf ({ filesystem = filesystem config.device; swap = swap config.device; } // members))) null;
     };
   };
   gpt = diskName: { ... }: {
@@ -60,7 +77,7 @@ let
       type = o (types.enum [ "disk" ]) "disk";
       device = mkOption { type = types.path; };
       destroy = o types.bool true;
-      content = o (types.nullOr (oneOf { gpt = gpt config.name; filesystem = filesystem config.device; swap = swap config.device; })) null;
+      content = o (types.nullOr (oneOf ({ gpt = gpt config.name; filesystem = filesystem config.device; swap = swap config.device; } // members))) null;
     };
   };
 
@@ -70,6 +87,7 @@ let
     else if c.type == "filesystem" then ''
       blkid ${c.device} | grep -q TYPE= || mkfs.${c.format} ${lib.escapeShellArgs c.extraArgs} ${c.device}
     ''
+    else if c.type != "swap" then throw "this stand-in for disko cannot make ${c.type}"
     else ''
       blkid ${c.device} | grep -q TYPE= || mkswap ${c.device}
     '';
@@ -116,9 +134,9 @@ in
   toplevel = types.submodule ({ config, ... }: {
     options = {
       disk = o (types.attrsOf (types.submodule disk)) { };
-      mdadm = o (types.attrsOf types.attrs) { };
+      mdadm = o (types.attrsOf (types.submodule (pool "mdadm" { level = o types.int 1; content = onPool "/dev/md/array"; }))) { };
       zpool = o (types.attrsOf types.attrs) { };
-      lvm_vg = o (types.attrsOf types.attrs) { };
+      lvm_vg = o (types.attrsOf (types.submodule (pool "lvm_vg" { lvs = o (types.attrsOf (types.submodule lv)) { }; }))) { };
       nodev = o (types.attrsOf types.attrs) { };
       _scripts = mkOption { };
       _config = mkOption { };
