@@ -30,12 +30,19 @@ type appliance struct {
 	proc *lab.Process
 	addr netip.Addr // where it is reached
 	http *http.Client
+	sick bool // it says on /healthz that its disk is full
 }
 
 // startAppliance starts it with a fresh data folder and waits until it serves.
 func startAppliance(t *testing.T, l *lab.LAN, args ...string) *appliance {
 	t.Helper()
-	a := &appliance{t: t, lan: l, addr: l.ApplianceAddr(), data: filepath.Join(t.TempDir(), "data"), args: args}
+	return startApplianceIn(t, l, filepath.Join(t.TempDir(), "data"), args...)
+}
+
+// startApplianceIn is startAppliance with a data folder of the caller's.
+func startApplianceIn(t *testing.T, l *lab.LAN, data string, args ...string) *appliance {
+	t.Helper()
+	a := &appliance{t: t, lan: l, addr: l.ApplianceAddr(), data: data, args: args}
 	// The store of images is the appliance's own to write to.
 	if err := os.MkdirAll(a.data, 0o700); err != nil {
 		t.Fatal(err)
@@ -81,8 +88,8 @@ func (a *appliance) connect() error {
 		return err
 	}
 	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("/healthz: %s", res.Status)
+	if want := map[bool]int{false: http.StatusOK, true: http.StatusServiceUnavailable}[a.sick]; res.StatusCode != want {
+		return fmt.Errorf("/healthz: %s, want %d", res.Status, want)
 	}
 	return nil
 }

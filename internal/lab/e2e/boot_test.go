@@ -229,7 +229,8 @@ func TestServerMode(t *testing.T) {
 	})
 }
 
-// TestProxyMode boots machines where a home router hands out the addresses.
+// TestProxyMode boots machines where a home router hands out the addresses. They were announced, one by its serial
+// number, which only its script tells, the other one by its UUID, both in other letters than the machine's.
 func TestProxyMode(t *testing.T) {
 	l := newLAN(t)
 	if _, err := l.StartRouter(t.Context(), lab.RouterConfig{}); err != nil {
@@ -237,15 +238,31 @@ func TestProxyMode(t *testing.T) {
 	}
 	a := startAppliance(t, l, "--dhcp", "proxy")
 	var all []*journey
+	var announced []host
 	for i, fw := range []lab.Firmware{lab.BIOS, lab.UEFI} {
 		m := newMachine(t, l, lab.MachineConfig{Name: string(fw), Firmware: fw, Port: i, Disks: []lab.Disk{{}}})
+		by := map[string]string{"name": "node" + fmt.Sprint(i), "serial": strings.ToLower(m.Config().Serial)}
+		if fw == lab.UEFI {
+			by = map[string]string{"name": "node" + fmt.Sprint(i), "uuid": strings.ToUpper(m.Config().UUID)}
+		}
+		var h host
+		if _, err := a.call(http.MethodPost, "/hosts", by, &h); err != nil {
+			t.Fatal(err)
+		}
+		announced = append(announced, h)
 		all = append(all, powerOn(t, a, m)) // both at once: there are two processors
 	}
 	for i, h := range readyAll(t, 120*time.Second, all...) {
 		noLoop(t, all[i].m)
+		if h.ID != announced[i].ID {
+			t.Errorf("%s: is host %s, announced was %s", h.MAC, h.ID, announced[i].ID)
+		}
 		if h.IP == "" {
 			t.Errorf("%s: no address is known", h.MAC)
 		}
+	}
+	if known, err := a.hosts(); err != nil || len(known) != len(all) {
+		t.Errorf("hosts: got %d, %v, want the %d announced ones alone", len(known), err, len(all))
 	}
 	var leases struct{ Items []any }
 	if _, err := a.call(http.MethodGet, "/leases", nil, &leases); err != nil {
