@@ -21,6 +21,7 @@ if [ "$1" = test ]; then # these may come from elsewhere, so the program counts
   command -v chromium >/dev/null || missing+=(chromium)
   command -v node >/dev/null || missing+=(nodejs)
   command -v npm >/dev/null || missing+=(npm)
+  command -v busybox >/dev/null || missing+=(busybox)
 fi
 [ ${#missing[@]} -gt 0 ] || exit 0
 if [ "$(id -u)" != 0 ]; then
