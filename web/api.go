@@ -69,6 +69,10 @@ func op[I, O any](a huma.API, method, path, id, summary string, fn func(context.
 	huma.Register(a, o, func(ctx context.Context, in *I) (*O, error) {
 		out, err := fn(ctx, in)
 		if err != nil {
+			var known huma.StatusError
+			if w := caller(ctx); w.fault != nil && !errors.As(err, &known) && status(err) == http.StatusInternalServerError {
+				*w.fault = err
+			}
 			return nil, problem(err)
 		}
 		return out, nil

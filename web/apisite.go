@@ -186,7 +186,7 @@ type PageIn struct {
 type jobsIn struct {
 	PageIn
 	State string `query:"state" enum:"open,queued,running,done,failed,cancelled" doc:"only jobs in that state; open = queued or running"`
-	Host  string `query:"host" doc:"only jobs of that host (id)" maxLength:"64"`
+	Host  string `query:"host" doc:"only jobs of that host, by id, MAC or name; of a forgotten one by id" maxLength:"128"`
 }
 
 func (in *jobsIn) wants(j *inventory.Job) bool {
@@ -209,6 +209,9 @@ func (s *Server) listJobs(_ context.Context, in *jobsIn) (*listOut[Job], error) 
 		return true
 	}
 	err := s.cfg.Store.View(func(tx *inventory.Tx) error {
+		if h, err := tx.FindHost(in.Host); in.Host != "" && err == nil {
+			in.Host = string(h.ID)
+		}
 		if in.State == "open" {
 			open, err := tx.OpenJobs()
 			for i := len(open) - 1; i >= 0 && err == nil; i-- {

@@ -64,6 +64,7 @@ type who struct {
 	From  netip.Addr
 	Scope Scope
 	Until time.Time // when the caller's token ends; zero = never
+	fault *error    // set to why the API could not do what it should have, for the log
 }
 
 type whoKey struct{}
@@ -120,8 +121,13 @@ func (s *Server) admit(next echo.HandlerFunc) echo.HandlerFunc {
 			if want := needs(r.Method, strings.Replace(c.Path(), ":act", c.Param("act"), 1)); !w.Scope.covers(want) {
 				return echo.NewHTTPError(http.StatusForbidden, "This needs scope "+string(want)+"; "+w.By+" has scope "+string(w.Scope)+". Use a token of that scope.")
 			}
+			w.fault = new(error)
 			c.SetRequest(r.WithContext(context.WithValue(r.Context(), whoKey{}, w)))
-			return next(c)
+			err := next(c)
+			if *w.fault != nil {
+				s.log.Error("request failed", "step", r.Method+" "+c.Path(), "err", *w.fault)
+			}
+			return err
 		}
 		if strings.HasPrefix(r.URL.Path, "/api/") {
 			if !s.attempts.allow(w.From, s.cfg.Now()) {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -130,6 +131,18 @@ func TestAFullDiskIsToldAsSuch(t *testing.T) {
 	sick = errors.New("the disk is full: free some space")
 	if a := b.send("GET", "/healthz", nil, nil); a.code != 503 || a.body != "The disk is full: free some space.\n" || a.header.Get("Cache-Control") != "no-store" {
 		t.Errorf("sick: got %d %q", a.code, a.body)
+	}
+}
+
+func TestWhatTheAPICannotDoIsInTheLog(t *testing.T) {
+	t.Parallel()
+	log := &lockedBuffer{}
+	b := start(t, func(c *Config) { c.Log = slog.New(slog.NewTextHandler(log, nil)) })
+	b.update(func(tx *inventory.Tx) error { return tx.Put(bucketTokens, "0", []byte("no JSON")) })
+	aProblem(t, "a broken record", b.api("GET", "/tokens", nil, 500, nil), 500)
+	b.api("GET", "/hosts/nobody", nil, 404, nil)
+	if got := log.String(); strings.Count(got, "request failed") != 1 || !strings.Contains(got, `step="GET /api/v1/tokens"`) {
+		t.Errorf("the log says %s", got)
 	}
 }
 

@@ -122,19 +122,14 @@ func activityCommand() *cobra.Command {
 	r := &remote{}
 	limit := 0
 	cmd := &cobra.Command{Use: "activity", Short: "Show who did what, and what the appliance did by itself, oldest first", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
-		if limit < 1 || limit > 500 {
-			return usageError{fmt.Errorf("--limit %d: want 1 to 500", limit)}
-		}
-		var page struct {
-			Items []map[string]any `json:"items"`
-		}
-		if err := r.call(c.Context(), http.MethodGet, fmt.Sprintf("/activity?limit=%d", limit), nil, &page); err != nil {
+		items, err := r.newest(c.Context(), "/activity", limit)
+		if err != nil {
 			return err
 		}
-		slices.Reverse(page.Items)
-		return r.table(c, page.Items, "time", "level", "by", "from", "text")
+		slices.Reverse(items)
+		return r.table(c, items, "time", "level", "by", "from", "text")
 	}}
 	r.bind(cmd)
-	cmd.Flags().IntVar(&limit, "limit", 50, "how many of the newest")
+	cmd.Flags().IntVar(&limit, "limit", 50, "how many of the newest; 0 = all")
 	return cmd
 }

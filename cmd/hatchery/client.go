@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -185,24 +186,32 @@ func (r *remote) call(ctx context.Context, method, path string, body, out any) e
 
 // items reads every page of a list.
 func (r *remote) items(ctx context.Context, path string) ([]map[string]any, error) {
+	return r.newest(ctx, path, 0)
+}
+
+// newest reads a list until it has limit items, 0 = all. The order is the list's.
+func (r *remote) newest(ctx context.Context, path string, limit int) ([]map[string]any, error) {
+	sep := "?"
+	if strings.Contains(path, "?") {
+		sep = "&"
+	}
 	var all []map[string]any
 	for next := ""; ; {
-		sep := "?"
-		if strings.Contains(path, "?") {
-			sep = "&"
-		}
 		var page struct {
 			Items []map[string]any `json:"items"`
 			Next  string           `json:"next"`
 		}
 		at := path
 		if next != "" {
-			at += sep + "cursor=" + next
+			at += sep + "cursor=" + url.QueryEscape(next)
 		}
 		if err := r.call(ctx, http.MethodGet, at, nil, &page); err != nil {
 			return nil, err
 		}
 		all = append(all, page.Items...)
+		if limit > 0 && len(all) >= limit {
+			return all[:limit], nil
+		}
 		if page.Next == "" {
 			return all, nil
 		}

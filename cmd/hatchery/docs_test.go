@@ -46,7 +46,7 @@ func runnable(c *cobra.Command) (out []string) {
 		_, path, _ := strings.Cut(sub.CommandPath(), " ")
 		if sub.HasSubCommands() && path != "completion" {
 			out = append(out, runnable(sub)...)
-			if path != "token" { // prints the admin token by itself
+			if path != "token" && path != "jobs" { // those do something by themselves
 				continue
 			}
 		}

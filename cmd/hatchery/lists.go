@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 
@@ -37,12 +38,16 @@ func rolesCommand() *cobra.Command {
 			Items    []map[string]any `json:"items"`
 			Revision string           `json:"revision"`
 			Error    string           `json:"error"`
+			Trace    string           `json:"trace"`
 		}
 		if err := r.call(c.Context(), method, path, nil, &page); err != nil {
 			return err
 		}
 		if page.Error != "" {
 			fmt.Fprintf(c.ErrOrStderr(), "The hive's newest revision cannot be read, these are the last good roles (%s): %s\n", cell(page.Revision), lines(page.Error))
+			if page.Trace != "" {
+				fmt.Fprintln(c.ErrOrStderr(), lines(page.Trace))
+			}
 		}
 		return r.table(c, page.Items, "name", "description", "system")
 	}}
@@ -63,22 +68,43 @@ func leasesCommand() *cobra.Command {
 func jobsCommand() *cobra.Command {
 	r := &remote{}
 	var open bool
-	cmd := &cobra.Command{Use: "jobs", Short: "List jobs", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
-		path := "/jobs"
+	var host string
+	var limit int
+	cmd := &cobra.Command{Use: "jobs", Short: "List jobs, newest first", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+		ask := url.Values{"host": {host}}
 		if open {
-			path += "?state=open"
+			ask.Set("state", "open")
 		}
-		items, err := r.items(c.Context(), path)
+		items, err := r.newest(c.Context(), "/jobs?"+ask.Encode(), limit)
 		if err != nil {
 			return err
 		}
 		for _, it := range items {
 			it["progress"] = progress(it)
 		}
-		return r.table(c, items, "id", "host_id", "kind", "state", "role", "progress", "error")
+		return r.table(c, items, "id", "host", "kind", "state", "role", "by", "progress", "created_at")
 	}}
 	r.bind(cmd)
-	cmd.Flags().BoolVar(&open, "open", false, "only those that wait or run")
+	f := cmd.Flags()
+	f.BoolVar(&open, "open", false, "only those that wait or run")
+	f.StringVar(&host, "host", "", "only those of one machine, by id, MAC or name")
+	f.IntVar(&limit, "limit", 50, "how many of the newest; 0 = all")
+	cmd.AddCommand(&cobra.Command{Use: "show JOB", Short: "Show one job, with what became of its earlier attempts", Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, a []string) error {
+		var j map[string]any
+		if err := r.call(c.Context(), http.MethodGet, "/jobs/"+url.PathEscape(a[0]), nil, &j); err != nil {
+			return err
+		}
+		j["progress"] = progress(j)
+		if err := r.show(c.OutOrStdout(), j, "id", "host", "host_id", "kind", "state", "role", "by", "progress", "error", "hint", "plan_id", "wrote", "attempt",
+			"created_at", "started_at", "ended_at"); err != nil || r.json {
+			return err
+		}
+		if past := objects(j["past"]); len(past) > 0 {
+			fmt.Fprintln(c.OutOrStdout(), "\nearlier attempts")
+			return r.table(c, past, "no", "by", "role", "step", "error", "wrote", "started_at", "ended_at")
+		}
+		return nil
+	}})
 	return cmd
 }
 

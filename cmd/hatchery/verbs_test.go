@@ -203,7 +203,7 @@ func TestPasswordSessionsAndActivity(t *testing.T) {
 	if code != 0 || !strings.Contains(out, "The admin password was set by admin (socket).") || strings.Contains(out, "good") {
 		t.Errorf("activity: exit code %d and %s", code, out)
 	}
-	for args, want := range map[string]int{"sessions list": 0, "sessions revoke --all": 0, "sessions revoke nobody": exitNotFound, "sessions revoke": exitUsage, "activity --limit 0": exitUsage} {
+	for args, want := range map[string]int{"sessions list": 0, "sessions revoke --all": 0, "sessions revoke nobody": exitNotFound, "sessions revoke": exitUsage, "activity --limit 1": 0} {
 		if out, code := hatchery(t, append(strings.Fields(args), "--data", data)...); code != want {
 			t.Errorf("%s: exit code %d and %q, want %d", args, code, out, want)
 		}
