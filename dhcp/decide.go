@@ -128,12 +128,28 @@ func (d *decider) offer() Decision {
 	d.addLease(rep, ip, true)
 	out := Decision{Reply: rep, Hold: ip}
 	text := "was offered " + ip.String()
-	out.Reason = "offered " + ip.String()
+	out.Reason = "offered " + ip.String() + d.whyOffered(ip)
 	d.addBoot(&out, &text)
 	d.addNetwork(rep)
 	out.SendTo = d.sendTo(rep)
 	out.Events = []Event{asked, r.event("dhcp.offer", text+".", netip.Addr{})}
 	return out
+}
+
+// whyOffered is why the client was offered that very address, after a comma.
+func (d *decider) whyOffered(ip netip.Addr) string {
+	res, reserved := d.pool.Reservation(d.hw)
+	switch {
+	case reserved && res.IP == ip:
+		return ", reserved for it"
+	case reserved:
+		return fmt.Sprintf(", as its reserved address is not to be had (%v)", d.pool.Check(d.hw, res.IP, d.now))
+	case d.pool.Had(ip, d.hw):
+		return ", which it had before"
+	case d.r.Wanted == ip:
+		return ", which it asked for"
+	}
+	return ", the next free one"
 }
 
 // addBoot adds the boot file to an answer that has an address, if there is one to give.

@@ -179,6 +179,10 @@ func ciaddr(a netip.Addr) func(m *dhcpv4.DHCPv4) {
 	return func(m *dhcpv4.DHCPv4) { m.ClientIPAddr = addrBytes(a) }
 }
 
+func reserve(mac inventory.MAC, ip netip.Addr) func(v *View) {
+	return func(v *View) { v.Segment.Pool.Reserve([]lease.Reservation{{HW: lease.HW(mac), IP: ip}}) }
+}
+
 func TestServerConversations(t *testing.T) {
 	t.Parallel()
 	want := func(a netip.Addr) opts { return opts{50: addrBytes(a)} }
@@ -201,7 +205,7 @@ func TestServerConversations(t *testing.T) {
 			{typ: Discover, o: want(clientIP), reply: Offer, ip: clientIP},
 			{typ: RequestMsg, mac: otherMAC, o: sel(clientIP, appliance), reply: Nak, reason: "on offer to"},
 		}},
-		{"INIT-REBOOT of a known client", []step{get, {typ: RequestMsg, o: want(clientIP), reply: Ack, ip: clientIP, lease: lease.StateBound}}},
+		{"INIT-REBOOT of a known client", []step{get, {typ: RequestMsg, o: want(clientIP), reply: Ack, ip: clientIP, lease: lease.StateBound, reason: "it starts again"}}},
 		{"INIT-REBOOT of an unknown client whose address is free", []step{{typ: RequestMsg, o: want(clientIP), reply: Ack, ip: clientIP, lease: lease.StateBound}}},
 		{"INIT-REBOOT from another network", []step{{typ: RequestMsg, o: want(netip.MustParseAddr("192.168.1.5")), reply: Nak, reason: "not an address of the subnet"}}},
 		{"INIT-REBOOT from another network beside another server", []step{{typ: RequestMsg, o: want(netip.MustParseAddr("192.168.1.5")), view: notAlone, reason: "may be another server's"}}},
@@ -210,7 +214,14 @@ func TestServerConversations(t *testing.T) {
 		{"RENEWING by a client that is unknown, beside another server", []step{{typ: RequestMsg, edit: ciaddr(clientIP), view: notAlone, reason: "another server may have given it"}}},
 		{"RENEWING by a client of ours, beside another server", []step{get, {typ: RequestMsg, edit: ciaddr(clientIP), view: notAlone, reply: Ack, ip: clientIP, lease: lease.StateBound}}},
 		{"INIT-REBOOT of an address leased to another", []step{get, {typ: RequestMsg, mac: otherMAC, o: want(clientIP), view: notAlone, reply: Nak, reason: "leased to 52:54:00:01:02:03"}}},
-		{"RENEWING", []step{get, {typ: RequestMsg, edit: ciaddr(clientIP), after: 30 * time.Minute, reply: Ack, ip: clientIP, lease: lease.StateBound}}},
+		{"RENEWING", []step{get, {typ: RequestMsg, edit: ciaddr(clientIP), after: 30 * time.Minute, reply: Ack, ip: clientIP, lease: lease.StateBound, reason: "because it extends its lease"}}},
+		{"an offer says why it is that address", []step{
+			{typ: Discover, o: want(clientIP), reply: Offer, ip: clientIP, reason: "which it asked for"},
+			{typ: Discover, mac: otherMAC, o: want(clientIP), reply: Offer, reason: "the next free one"},
+			{typ: RequestMsg, o: sel(clientIP, appliance), reply: Ack, reason: "because it chose our offer", lease: lease.StateBound},
+			{typ: Discover, reply: Offer, ip: clientIP, reason: "which it had before"},
+			{typ: Discover, mac: otherMAC, reply: Offer, view: reserve(otherMAC, clientIP), reason: "as its reserved address is not to be had (10.77.0.120: it is leased to 52:54:00:01:02:03"},
+			{typ: Discover, mac: otherMAC, reply: Offer, ip: router.Next().Next(), view: reserve(otherMAC, router.Next().Next()), reason: "reserved for it"}}},
 		{"RENEWING after the lease ended and nobody else took it", []step{get, {typ: RequestMsg, edit: ciaddr(clientIP), after: 3 * time.Hour, reply: Ack, ip: clientIP, lease: lease.StateBound}}},
 		{"RENEWING an address that another has now", []step{get,
 			{typ: RequestMsg, mac: otherMAC, o: sel(clientIP, appliance), after: 3 * time.Hour, reply: Ack, ip: clientIP, lease: lease.StateBound},

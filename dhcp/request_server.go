@@ -41,16 +41,19 @@ func (d *decider) request() Decision {
 	if d.collides(ip) {
 		return d.split(ip)
 	}
-	return d.ack(ip)
+	switch {
+	case !d.ourClient(ip):
+		return d.ack(ip, "it says that it has it, and nobody else does")
+	case state == "renew":
+		return d.ack(ip, "it extends its lease")
+	}
+	return d.ack(ip, "it starts again with the address it had")
 }
 
 // ourClient reports whether we gave, reserved or offered the client that address.
 func (d *decider) ourClient(ip netip.Addr) bool {
-	if old, ok := d.pool.Lease(ip); ok && old.Key() == d.hw {
-		return true
-	}
 	res, ok := d.pool.Reservation(d.hw)
-	return ok && res.IP == ip || d.pool.Held(ip, d.hw, d.now)
+	return ok && res.IP == ip || d.pool.Had(ip, d.hw) || d.pool.Held(ip, d.hw, d.now)
 }
 
 // collides reports whether two running machines have the client's MAC: one extends a lease that another, with another
@@ -94,7 +97,7 @@ func (d *decider) selecting() Decision {
 	if err := d.mayHave(ip); err != nil {
 		return d.nak(ip, err)
 	}
-	return d.ack(ip)
+	return d.ack(ip, "it chose our offer")
 }
 
 // held is the address on offer to the client.
@@ -114,7 +117,7 @@ func (d *decider) mayHave(ip netip.Addr) error {
 	return nil
 }
 
-func (d *decider) ack(ip netip.Addr) Decision {
+func (d *decider) ack(ip netip.Addr, why string) Decision {
 	r := d.r
 	rep := d.reply(Ack)
 	rep.YIAddr = ip
@@ -132,7 +135,7 @@ func (d *decider) ack(ip netip.Addr) Decision {
 	if res, ok := d.pool.Reservation(d.hw); ok && res.IP == ip {
 		l.Reserved = true
 	}
-	out := Decision{Reply: rep, Lease: l, Reason: "gave " + ip.String()}
+	out := Decision{Reply: rep, Lease: l, Reason: "gave " + ip.String() + ", because " + why}
 	text := fmt.Sprintf("got the address %s for %s", ip, plainDuration(d.cfg.LeaseTime))
 	d.addBoot(&out, &text)
 	d.addNetwork(rep)

@@ -100,22 +100,31 @@ func (l leases) SetReservation(_ context.Context, r web.Reservation) error {
 	if !r.IP.IsValid() {
 		return l.book.DeleteReservation(lease.HW(r.MAC))
 	}
-	if err := checkSubnet(l.dhcp.Status().Pools, r.IP); err != nil {
+	if err := checkReserved(l.dhcp.Status(), r.IP); err != nil {
 		return err
 	}
 	return l.book.PutReservation(lease.Reservation{HW: lease.HW(r.MAC), IP: r.IP, Name: r.Hostname})
 }
 
-// checkSubnet says when an address is in none of the subnets that addresses are given on.
-func checkSubnet(pools []server.Pool, ip netip.Addr) error {
+// checkReserved says when an address cannot be given to a machine: it is in none of the subnets that addresses are given
+// on, or it is the router's or our own.
+func checkReserved(st server.Status, ip netip.Addr) error {
+	for _, i := range st.Interfaces {
+		if slices.ContainsFunc(i.Addrs, func(p netip.Prefix) bool { return p.Addr() == ip }) {
+			return fmt.Errorf("address %s is this appliance's own: %w", ip, inventory.ErrInvalid)
+		}
+	}
 	var subnets []string
-	for _, p := range pools {
+	for _, p := range st.Pools {
+		if p.Router == ip {
+			return fmt.Errorf("address %s is the router's: %w", ip, inventory.ErrInvalid)
+		}
 		if p.Prefix.Contains(ip) {
 			return nil
 		}
 		subnets = append(subnets, p.Prefix.String())
 	}
-	if len(pools) == 0 {
+	if len(subnets) == 0 {
 		return nil // none is known yet: ProxyDHCP, or an interface that is not up
 	}
 	return fmt.Errorf("address %s is in no subnet that addresses are given on (%s): %w", ip, strings.Join(subnets, ", "), inventory.ErrInvalid)

@@ -188,11 +188,14 @@ func TestReservationsOfTheFileWin(t *testing.T) {
 	if err := l.SetReservation(t.Context(), web.Reservation{MAC: m(3)}); err != nil {
 		t.Errorf("giving up one of the page's: %v", err)
 	}
-	pools := []server.Pool{{Prefix: netip.MustParsePrefix("10.0.0.0/24")}}
-	if err := checkSubnet(pools, a("10.9.0.4")); !errors.Is(err, inventory.ErrInvalid) || !strings.Contains(err.Error(), "10.0.0.0/24") {
-		t.Errorf("an address of no subnet of ours: %v", err)
+	st := server.Status{Pools: []server.Pool{{Prefix: netip.MustParsePrefix("10.0.0.0/24"), Router: a("10.0.0.1")}},
+		Interfaces: []server.Interface{{Name: "eth0", Addrs: []netip.Prefix{netip.MustParsePrefix("10.0.0.2/24")}}}}
+	for ip, want := range map[string]string{"10.9.0.4": "10.0.0.0/24", "10.0.0.1": "the router's", "10.0.0.2": "appliance's own"} {
+		if err := checkReserved(st, a(ip)); !errors.Is(err, inventory.ErrInvalid) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q in it", ip, err, want)
+		}
 	}
-	if err := errors.Join(checkSubnet(pools, a("10.0.0.4")), checkSubnet(nil, a("10.9.0.4"))); err != nil {
+	if err := errors.Join(checkReserved(st, a("10.0.0.4")), checkReserved(server.Status{}, a("10.9.0.4"))); err != nil {
 		t.Error(err)
 	}
 }

@@ -294,6 +294,12 @@ func (p *Pool) Lease(ip netip.Addr) (Lease, bool) {
 	return Lease{}, false
 }
 
+// Had reports whether the record of an address is that client's, live or not.
+func (p *Pool) Had(ip netip.Addr, hw HW) bool {
+	e := p.at(ip)
+	return e != nil && e.rec.valid() && e.rec.key() == hw
+}
+
 // Of is the client's newest record, live or not.
 func (p *Pool) Of(hw HW) (Lease, bool) {
 	own, _ := p.own(hw)
