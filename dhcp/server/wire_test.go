@@ -297,7 +297,8 @@ func TestOnVethGuard(t *testing.T) {
 			until(t, "server", func() bool { return s.Status().Role == "server" })
 			routerOn(t, cli)
 			c := wireClient{listener: listenOn(t, cli, 0x0800), mac: inventory.MAC(cli.HardwareAddr)}
-			c.say(dhcpv4.MessageTypeDiscover, "0.0.0.0:68", "255.255.255.255:67") // the router answers it by broadcast
+			// A machine that chooses the router's offer gives it away: we ask, and the router answers.
+			c.say(dhcpv4.MessageTypeRequest, "0.0.0.0:68", "255.255.255.255:67", wants(netip.MustParseAddr("10.0.0.30")), raw(54, 10, 0, 0, 1))
 			until(t, "proxy", func() bool { st := s.Status(); return st.Role == "proxy" && strings.Contains(st.Why, "Stepped back") })
 			if n := log.count("level=ERROR msg=\"another DHCP server appeared: stepped back to ProxyDHCP"); n != 1 {
 				t.Errorf("said %d times in the log, want once and loudly", n)
