@@ -14,6 +14,7 @@ import (
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/mdlayher/packet"
 	"pgregory.net/rapid"
 
 	"github.com/staged-hive/hatchery/dhcp"
@@ -295,6 +296,28 @@ func TestARPProbe(t *testing.T) {
 	copy(b[28:], ip.AsSlice())
 	if mac, got, ok := arpSender(b); !ok || mac != labMAC || got != ip {
 		t.Errorf("answer read as %v %v %v", mac, got, ok)
+	}
+}
+
+// TestProxyARPTakesNoAddressAway: a router that answers for everybody must not empty the range.
+func TestProxyARPTakesNoAddressAway(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, dhcp.RoleServer, nil)
+	b.l.up, b.l.raw = true, new(packet.Conn)
+	claimed := 0
+	b.s.probe = func(_ context.Context, _ *link, list []netip.Addr) (map[netip.Addr]inventory.MAC, error) {
+		used := map[netip.Addr]inventory.MAC{}
+		for _, ip := range list[:min(claimed, len(list))] {
+			used[ip] = rival.MAC
+		}
+		return used, nil
+	}
+	for _, tt := range []struct{ claimed, kept int }{{100, 0}, {51, 0}, {7, 7}} {
+		claimed = tt.claimed
+		b.s.probeOnce(t.Context())
+		if got := b.s.Status().Pools[0].Quarantined; got != tt.kept {
+			t.Errorf("one machine answers for %d of 100 addresses: %d are kept out, want %d", tt.claimed, got, tt.kept)
+		}
 	}
 }
 

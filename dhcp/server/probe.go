@@ -48,7 +48,25 @@ func (s *Server) probeOnce(ctx context.Context) {
 		s.log.Debug("addresses not probed", "iface", l.name, "err", err)
 		return
 	}
+	if mac, ok := answersForAll(used, len(list)); ok {
+		s.sayProxyARP.Do(func() {
+			s.log.Warn("one machine answers ARP for nearly every address of the range (proxy ARP): whether addresses are in use cannot be found out", "iface", l.name, "mac", mac)
+		})
+		return
+	}
 	s.proved(ctx, g, list, used)
+}
+
+// answersForAll reports whether one machine claims most of the probed addresses, as a router with proxy ARP does: that
+// says nothing of who uses them.
+func answersForAll(used map[netip.Addr]inventory.MAC, probed int) (inventory.MAC, bool) {
+	claims := map[inventory.MAC]int{}
+	for _, mac := range used {
+		if claims[mac]++; claims[mac] >= 8 && claims[mac]*2 > probed {
+			return mac, true
+		}
+	}
+	return inventory.MAC{}, false
 }
 
 // probeTarget is our own segment, the interface it is on and the addresses to probe there.

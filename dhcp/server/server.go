@@ -40,7 +40,7 @@ type Server struct {
 	ask   func(l *link) error
 	probe func(ctx context.Context, l *link, list []netip.Addr) (map[netip.Addr]inventory.MAC, error)
 
-	sayBroadcast, sayCommit, askNow rate.Sometimes
+	sayBroadcast, sayCommit, askNow, sayProxyARP rate.Sometimes
 
 	mu       sync.Mutex // all below
 	role     dhcp.Role  // "" until one was chosen
@@ -70,6 +70,7 @@ func New(cfg Config) (*Server, error) {
 		others: others{}, tries: newTries()}
 	s.commits.room = sync.NewCond(&s.commits.mu)
 	s.sayBroadcast.First, s.sayCommit.Interval, s.askNow.Interval = 1, 10*time.Second, time.Minute
+	s.sayProxyARP.Interval = time.Hour
 	s.notes = newNotes(cfg.Store, cfg.Log, &s.count, s.tries)
 	s.began = cfg.Now()
 	s.send, s.ask, s.probe = s.transmit, s.discover, probeARP
