@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 
-	"github.com/staged-hive/hatchery/inventory"
+	"github.com/danielgtaylor/huma/v2"
 )
 
 type hardwareOut struct {
@@ -26,7 +26,7 @@ func (s *Server) hardware(ctx context.Context, in *RefIn) (*hardwareOut, error) 
 	}
 	report, err := s.cfg.Hive.Hardware(ctx, h.Name)
 	if h.Name == "" || errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("no nixos-facter report of %s yet: it is made when an install begins: %w", h.Label(), inventory.ErrNotFound)
+		return nil, huma.Error404NotFound("No nixos-facter report of " + h.Label() + " yet: it is made when an install begins.")
 	}
 	if err != nil {
 		return nil, err

@@ -37,6 +37,9 @@ func readCache(file, pageURL string, port int) (hive.Cache, error) {
 	if err != nil || page.Hostname() == "" {
 		return hive.Cache{}, fmt.Errorf("binary cache: the page's address %q names no host", pageURL)
 	}
+	if ip := net.ParseIP(page.Hostname()); page.Hostname() == "localhost" || ip != nil && ip.IsLoopback() {
+		return hive.Cache{}, fmt.Errorf("binary cache: no address in the LAN to offer it at (the page is at %s)", pageURL)
+	}
 	c := hive.Cache{URL: "http://" + net.JoinHostPort(page.Hostname(), strconv.Itoa(port)), PublicKey: strings.TrimSpace(string(raw))}
 	if err := c.Check(); err != nil {
 		return hive.Cache{}, fmt.Errorf("public key of the binary cache in %s: %w", file, err)

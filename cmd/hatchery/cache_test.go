@@ -19,6 +19,7 @@ func TestReadCache(t *testing.T) {
 		{"an IPv4 address", key + "\n", "https://10.0.0.2:8443", "http://10.0.0.2:5000", ""},
 		{"an IPv6 address", key, "https://[fd00::2]:8443", "http://[fd00::2]:5000", ""},
 		{"the secret key by mistake", strings.Repeat("x", 1000), "https://10.0.0.2:8443", "", "want NAME:BASE64"},
+		{"an appliance without a network", key, "https://localhost:8443", "", "no address in the LAN"},
 		{"an address without a host", key, "https://:8443", "", "names no host"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
