@@ -13,7 +13,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 DATA ?= /var/lib/hatchery
 ARGS ?=
 
-.PHONY: FORCE help build dist install run demo lab-images test test-full unit e2e bench bench-dhcp fuzz lint tidy browser-deps packages-% clean
+.PHONY: FORCE help build dist install run demo lab-images test test-full unit e2e bench bench-boot bench-files bench-dhcp fuzz lint tidy browser-deps packages-% clean
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -116,6 +116,21 @@ bench-dhcp: build/hatchery ## our DHCP server beside Kea and dnsmasq, in namespa
 	@scripts/packages.sh bench
 	$(GO) build -o build/dhcpbench ./internal/lab/dhcpbench
 	build/dhcpbench $(DHCPBENCH)
+
+# BOOTBENCH="-firmware uefi -rounds 3" measures a part, BOOTBENCH=-own-disk the way to a machine's own disk.
+bench-boot: build lab-images ## a machine's way to its script and its check-in, beside dnsmasq + nginx (root, about 12 minutes)
+	$(call need_root,it makes network namespaces)
+	@scripts/packages.sh demo
+	@command -v nginx >/dev/null || { echo "bench-boot compares with nginx: install nginx-light" >&2; exit 1; }
+	$(GO) build -o build/bootbench ./internal/lab/bootbench
+	build/bootbench $(BOOTBENCH)
+
+# BENCHFILES="-what http" measures a part. Debian's tftpd-hpa and atftpd cannot be installed together: what is not in PATH is left out.
+bench-files: build build/ipxe ## TFTP with lost packets beside three servers, 64 downloads of 400 MB beside nginx (root, about 6 minutes)
+	$(call need_root,it makes network namespaces)
+	@scripts/packages.sh demo
+	$(GO) build -o build/filebench ./internal/lab/filebench
+	build/filebench $(BENCHFILES)
 
 # Their seeds, from captures of real firmware, run with every `make unit`.
 FUZZTIME ?= 2m

@@ -24,7 +24,7 @@ import (
 
 // Tuning of the block timer. pin/tftp's default of 5 s does not finish a file under 1 % loss.
 const (
-	blockTimeout = 200 * time.Millisecond
+	blockTimeout = 100 * time.Millisecond
 	blockRetries = 12
 )
 

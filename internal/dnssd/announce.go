@@ -54,7 +54,7 @@ func Announce(ctx context.Context, a Announcement) error {
 	said := ""
 	for {
 		if ifaces := a.interfaces(); conn == nil || !slices.Equal(last, addresses(ifaces)) {
-			conn = closed(conn)
+			closed(conn)
 			last = addresses(ifaces)
 			var err error
 			if conn, err = a.listen(ifaces); err != nil && err.Error() != said {
@@ -71,11 +71,10 @@ func Announce(ctx context.Context, a Announcement) error {
 	}
 }
 
-func closed(c *mdns.Conn) *mdns.Conn {
+func closed(c *mdns.Conn) {
 	if c != nil {
 		_ = c.Close()
 	}
-	return nil
 }
 
 func (a *Announcement) listen(ifaces []net.Interface) (*mdns.Conn, error) {

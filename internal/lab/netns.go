@@ -26,6 +26,16 @@ func (l *LAN) Dial(ctx context.Context, side Side, network, addr string) (net.Co
 	return conn, err
 }
 
+// ListenUDP opens a UDP socket on any IPv4 port of a side.
+func (l *LAN) ListenUDP(side Side) (*net.UDPConn, error) {
+	var conn *net.UDPConn
+	err := inside(nsPath(l.ns(side)), func() (err error) {
+		conn, err = net.ListenUDP("udp4", nil)
+		return err
+	})
+	return conn, err
+}
+
 // Dialer is [LAN.Dial] in the form that http.Transport takes.
 func (l *LAN) Dialer(side Side) func(ctx context.Context, network, addr string) (net.Conn, error) {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {

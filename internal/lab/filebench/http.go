@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/staged-hive/hatchery/internal/lab"
+)
+
+// result is one round of downloads from one server.
+type result struct {
+	rate        float64 // MB/s of all together
+	first, last time.Duration
+	cpu         time.Duration // of the server
+}
+
+// benchHTTP has many clients load a large image at once, from us and from nginx in turn.
+func benchHTTP(ctx context.Context, dir string) error {
+	if !have("nginx") {
+		return errMissing
+	}
+	b, err := newBench(dir)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	data, err := b.image()
+	if err != nil {
+		return err
+	}
+	ours, err := b.hatchery(ctx, data)
+	if err != nil {
+		return err
+	}
+	theirs, err := b.nginx(filepath.Join(data, "stage0", "x86_64"))
+	if err != nil {
+		return err
+	}
+	base := "http://" + b.ApplianceAddr().String()
+	fmt.Printf("HTTP, %d downloads of %d MB at once\n%-10s %10s %22s %14s\n", *streams, *size/1e6, "server", "MB/s", "first and last done, s", "CPU, ms per MB")
+	var ratios []float64
+	for n := range *rounds {
+		var rates [2]float64
+		for k := range 2 {
+			who := (n + k) % 2
+			url, pid, name := base+":8080/stage0/x86_64/kernel", ours.PID(), "hatchery"
+			if who == 1 {
+				url, pid, name = base+":8081/kernel", theirs.PID(), "nginx"
+			}
+			r, err := b.round(ctx, url, pid)
+			if err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			fmt.Printf("%-10s %10.0f %14.1f %7.1f %14.2f\n", name, r.rate, r.first.Seconds(), r.last.Seconds(), r.cpu.Seconds()*1e3/(float64(*streams)*float64(*size)/1e6))
+			rates[who] = r.rate
+		}
+		ratios = append(ratios, rates[0]/rates[1])
+	}
+	slices.Sort(ratios)
+	peak, err := procValue(ours.PID(), "status", "VmHWM:")
+	fmt.Printf("hatchery / nginx: median %.2f (%.2f to %.2f) of %d rounds; hatchery's memory at most %d MB\n", ratios[len(ratios)/2], ratios[0], ratios[len(ratios)-1], len(ratios), peak/1024)
+	return err
+}
+
+// image makes a data folder with one stage-0 image of random bytes.
+func (b *bench) image() (data string, err error) {
+	data = filepath.Join(b.Dir(), "data")
+	folder := filepath.Join(data, "stage0", "x86_64")
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return "", err
+	}
+	sums := map[string][32]byte{}
+	for name, n := range map[string]int64{"kernel": *size, "initrd": 1000} {
+		f, err := os.Create(filepath.Join(folder, name))
+		if err != nil {
+			return "", err
+		}
+		h := sha256.New()
+		_, err = io.Copy(io.MultiWriter(f, h), io.LimitReader(rand.Reader, n))
+		if err := errors.Join(err, f.Close()); err != nil {
+			return "", err
+		}
+		sums[name] = [32]byte(h.Sum(nil))
+	}
+	manifest := fmt.Sprintf(`{"arch":"x86_64","version":"bench","kernel":"kernel","initrd":["initrd"],"cmdline":"quiet","sha256":{"kernel":"%x","initrd":"%x"}}`, sums["kernel"], sums["initrd"])
+	return data, os.WriteFile(filepath.Join(folder, "manifest.json"), []byte(manifest), 0o600)
+}
+
+func (b *bench) nginx(root string) (*lab.Process, error) {
+	conf := filepath.Join(b.Dir(), "nginx.conf")
+	text := fmt.Sprintf("daemon off; master_process off; user root; pid %[1]s/nginx.pid; error_log /dev/stderr;\nevents { worker_connections 1024; }\n"+
+		"http { access_log off; sendfile on; tcp_nopush on; client_body_temp_path %[1]s; proxy_temp_path %[1]s; fastcgi_temp_path %[1]s; uwsgi_temp_path %[1]s; scgi_temp_path %[1]s;\n"+
+		"server { listen %[2]s:8081; root %[3]s; } }\n", b.Dir(), b.ApplianceAddr(), root)
+	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
+		return nil, err
+	}
+	return b.Start(lab.Appliance, os.Stderr, "nginx", "-c", conf)
+}
+
+// round downloads with all streams at once; pid is the server's.
+func (b *bench) round(ctx context.Context, url string, pid int) (r result, err error) {
+	client := &http.Client{Transport: &http.Transport{DialContext: b.Dialer(lab.Router), DisableKeepAlives: true, MaxConnsPerHost: 0, ReadBufferSize: 1 << 16}}
+	before, err := cpuTime(pid)
+	if err != nil {
+		return r, err
+	}
+	took, errs := make([]time.Duration, *streams), make([]error, *streams)
+	var wg sync.WaitGroup
+	began := time.Now()
+	for i := range *streams {
+		wg.Go(func() {
+			errs[i] = fetch(ctx, client, url)
+			took[i] = time.Since(began)
+		})
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return r, err
+	}
+	after, err := cpuTime(pid)
+	r = result{first: slices.Min(took), last: slices.Max(took), cpu: after - before}
+	r.rate = float64(*streams) * float64(*size) / 1e6 / r.last.Seconds()
+	return r, err
+}
+
+func fetch(ctx context.Context, client *http.Client, url string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	n, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, res.Body, make([]byte, 1<<18))
+	if err == nil && (n != *size || res.StatusCode != http.StatusOK) {
+		err = fmt.Errorf("%s: %s, %d bytes", url, res.Status, n)
+	}
+	return err
+}
+
+// cpuTime is what a process has used of the processors.
+func cpuTime(pid int) (time.Duration, error) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	f := strings.Fields(string(raw[strings.LastIndexByte(string(raw), ')')+1:]))
+	var user, system int64
+	if _, err := fmt.Sscan(f[11]+" "+f[12], &user, &system); err != nil {
+		return 0, err
+	}
+	return time.Duration(user+system) * 10 * time.Millisecond, nil // USER_HZ is 100 on Linux
+}
+
+// procValue is a number in a file of /proc/PID.
+func procValue(pid int, file, key string) (n int64, err error) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
+	if err != nil {
+		return 0, err
+	}
+	_, rest, _ := strings.Cut(string(raw), key)
+	_, err = fmt.Sscan(rest, &n)
+	return n, err
+}
