@@ -6,11 +6,11 @@
 # MEM                 megabytes of the machine (1536)
 # KINDS               "btrfs lvm luks md": further layouts whose data must stay; needs the real disko and a stage-0
 #                     with their tools
-# PLAIN=0             leaves the others out
+# WHAT                "plain race": these
 # Needs nix, qemu-system-x86_64 (emulation will do), ssh, cpio. About five minutes.
 set -euo pipefail
 stage0=$(realpath "${1:?usage: cases.sh STAGE0}") here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-: "${KINDS:=}" "${PLAIN:=1}"
+: "${KINDS:=}" "${WHAT:=plain race}"
 W=$(mktemp -d)
 H=$W/hive mac=52:54:00:aa:bb:01 pid='' bad=0 ran=0
 trap '[ -z "$pid" ] || kill "$pid" 2>/dev/null || true; rm -rf "$W"' EXIT
@@ -184,7 +184,12 @@ plain() {
   vm 'umount /iso; sgdisk -n1:0:0 -c1:disk-os-root /dev/vdb >/dev/null; partprobe /dev/vdb; udevadm settle; mkfs.ext4 -qF /dev/vdb1'
   plan --role plain "${os[@]}"
   expect 22 "a second disk carries our label"
-
+  vm 'blank /dev/vda /dev/vdb'
+  plan "${os[@]}" "${data[@]}"
+  expect 0 "blank again"
+}
+# somebody with root writes to a disk between the judgement and our write
+race() {
   vm 'blank /dev/vda /dev/vdb'
   plan "${os[@]}" "${data[@]}"
   meanwhile swapoff 'mkfs.ext4 -qFL precious /dev/vda'
@@ -199,12 +204,9 @@ plain() {
   meanwhile sgdisk 'mkfs.ext4 -qFL precious /dev/vdb'
   expect 1 "somebody formats the blank data disk while the system disk is made" theirs
   is "what they put there stays" "$(vm 'blkid -po value -s LABEL /dev/vdb')" precious
-  vm 'blank /dev/vda /dev/vdb'
-  plan "${os[@]}" "${data[@]}"
-  expect 0 "blank again"
 }
 
-[ "$PLAIN" = 0 ] || plain
+for what in $WHAT; do "$what"; done
 for kind in $KINDS; do
   more=()
   [ "$kind" != md ] || more=(data2=persistent:virtio-DATA2)
