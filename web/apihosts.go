@@ -195,10 +195,5 @@ func (s *Server) hostEvents(_ context.Context, in *diaryIn) (*listOut[inventory.
 		entries, err = tx.Diary(h.ID, max(after, in.After), in.Limit+1)
 		return err
 	})
-	out := items(entries)
-	if len(entries) > in.Limit {
-		out.Body.Items = entries[:in.Limit]
-		out.Body.Next = strconv.FormatUint(entries[in.Limit-1].Seq, 10)
-	}
-	return out, err
+	return entriesPage(entries, in.Limit), err
 }

@@ -245,12 +245,17 @@ func (s *Server) listActivity(_ context.Context, in *activityIn) (*listOut[inven
 		all, err = tx.DiaryBack("", before, in.Limit+1)
 		return err
 	})
+	return entriesPage(all, in.Limit), err
+}
+
+// entriesPage is a page of a diary; all has one entry more than limit when there is a next page.
+func entriesPage(all []inventory.Entry, limit int) *listOut[inventory.Entry] {
 	out := items(all)
-	if len(all) > in.Limit {
-		out.Body.Items = all[:in.Limit]
-		out.Body.Next = strconv.FormatUint(all[in.Limit-1].Seq, 10)
+	if len(all) > limit {
+		out.Body.Items = all[:limit]
+		out.Body.Next = strconv.FormatUint(all[limit-1].Seq, 10)
 	}
-	return out, err
+	return out
 }
 
 // parseSeq reads a cursor that is the number of a diary entry; "" is 0.

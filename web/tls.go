@@ -162,9 +162,6 @@ func ownAddrs() []netip.Addr {
 	return out
 }
 
-// makesOwn reports whether the certificate is one that the appliance makes.
-func (s *Server) makesOwn() bool { return s.cfg.TLS == "" || s.cfg.TLS == "auto" }
-
 // pinFile is beside the certificate and holds its pin and its fingerprint, a line each, as they were shown
 // last: `hatchery token` reads it, also for a certificate that was given.
 const pinFile = "pin"
