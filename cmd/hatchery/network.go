@@ -28,6 +28,9 @@ func (n *network) Network() web.NetworkStatus {
 	st := n.dhcp.Status()
 	out := web.NetworkStatus{Mode: st.Role, Why: st.Why, Requests: st.Counters.Received, Malformed: st.Counters.Malformed, Limited: st.Counters.Limited}
 	for _, p := range st.Pools {
+		if st.Role != string(dhcp.RoleServer) {
+			break // none of these are given
+		}
 		out.Pools = append(out.Pools, web.AddressPool{Subnet: p.Prefix, Range: p.Range, Router: p.Router, Relayed: p.Relayed,
 			Size: p.Size, Live: p.Live, Quarantined: p.Quarantined, Reserved: p.Reserved})
 	}
