@@ -25,7 +25,7 @@ type grave struct {
 func bury(tx *Tx, h *Host, now time.Time) error {
 	g := grave{ID: h.ID, Name: h.Name, InstalledKey: h.InstalledKey, OwnedDisks: h.OwnedDisks, Bound: h.Bound, At: now}
 	for _, k := range indexKeys(h) {
-		if kind, _, _ := strings.Cut(k, "/"); kind == "name" || kind == "ip" || kind == "address" {
+		if kind, _, _ := strings.Cut(k, "/"); kind != "mac" && kind != "uuid" && kind != "serial" {
 			continue
 		}
 		if err := tx.PutJSON(bucketGraves, k, g); err != nil {

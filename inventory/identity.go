@@ -149,8 +149,8 @@ func unite(tx *Tx, h, announced Host) (Host, error) {
 	return tx.PutHost(announced)
 }
 
-// Reindex brings what finds a host by its UUID or serial number up to what this program looks for; who has a key
-// keeps it. Only stores call it, on data of an older program.
+// Reindex brings what finds a host by its UUID, serial number or rank up to what this program looks for; who has a
+// key keeps it. Only stores call it, on data of an older program.
 func (tx *Tx) Reindex() error {
 	for _, b := range []Bucket{BucketIndex, bucketGraves} {
 		for _, kind := range []string{"uuid/", "serial/"} {
@@ -176,5 +176,5 @@ func (tx *Tx) Reindex() error {
 			}
 		}
 	}
-	return nil
+	return tx.rankAll()
 }

@@ -24,7 +24,7 @@ type Bucket string
 // kind in further buckets through Tx.Get, Put and Scan.
 const (
 	BucketHosts    Bucket = "hosts"      // host id → Host
-	BucketIndex    Bucket = "host_index" // "mac/…", "uuid/…", "serial/…", "name/…", "ip/…", "address/…" → host id
+	BucketIndex    Bucket = "host_index" // "mac/…", "uuid/…", "serial/…", "name/…", "ip/…", "rank/…", "address/…" → host id
 	BucketJobs     Bucket = "jobs"       // job id → Job
 	BucketOpenJobs Bucket = "open_jobs"  // job id → host id
 	BucketDiary    Bucket = "diary"      // host id/seq → Entry
@@ -231,6 +231,9 @@ func indexKeys(h *Host) []string {
 	if h.IP.IsValid() {
 		keys = append(keys, "ip/"+h.IP.String())
 	}
+	if h.ID != "" {
+		keys = append(keys, rankKey(h))
+	}
 	return keys
 }
 
@@ -281,6 +284,13 @@ func (tx *Tx) PutHost(h Host) (Host, error) {
 	if err := tx.dropIndex(&old, want); err != nil {
 		return h, err
 	}
+	was := &old
+	if old.ID == "" {
+		was = nil
+	}
+	if err := tx.count(was, &h); err != nil {
+		return h, err
+	}
 	h.Revision++
 	tx.changes = append(tx.changes, Change{Kind: HostChanged, Host: h.ID})
 	return h, tx.PutJSON(BucketHosts, string(h.ID), h)
@@ -311,7 +321,7 @@ func (tx *Tx) DeleteHost(id HostID) error {
 	if err != nil {
 		return err
 	}
-	if err := tx.dropIndex(&h, nil); err != nil {
+	if err := errors.Join(tx.dropIndex(&h, nil), tx.count(&h, nil)); err != nil {
 		return err
 	}
 	var keys []string

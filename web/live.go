@@ -252,7 +252,7 @@ func (v *tableView) polled() ([][]byte, error) {
 	names := []string{"proof", "warnings", "assign"}
 	if v.dirty {
 		v.dirty = false
-		if err := v.s.cfg.Store.View(p.read); err != nil {
+		if err := v.s.cfg.Store.View(p.readSums); err != nil {
 			return nil, err
 		}
 		names = append(names, "chips", "tasks")

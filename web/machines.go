@@ -2,6 +2,7 @@ package web
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -46,7 +47,7 @@ func refOf(h *inventory.Host) string {
 // rowOf is a host as a row.
 func rowOf(h *inventory.Host, l *lookup, now time.Time) row {
 	r := row{ID: string(h.ID), Ref: refOf(h), Name: h.Name, MAC: h.MAC.String(), Role: h.Role, State: h.State, Look: lookOf(h.State),
-		Below: below(h, now), Last: when{h.LastSeen, now}, Online: h.Online(now), urgency: urgency(h)}
+		Below: below(h, now), Last: when{h.LastSeen, now}, Online: h.Online(now), urgency: h.Rank()}
 	if h.Attention != "" {
 		r.Look = look{Word: "Needs approval", Glyph: "!", Class: "warn"}
 	} else if l.needsPerson(h) {
@@ -63,7 +64,7 @@ func rowOf(h *inventory.Host, l *lookup, now time.Time) row {
 	case h.Upkeep == inventory.JobFormat:
 		r.Look = look{Word: "Formatting", Glyph: "◐", Class: "busy"}
 	case h.State == inventory.StateInstalled && h.Error != "":
-		r.Look, r.urgency = look{Word: "Installed", Glyph: "!", Class: "warn"}, 0
+		r.Look = look{Word: "Installed", Glyph: "!", Class: "warn"}
 	case h.State == inventory.StateInstalled && !h.InstalledAt.IsZero():
 		r.Below = strings.TrimSuffix("Since "+h.InstalledAt.Format("2 Jan 2006")+", "+lagText(h), ", ")
 	}
@@ -151,17 +152,19 @@ type proof struct {
 
 type machinesPage struct {
 	base
-	Rows     []row
-	Ignored  []row
-	Chips    []chip
-	Roles    []inventory.Role
-	Warnings []Warning
-	Proof    proof
-	Tasks    []task
-	More     int // machines that did not fit
-	HiveErr  string
-	Err      string
-	Typed    announced
+	Rows    []row
+	Ignored []row
+	// IgnoredCount is how many are ignored, shown or not.
+	IgnoredCount int
+	Chips        []chip
+	Roles        []inventory.Role
+	Warnings     []Warning
+	Proof        proof
+	Tasks        []task
+	More         int // machines that did not fit
+	HiveErr      string
+	Err          string
+	Typed        announced
 }
 
 // announced is what was typed into the form that announces a machine.
@@ -192,45 +195,61 @@ func (s *Server) showMachines(c echo.Context, code int, problem string) error {
 	return s.render(c, code, "machines", p)
 }
 
-func (p *machinesPage) read(tx *inventory.Tx) error {
+// read reads what the page shows: up to maxRows machines, those that need somebody first. It costs what it
+// shows, however many machines there are.
+func (p *machinesPage) read(tx *inventory.Tx) error { return p.readRows(tx, maxRows) }
+
+// readSums is read without the machines themselves.
+func (p *machinesPage) readSums(tx *inventory.Tx) error { return p.readRows(tx, 0) }
+
+func (p *machinesPage) readRows(tx *inventory.Tx, limit int) error {
 	hive, err := tx.Hive()
 	if err != nil {
 		return err
 	}
 	p.Roles, p.HiveErr = sortedRoles(hive), hive.Error
 	l := &lookup{roles: hive.Roles, job: tx.Job}
-	counts := map[inventory.State]int{}
-	labels := map[inventory.HostID]row{}
-	for after := inventory.HostID(""); ; {
-		hosts, next, err := tx.Hosts(after, 500)
-		if err != nil {
+	hosts, ignored, err := tx.Ranked(limit)
+	if err != nil {
+		return err
+	}
+	counts, err := tx.Counts()
+	if err != nil {
+		return err
+	}
+	for _, h := range hosts {
+		p.Rows = append(p.Rows, rowOf(&h, l, p.Now))
+	}
+	for _, h := range ignored {
+		p.Ignored = append(p.Ignored, rowOf(&h, l, p.Now))
+	}
+	for state, n := range counts {
+		if state != inventory.StateIgnored {
+			p.More += n
+		}
+	}
+	p.More -= len(p.Rows)
+	p.IgnoredCount = counts[inventory.StateIgnored]
+	sortRows(p.Rows)
+	p.Chips = chips(counts)
+	return p.readTasks(tx, l)
+}
+
+// readTasks reads the open jobs.
+func (p *machinesPage) readTasks(tx *inventory.Tx, l *lookup) error {
+	jobs, err := tx.OpenJobs()
+	if err != nil {
+		return err
+	}
+	for _, j := range jobs {
+		h, err := tx.Host(j.HostID)
+		if err != nil && !errors.Is(err, inventory.ErrNotFound) {
 			return err
 		}
-		for _, h := range hosts {
-			counts[h.State]++
-			r := rowOf(&h, l, p.Now)
-			labels[h.ID] = r
-			if h.State == inventory.StateIgnored {
-				p.Ignored = append(p.Ignored, r)
-			} else {
-				p.Rows = append(p.Rows, r)
-			}
-		}
-		if after = next; next == "" {
-			break
-		}
-	}
-	sortRows(p.Rows)
-	if len(p.Rows) > maxRows {
-		p.More, p.Rows = len(p.Rows)-maxRows, p.Rows[:maxRows]
-	}
-	p.Chips = chips(counts)
-	jobs, err := tx.OpenJobs()
-	for _, j := range jobs {
-		r := labels[j.HostID]
+		r := rowOf(&h, l, p.Now)
 		p.Tasks = append(p.Tasks, task{Job: jobJSON(&j), Host: first(r.Name, r.MAC, r.ID), Ref: r.Ref, Now: p.Now, Below: r.Below})
 	}
-	return err
+	return nil
 }
 
 func sortRows(rows []row) {

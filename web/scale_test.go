@@ -75,3 +75,33 @@ func BenchmarkMachinesPage(b *testing.B) {
 		x.page("/")
 	}
 }
+
+// TestMachinesPageCostsItsOwnRows: what is read for the page and for its live counts does not grow with the site.
+func TestMachinesPageCostsItsOwnRows(t *testing.T) { // not parallel: it counts allocations
+	b := start(t, nil)
+	count := func(read func(*machinesPage, *inventory.Tx) error) float64 {
+		return testing.AllocsPerRun(3, func() {
+			p := &machinesPage{base: base{Now: time.Now()}}
+			if err := b.store.View(func(tx *inventory.Tx) error { return read(p, tx) }); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	b.thousand(maxRows)
+	page, sums := count((*machinesPage).read), count((*machinesPage).readSums)
+	b.update(func(tx *inventory.Tx) error {
+		for i := range 4 * maxRows {
+			m := inventory.MAC{2, 1, 0, 0, byte(i >> 8), byte(i)}
+			if _, err := tx.PutHost(inventory.Host{ID: inventory.HostID(tx.NewID()), MAC: m, MACs: []inventory.MAC{m}, Name: fmt.Sprintf("zz%d", i),
+				State: inventory.StateInstalled, EverFlipped: true}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	page5, sums5 := count((*machinesPage).read), count((*machinesPage).readSums)
+	t.Logf("the page: %.0f allocations with %d machines, %.0f with five times as many; its counts: %.0f and %.0f", page, maxRows, page5, sums, sums5)
+	if page5 > 1.25*page || sums5 > 1.25*sums {
+		t.Errorf("with five times the machines: got %.0f and %.0f allocations, want no more than a quarter above %.0f and %.0f", page5, sums5, page, sums)
+	}
+}

@@ -40,25 +40,6 @@ func lookOf(s inventory.State) look {
 	return look{"Ignored", "–", "idle"}
 }
 
-// urgency orders hosts: what needs a person, then newcomers, then busy, then the rest.
-func urgency(h *inventory.Host) int {
-	switch {
-	case h.Attention != "", h.State == inventory.StateFailed:
-		return 0
-	case h.Upkeep != "":
-		return 2
-	case h.State == inventory.StateReady:
-		return 1
-	case h.State == inventory.StateBooting, h.State == inventory.StateInstalling, h.State == inventory.StateQueued:
-		return 2
-	case h.State == inventory.StateSeen, h.State == inventory.StateExpected:
-		return 3
-	case h.State == inventory.StateIgnored:
-		return 5
-	}
-	return 4
-}
-
 // below is the line under the state's word: what is going on, and what to do.
 func below(h *inventory.Host, now time.Time) string {
 	if h.Attention != "" {

@@ -1,6 +1,7 @@
 package boltdb
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"path/filepath"
@@ -162,6 +163,13 @@ func reads(d *DB) []struct {
 	}{
 		{"a page of 50", 50 * 200, func() error {
 			return d.View(func(tx *inventory.Tx) error { _, _, err := tx.Hosts("", 50); return err })
+		}},
+		{"the first 50 that need somebody", 50 * 200, func() error {
+			return d.View(func(tx *inventory.Tx) error {
+				_, _, err := tx.Ranked(50)
+				_, err2 := tx.Counts()
+				return errors.Join(err, err2)
+			})
 		}},
 		{"a host by its MAC", 250, func() error {
 			return d.View(func(tx *inventory.Tx) error { _, err := tx.HostByMAC(siteMAC(77)); return err })

@@ -201,7 +201,10 @@ type migration func(*rawTx) error
 
 // migrations lists all of them: the one at index i leads from version i+1 to i+2.
 // Each has a test with a stored file of the old version.
-func migrations() []migration { return []migration{sumAndIndex} }
+func migrations() []migration { return []migration{sumAndIndex, reindex} }
+
+// reindex adds the hosts' ranks, which version 2 had not.
+func reindex(r *rawTx) error { return inventory.NewTx(r).Reindex() }
 
 // sumAndIndex adds the sums, and makes the index anew: version 1 found a serial number only in the letters it was
 // written in, and took some fillers for one machine's own. A program of version 1 would not look for leases in the
@@ -218,7 +221,7 @@ func sumAndIndex(r *rawTx) error {
 	if err != nil {
 		return err
 	}
-	return inventory.NewTx(r).Reindex()
+	return reindex(r)
 }
 
 // migrate brings the data to the version that the migrations lead to; data that is there already is not

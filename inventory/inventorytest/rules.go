@@ -105,7 +105,20 @@ func checkIndex(tx *inventory.Tx, hosts []inventory.Host) error {
 		known[string(hosts[i].ID)] = true
 	}
 	var found []error
-	err := tx.Scan(inventory.BucketIndex, "", "", func(k string, v []byte) (bool, error) {
+	ranked, ignored, err := tx.Ranked(len(hosts) + 1)
+	counts, err2 := tx.Counts()
+	if err = errors.Join(err, err2); err != nil || len(ranked)+len(ignored) != len(hosts) {
+		found = append(found, fmt.Errorf("%d hosts are ranked of %d: %w", len(ranked)+len(ignored), len(hosts), err))
+	}
+	for i := range hosts {
+		counts[hosts[i].State]--
+	}
+	for state, n := range counts {
+		if n != 0 {
+			found = append(found, fmt.Errorf("%d hosts too many are counted as %s", n, state))
+		}
+	}
+	err = tx.Scan(inventory.BucketIndex, "", "", func(k string, v []byte) (bool, error) {
 		if !known[string(v)] {
 			found = append(found, fmt.Errorf("index %s leads to host %s, which is not known", k, v))
 		}
