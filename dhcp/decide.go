@@ -79,7 +79,8 @@ func plainDuration(d time.Duration) string {
 // reply is a message back to the client, with what every reply has.
 func (d *decider) reply(t MessageType) *Reply {
 	r := d.r
-	rep := &Reply{Type: t, XID: r.XID, Hops: r.Hops, Broadcast: r.Broadcast, Relay: r.Relay, MAC: r.MAC, ServerID: d.v.Self, Agent: r.Agent}
+	rep := &Reply{Type: t, XID: r.XID, Hops: r.Hops, Broadcast: r.Broadcast, Relay: r.Relay, MAC: r.MAC, ServerID: d.v.Self, Agent: r.Agent,
+		Options: make([]Option, 0, 12)}
 	if t == Ack {
 		rep.CIAddr = r.CIAddr // RFC 2131 table 3
 	}

@@ -14,11 +14,21 @@ type HW [6]byte
 
 // String is the lower-case form with colons.
 func (h HW) String() string {
-	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", h[0], h[1], h[2], h[3], h[4], h[5])
+	b, _ := h.MarshalText() // always nil
+	return string(b)
 }
 
 // MarshalText is String.
-func (h HW) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
+func (h HW) MarshalText() ([]byte, error) {
+	b := make([]byte, 0, 17)
+	for i, x := range h {
+		if i > 0 {
+			b = append(b, ':')
+		}
+		b = hex.AppendEncode(b, []byte{x})
+	}
+	return b, nil
+}
 
 // UnmarshalText reads what MarshalText wrote; hyphens are accepted too.
 func (h *HW) UnmarshalText(b []byte) error {

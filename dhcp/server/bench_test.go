@@ -18,7 +18,7 @@ import (
 func BenchmarkDORA(b *testing.B) {
 	for _, n := range []int{10, 1000, 60000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			s, l := benchServer(b)
+			s, l := benchServer(b, nil)
 			pool := s.segments[0].Pool
 			now := time.Now()
 			for i := range n {
@@ -53,18 +53,23 @@ func BenchmarkDORA(b *testing.B) {
 	}
 }
 
-func benchServer(b *testing.B) (*Server, *link) {
-	b.Helper()
+// benchServer is a server on a /16 without sockets, whose replies go nowhere.
+func benchServer(tb testing.TB, edit func(*Config)) (*Server, *link) {
+	tb.Helper()
 	ticks := time.Now()
-	s, err := New(Config{Mode: ModeServer, Range: lease.Range{First: netip.MustParseAddr("10.0.0.10"), Last: netip.MustParseAddr("10.0.255.200")}, HTTPPort: 8080,
-		Store: noStore{}, Leases: &memLeases{}, Now: func() time.Time { ticks = ticks.Add(50 * time.Millisecond); return ticks }})
+	cfg := Config{Mode: ModeServer, Range: lease.Range{First: netip.MustParseAddr("10.0.0.10"), Last: netip.MustParseAddr("10.0.255.200")}, HTTPPort: 8080,
+		Store: noStore{}, Leases: &memLeases{}, Now: func() time.Time { ticks = ticks.Add(50 * time.Millisecond); return ticks }}
+	if edit != nil {
+		edit(&cfg)
+	}
+	s, err := New(cfg)
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
 	l := &link{name: "eth0", index: 1, addrs: []netip.Prefix{netip.MustParsePrefix("10.0.0.2/16")}, stop: func() {}}
 	s.links["eth0"] = l
 	if err := s.placeRange(); err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
 	s.setRole(dhcp.RoleServer, "benchmark")
 	s.send = func(*link, []outgoing) {}

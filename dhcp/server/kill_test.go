@@ -15,7 +15,6 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
-	"github.com/staged-hive/hatchery/dhcp"
 	"github.com/staged-hive/hatchery/inventory"
 	"github.com/staged-hive/hatchery/inventory/boltdb"
 )
@@ -106,9 +105,9 @@ func answerUntilKilled(t *testing.T, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := newBench(t, dhcp.RoleServer, func(c *Config) { c.Store, c.Leases, c.Now, c.LeaseTime = db, db, time.Now, 24*time.Hour })
+	s, l := benchServer(t, func(c *Config) { c.Store, c.Leases, c.Now, c.LeaseTime = db, db, time.Now, 24*time.Hour })
 	var mu sync.Mutex
-	b.s.send = func(_ *link, out []outgoing) {
+	s.send = func(_ *link, out []outgoing) {
 		mu.Lock()
 		defer mu.Unlock()
 		for i := range out {
@@ -120,22 +119,23 @@ func answerUntilKilled(t *testing.T, dir string) {
 		}
 	}
 	go func() {
-		if err := b.s.notes.run(t.Context()); err != nil {
+		if err := s.notes.run(t.Context()); err != nil {
 			panic(err)
 		}
 	}()
+	from := arrival{link: l, port: 67, src: netip.MustParseAddrPort("0.0.0.0:68")}
 	var all sync.WaitGroup
 	for range 16 {
 		all.Go(func() {
 			for {
-				// More clients than addresses: what is given must stay given.
-				mac := inventory.MAC{2, 0, 0, 0, byte(rand.IntN(2)), byte(rand.IntN(200))}
-				b.say(msg(t, dhcpv4.MessageTypeDiscover, mac, pxe(0)))
-				b.s.mu.Lock()
-				ip, err := b.s.segments[0].Pool.Pick([6]byte(mac), netip.Addr{}, time.Now())
-				b.s.mu.Unlock()
+				// New clients, and ones that have a lease already.
+				mac := inventory.MAC{2, 0, 0, 0, byte(rand.IntN(120)), byte(rand.IntN(256))}
+				handle(s, from, msg(t, dhcpv4.MessageTypeDiscover, mac, pxe(0)))
+				s.mu.Lock()
+				ip, err := s.segments[0].Pool.Pick([6]byte(mac), netip.Addr{}, time.Now())
+				s.mu.Unlock()
 				if err == nil {
-					b.say(msg(t, dhcpv4.MessageTypeRequest, mac, wants(ip), ours, pxe(0)))
+					handle(s, from, msg(t, dhcpv4.MessageTypeRequest, mac, wants(ip), ours, pxe(0)))
 				}
 			}
 		})

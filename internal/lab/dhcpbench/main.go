@@ -25,7 +25,7 @@ var (
 
 var (
 	hatchery = flag.String("hatchery", "build/hatchery", "our program")
-	dir      = flag.String("dir", "", "folder for leases, on the disk to measure (a new one in the current folder)")
+	dir      = flag.String("dir", "build", "folder on the disk to measure; what is put there is removed at the end")
 	rounds   = flag.Int("rounds", 3, "how often each load goes round the servers")
 	length   = flag.Duration("length", 2*time.Second, "of one load on one server")
 	only     = flag.String("only", "", "loads whose name matches this expression")
@@ -65,16 +65,14 @@ func reexec() error {
 }
 
 func run() (err error) {
-	root := *dir
-	if root == "" {
-		if root, err = os.MkdirTemp(".", "dhcpbench-"); err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, os.RemoveAll(root)) }()
-	}
-	if root, err = filepath.Abs(root); err != nil {
+	root, err := filepath.Abs(*dir)
+	if err != nil {
 		return err
 	}
+	if root, err = os.MkdirTemp(root, "dhcpbench-"); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(root)) }()
 	ipxeDir = filepath.Join(root, "ipxe")
 	if err := os.MkdirAll(ipxeDir, 0o755); err != nil {
 		return err
