@@ -120,8 +120,13 @@ func Parse(b []byte) (Request, error) {
 	if len(b) < 240 {
 		return Request{}, fmt.Errorf("%d bytes, a DHCP message has at least 240: %w", len(b), ErrNotDHCP)
 	}
-	if h, o, ok := scan(b); ok {
-		return classify(h, o)
+	if len(b) > MaxMessage {
+		return Request{}, fmt.Errorf("%d bytes, at most %d are read: %w", len(b), MaxMessage, ErrNotDHCP)
+	}
+	var at [256]uint16
+	b = slices.Clone(b)
+	if h, ok := scan(b, &at); ok {
+		return classify(h, options{b: b, at: &at})
 	}
 	// Some ROMs leave the end option out; one more does no harm.
 	m, err := dhcpv4.FromBytes(append(slices.Clip(b), 255))
@@ -135,20 +140,8 @@ func Parse(b []byte) (Request, error) {
 func Classify(m *dhcpv4.DHCPv4) (Request, error) {
 	h := header{op: byte(m.OpCode), hwType: byte(m.HWType), hw: m.ClientHWAddr, hops: m.HopCount, xid: m.TransactionID, secs: m.NumSeconds, flags: m.Flags,
 		ciaddr: addr4(m.ClientIPAddr), giaddr: addr4(m.GatewayIPAddr)}
-	return classify(h, func(code byte) ([]byte, bool) { v, ok := m.Options[code]; return v, ok })
+	return classify(h, options{decoded: m.Options})
 }
-
-// header is what counts of a message's fixed part.
-type header struct {
-	op, hwType, hops byte
-	hw               []byte
-	xid              [4]byte
-	secs, flags      uint16
-	ciaddr, giaddr   [4]byte
-}
-
-// options finds an option's value; an empty one is nil.
-type options func(code byte) (value []byte, has bool)
 
 func classify(h header, o options) (Request, error) {
 	var r Request
@@ -162,7 +155,7 @@ func classify(h header, o options) (Request, error) {
 	if r.MAC.IsZero() || r.MAC[0]&1 != 0 {
 		return r, fmt.Errorf("hardware address %s is not one machine's: %w", r.MAC, ErrNotDHCP)
 	}
-	t, _ := o(53)
+	t, _ := o.get(53)
 	if len(t) != 1 || t[0] == 0 || MessageType(t[0]) > maxClientMsg {
 		return r, fmt.Errorf("option 53 is missing or unknown (BOOTP is not served): %w", ErrNotDHCP)
 	}
@@ -175,7 +168,7 @@ func classify(h header, o options) (Request, error) {
 }
 
 func (r *Request) readOptions(o options) {
-	value := func(code byte) []byte { v, _ := o(code); return v }
+	value := func(code byte) []byte { v, _ := o.get(code); return v }
 	r.Wanted, r.ServerID = addrOption(value(50)), addrOption(value(54))
 	if id := value(61); len(id) > 0 && len(id) <= 64 {
 		r.ClientID = id
@@ -202,7 +195,7 @@ func (r *Request) readOptions(o options) {
 	// R18: iPXE sends its user class raw, not in RFC 3004 form; other programs wrap it.
 	uc := value(77)
 	r.ipxe = string(uc) == "iPXE" || string(uc) == "\x04iPXE"
-	if v, ok := o(175); ok {
+	if v, ok := o.get(175); ok {
 		r.ipxe, r.features = true, v
 	}
 }

@@ -14,21 +14,21 @@ type HW [6]byte
 
 // String is the lower-case form with colons.
 func (h HW) String() string {
-	b, _ := h.MarshalText() // always nil
-	return string(b)
+	return string(h.append(make([]byte, 0, 17)))
 }
 
-// MarshalText is String.
-func (h HW) MarshalText() ([]byte, error) {
-	b := make([]byte, 0, 17)
+func (h HW) append(b []byte) []byte {
 	for i, x := range h {
 		if i > 0 {
 			b = append(b, ':')
 		}
 		b = hex.AppendEncode(b, []byte{x})
 	}
-	return b, nil
+	return b
 }
+
+// MarshalText is String.
+func (h HW) MarshalText() ([]byte, error) { return h.append(nil), nil }
 
 // UnmarshalText reads what MarshalText wrote; hyphens are accepted too.
 func (h *HW) UnmarshalText(b []byte) error {

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 )
 
@@ -536,4 +538,49 @@ func TestMemoryOfALargeSite(t *testing.T) { // not parallel: it looks at the hea
 	if got > 16<<20 {
 		t.Errorf("%d leases take %d MB, want at most 16", n, got>>20)
 	}
+}
+
+func TestAppendJSONIsWhatTheLibraryWrites(t *testing.T) {
+	t.Parallel()
+	if n := reflect.TypeFor[Lease]().NumField(); n != 12 {
+		t.Errorf("a Lease has %d fields: teach AppendJSON and record the new one", n)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		some := func(name string) bool { return rapid.Bool().Draw(t, name) }
+		when := func(name string) time.Time {
+			return rapid.SampledFrom([]time.Time{{}, t0, t0.Add(time.Nanosecond), time.Now(), t0.In(time.FixedZone("", 3600))}).Draw(t, name)
+		}
+		l := Lease{IP: ip(rapid.IntRange(0, 250).Draw(t, "ip")), HW: hw(rapid.IntRange(0, 250).Draw(t, "hw")),
+			ClientID: rapid.SliceOfN(rapid.Byte(), 0, 64).Draw(t, "id"), Hostname: rapid.String().Draw(t, "hostname"),
+			State:   rapid.SampledFrom([]State{"", StateBound, StateReleased, StateQuarantined}).Draw(t, "state"),
+			Granted: when("granted"), Renewed: when("renewed"), Expires: when("expires"), Reserved: some("reserved"), ByRenewal: some("by renewal")}
+		if some("twin") {
+			l.Twin = hw(7)
+		}
+		if some("relay") {
+			l.Relay = ip(1)
+		}
+		want, err := json.Marshal(l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := string(l.AppendJSON(nil)); got != string(want) {
+			t.Errorf("got\n%s, want\n%s", got, want)
+		}
+		p, err := NewPool(Config{Prefix: netip.MustParsePrefix("10.0.0.0/16"), Range: Range{ip(1), ip(2)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Put(l)
+		kept, _ := p.Lease(l.IP)
+		if l.State == "" {
+			l.State = StateBound
+		}
+		if len(l.ClientID) == 0 {
+			l.ClientID = nil
+		}
+		if diff := cmp.Diff(l, kept, byAddr, cmpopts.EquateApproxTime(time.Millisecond)); diff != "" {
+			t.Errorf("kept in the pool (-want +got):\n%s", diff)
+		}
+	})
 }

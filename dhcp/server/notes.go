@@ -15,8 +15,9 @@ import (
 // Bounds of what waits to be written down.
 const (
 	maxNotes    = 1024
-	notesATime  = 64
-	repeatAfter = 5 * time.Second // the same line for the same machine sooner is a retransmission
+	notesATime  = 256
+	gatherFor   = 20 * time.Millisecond // more notes that share a transaction: one each would be a sync each
+	repeatAfter = 5 * time.Second       // the same line for the same machine sooner is a retransmission
 	// Machines never heard of that become hosts: a rack powered on at once, and then so many a second. A
 	// flood of invented ones would keep the disk from the leases.
 	strangersAtOnce  = 200
@@ -72,6 +73,11 @@ func (n *notes) run(ctx context.Context) error {
 			}
 			return nil
 		case x := <-n.queue:
+			gather := time.NewTimer(gatherFor)
+			select {
+			case <-gather.C:
+			case <-ctx.Done():
+			}
 			n.write(n.more([]note{x}))
 		}
 	}

@@ -117,12 +117,9 @@ func leaseRecord(l *lease.Lease) ([]byte, error) {
 	if !l.IP.IsValid() {
 		return nil, fmt.Errorf("lease for %s: it has no address", l.HW)
 	}
-	v, err := json.Marshal(l)
-	if err != nil {
-		return nil, fmt.Errorf("lease of %s for %s: %w", l.IP, l.HW, err)
-	}
-	key := l.IP.String()
-	return slices.Concat([]byte{byte(len(key))}, []byte(key), v), nil
+	r := l.IP.AppendTo(make([]byte, 1, 384))
+	r[0] = byte(len(r) - 1)
+	return l.AppendJSON(r), nil
 }
 
 // turn begins a new generation of the journal, and has the full one moved into the database meanwhile.
