@@ -54,12 +54,16 @@ in
                 hatchery.store=*) want=''${w#*=} ;;
               esac
             done
-            until curl -fsS --retry 5 -C - -o /nix-store.squashfs "$url/stage0/${arch}/store.squashfs" &&
-              echo "$want  /nix-store.squashfs" | sha256sum -c -; do
-              rm -f /nix-store.squashfs
-              echo "stage-0: the Nix store did not arrive whole from $url; trying again" >/dev/console
+            until curl -fsS --retry 5 -o /nix-store.squashfs "$url/stage0/${arch}/store.squashfs"; do
+              echo "stage-0: the Nix store does not come from $url; trying again" >/dev/console
               sleep 3
             done
+            if ! echo "$want  /nix-store.squashfs" | sha256sum -c -; then
+              # the appliance got another image since it named this kernel
+              echo "stage-0: the Nix store at $url is another version; booting again" >/dev/console
+              sleep 3
+              systemctl reboot --force --force
+            fi
           '';
         };
       };
