@@ -53,9 +53,6 @@ func (c *config) checkDHCP() error {
 	}
 	for _, r := range c.DHCPRelayed {
 		seg, rerr := r.check()
-		if slices.ContainsFunc(c.relayed, func(o server.Relayed) bool { return o.Prefix.Overlaps(seg.Prefix) }) {
-			rerr = errors.Join(rerr, fmt.Errorf("dhcp_relayed: %s overlaps another relayed subnet", seg.Prefix))
-		}
 		err = errors.Join(err, rerr)
 		c.relayed = append(c.relayed, seg)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/staged-hive/hatchery/dhcp"
@@ -111,9 +112,16 @@ func (c *Config) check() error {
 	case c.LeaseTime < 2*time.Minute || c.LeaseTime > 365*24*time.Hour:
 		return fmt.Errorf("DHCP: lease time %s: want 2 minutes to a year", c.LeaseTime)
 	}
-	for _, r := range c.Relayed {
+	for i, r := range c.Relayed {
 		if _, err := lease.NewPool(lease.Config{Prefix: r.Prefix, Range: r.Range}); err != nil {
 			return fmt.Errorf("DHCP: relayed segment %s: %w", r.Prefix, err)
+		}
+		// An address must have one pool, or two machines could get it.
+		if !c.Range.IsZero() && (r.Prefix.Contains(c.Range.First) || r.Prefix.Contains(c.Range.Last)) {
+			return fmt.Errorf("DHCP: the range %s lies in the relayed segment %s: it can be only one of the two", c.Range, r.Prefix)
+		}
+		if slices.ContainsFunc(c.Relayed[:i], func(o Relayed) bool { return o.Prefix.Overlaps(r.Prefix) }) {
+			return fmt.Errorf("DHCP: the relayed segment %s overlaps another one", r.Prefix)
 		}
 	}
 	return nil

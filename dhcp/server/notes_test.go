@@ -206,12 +206,15 @@ func TestConfigIsChecked(t *testing.T) {
 	t.Parallel()
 	store, leases := inventorytest.NewStore(t), &memLeases{}
 	ok := Config{Store: store, Leases: leases, HTTPPort: 8080}
+	far := Relayed{Prefix: netip.MustParsePrefix("10.1.0.0/24"), Range: lease.Range{First: netip.MustParseAddr("10.1.0.5"), Last: netip.MustParseAddr("10.1.0.9")}}
 	for name, edit := range map[string]func(*Config){
 		"no store":                   func(c *Config) { c.Store = nil },
 		"no port":                    func(c *Config) { c.HTTPPort = 0 },
 		"a mode nobody knows":        func(c *Config) { c.Mode = "both" },
 		"server mode without range":  func(c *Config) { c.Mode = ModeServer },
 		"a lease of a second":        func(c *Config) { c.LeaseTime = time.Second },
+		"a relayed segment twice":    func(c *Config) { c.Relayed = []Relayed{far, far} },
+		"its own range relayed":      func(c *Config) { c.Relayed, c.Range = []Relayed{far}, far.Range },
 		"a relayed range off subnet": func(c *Config) { c.Relayed = []Relayed{{Prefix: netip.MustParsePrefix("10.1.0.0/24")}} },
 	} {
 		c := ok
