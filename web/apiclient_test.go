@@ -16,7 +16,9 @@ func TestAGeneratedClientWorks(t *testing.T) {
 	if os.Getenv("HATCHERY_E2E") != "1" {
 		t.Skip("builds oapi-codegen: set HATCHERY_E2E=1")
 	}
-	b := start(t, nil)
+	site := newFakeSite()
+	b := start(t, site.config)
+	b.seed(site)
 	dir := t.TempDir()
 	file := func(name, text string) string {
 		path := filepath.Join(dir, name)

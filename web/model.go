@@ -47,7 +47,7 @@ type Host struct {
 	Commit      string            `json:"installed_commit" doc:"the hive's commit that its system was built of"`
 	Behind      int               `json:"behind" doc:"commits since installed_commit that concern it; -1 = the hive does not have that commit any more"`
 	Upkeep      inventory.JobKind `json:"upkeep" enum:",deploy,format" doc:"the open job that leaves its state as it is"`
-	Address     *Address          `json:"address" doc:"the fixed address that a person gave its installed system"`
+	Address     *Address          `json:"address,omitempty" doc:"the fixed address that a person gave its installed system"`
 	Stage0Until time.Time         `json:"stage0_until,omitzero"`
 	FirstSeen   time.Time         `json:"first_seen,omitzero"`
 	LastSeen    time.Time         `json:"last_seen,omitzero"`

@@ -72,6 +72,7 @@ func run(ctx context.Context) error {
 		{"get and put with If-Match", func() error { return putIfMatch(ctx, c) }},
 		{"events", func() error { return heard(ctx, lines, `"name":"generated2"`) }},
 		{"diary", func() error { return diary(ctx, c) }},
+		{"answers are as the document says", func() error { return asDocumented(ctx, admin) }},
 		{"problems", func() error { return problems(ctx, c) }},
 		{"revoke the token", func() error { return revoke(ctx, admin, c, made.JSON201.Id) }},
 	} {
@@ -162,6 +163,27 @@ func problems(ctx context.Context, c *ClientWithResponses) error {
 	}
 	return errors.Join(problem(none.ApplicationproblemJSONDefault, http.StatusNotFound), problem(invalid.ApplicationproblemJSONDefault, http.StatusUnprocessableEntity),
 		problem(twice.ApplicationproblemJSONDefault, http.StatusConflict), problem(forbidden.ApplicationproblemJSONDefault, http.StatusForbidden))
+}
+
+// asDocumented checks the answers of every GET on all hosts, of whatever state the test made.
+func asDocumented(ctx context.Context, c *ClientWithResponses) error {
+	s, err := readSchemas(ctx, c)
+	if err != nil {
+		return err
+	}
+	var refs []string
+	hosts, err := c.ListHostsWithResponse(ctx, nil)
+	if err != nil || hosts.JSON200 == nil {
+		return fmt.Errorf("hosts: %w", err)
+	}
+	for _, h := range hosts.JSON200.Items {
+		refs = append(refs, h.Id)
+	}
+	jobs, err := c.ListJobsWithResponse(ctx, nil)
+	if err != nil || jobs.JSON200 == nil || len(jobs.JSON200.Items) == 0 {
+		return fmt.Errorf("jobs: %w, want one", err)
+	}
+	return s.all(ctx, refs, jobs.JSON200.Items[0].Id)
 }
 
 func diary(ctx context.Context, c *ClientWithResponses) error {
