@@ -39,7 +39,7 @@ func startAppliance(t *testing.T, l *lab.LAN, args ...string) *appliance {
 	return startApplianceIn(t, l, filepath.Join(t.TempDir(), "data"), args...)
 }
 
-// startApplianceIn is startAppliance with a data folder of the caller's.
+// startApplianceIn is startAppliance with a data folder of the caller's, which may have stage-0 images of its own.
 func startApplianceIn(t *testing.T, l *lab.LAN, data string, args ...string) *appliance {
 	t.Helper()
 	a := &appliance{t: t, lan: l, addr: l.ApplianceAddr(), data: data, args: args}
@@ -47,7 +47,7 @@ func startApplianceIn(t *testing.T, l *lab.LAN, data string, args ...string) *ap
 	if err := os.MkdirAll(a.data, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command("cp", "-r", built(t, "stage0"), filepath.Join(a.data, "stage0")).CombinedOutput(); err != nil {
+	if out, err := exec.Command("cp", "-rn", built(t, "stage0")+"/.", filepath.Join(a.data, "stage0")).CombinedOutput(); err != nil {
 		t.Fatalf("copy stage-0: %v: %s", err, out)
 	}
 	var err error
