@@ -22,6 +22,7 @@ func (w *work) doMounts(ctx context.Context) error {
 			Hint: "Once stage-0 has checked in again, retry: it installs again, persistent disks are kept.", Err: err}
 	}
 	defer c.close()
+	w.startJournal(w.live)
 	out, err := c.run(ctx, mountsScript(diskIDs(w.rec.Plan)))
 	if err != nil {
 		return &Failure{Step: StepMounts, Cause: "The connection to the machine was lost after the install.",

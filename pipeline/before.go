@@ -164,6 +164,7 @@ func (w *work) doPreflight(ctx context.Context) error {
 				Hint: "Restart the machine so that it netboots stage-0 afresh, then retry.", Err: err}
 		}
 	}
+	w.startJournal(w.live)
 	l, err := w.lookAt(ctx, c)
 	if err != nil {
 		return w.lookFailure(err)

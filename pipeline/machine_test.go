@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"archive/tar"
+	"bufio"
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/json"
@@ -45,6 +46,7 @@ type machine struct {
 	most       int // most at the same time
 	exit       int // of the install script
 	prints     string
+	kmsg       []string // nil = it has no /dev/kmsg
 	hang       chan struct{}
 	violations []string
 	conns      map[net.Conn]bool
@@ -267,7 +269,8 @@ func (m *machine) session(ch ssh.Channel, reqs <-chan *ssh.Request) {
 	}
 }
 
-func (m *machine) exec(command string, stdin io.Reader) (string, int) {
+func (m *machine) exec(command string, ch io.ReadWriter) (string, int) {
+	stdin := io.Reader(ch)
 	if command == "plant" {
 		return "", m.plant(stdin)
 	}
@@ -281,11 +284,16 @@ func (m *machine) exec(command string, stdin io.Reader) (string, int) {
 	if command != "sh -s" {
 		return m.installScript(command)
 	}
-	raw, err := io.ReadAll(stdin)
+	in := bufio.NewReader(stdin)
+	first, _ := in.ReadString('\n') // a session that was cut off has none
+	if first == "# hatchery: journal\n" {
+		return m.followKmsg(in, ch)
+	}
+	raw, err := io.ReadAll(in)
 	if err != nil {
 		return "", 1
 	}
-	script := string(raw)
+	script := first + string(raw)
 	name := strings.TrimPrefix(strings.SplitN(script, "\n", 2)[0], "# hatchery: ")
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -333,6 +341,31 @@ func (m *machine) exec(command string, stdin io.Reader) (string, int) {
 		m.wg.Go(m.restart)
 	}
 	return "", 0
+}
+
+// followKmsg prints the kernel's messages, old ones first, until the session ends, as `cat /dev/kmsg` does.
+func (m *machine) followKmsg(in *bufio.Reader, ch io.Writer) (string, int) {
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		_, _ = io.Copy(io.Discard, in)
+	}()
+	for n := 0; ; {
+		m.mu.Lock()
+		lines := m.kmsg
+		m.mu.Unlock()
+		if lines == nil {
+			return "", 0
+		}
+		for ; n < len(lines); n++ {
+			fmt.Fprintln(ch, lines[n])
+		}
+		select {
+		case <-over:
+			return "", 0
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }
 
 func (m *machine) restart() {

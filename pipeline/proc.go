@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -76,6 +77,7 @@ type lines struct {
 type lineWriter struct {
 	to     *lines
 	stderr bool
+	raw    int // hand lines on as they are, of at most so many bytes, and drop longer ones; 0 = cleaned and cut at maxLine
 	buf    []byte
 	over   bool // the current line was cut
 }
@@ -91,7 +93,7 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 		if i >= 0 {
 			part = p[:i]
 		}
-		if room := maxLine - len(w.buf); !w.over && room > 0 {
+		if room := cmp.Or(w.raw, maxLine) - len(w.buf); !w.over && room > 0 {
 			w.buf = append(w.buf, part[:min(room, len(part))]...)
 			w.over = len(part) > room
 		}
@@ -105,7 +107,13 @@ func (w *lineWriter) Write(p []byte) (int, error) {
 }
 
 func (w *lineWriter) flush() {
-	if text := clean(string(w.buf)); text != "" && w.to.emit != nil {
+	text := string(w.buf)
+	if w.raw == 0 {
+		text = clean(text)
+	} else if w.over {
+		text = ""
+	}
+	if text != "" && w.to.emit != nil {
 		w.to.mu.Lock()
 		w.to.emit(text, w.stderr)
 		w.to.mu.Unlock()

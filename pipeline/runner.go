@@ -89,8 +89,10 @@ type Runner struct {
 	mu     sync.Mutex
 	active map[inventory.HostID]*work
 	logs   map[inventory.JobID]*joblog
-	wg     sync.WaitGroup // works and errands
-	errand map[inventory.HostID]bool
+	// journals are what of stage-0\'s journals is in the logs of each host's last job.
+	journals map[inventory.HostID]*journal
+	wg       sync.WaitGroup // works and errands
+	errand   map[inventory.HostID]bool
 	// aheadDone says for which plan a queued job was built ahead; one is built at a time.
 	aheadDone map[inventory.JobID]string
 	aheadBusy bool
@@ -137,7 +139,7 @@ func New(cfg Config) (*Runner, error) {
 	}
 	r := &Runner{cfg: cfg, limit: cfg.Limits.withDefaults(), masks: &masks{}, ready: make(chan struct{}),
 		wake: make(chan struct{}, 1), roles: make(chan struct{}, 1),
-		active: map[inventory.HostID]*work{}, logs: map[inventory.JobID]*joblog{}, errand: map[inventory.HostID]bool{}, opened: make(chan struct{}),
+		active: map[inventory.HostID]*work{}, logs: map[inventory.JobID]*joblog{}, journals: map[inventory.HostID]*journal{}, errand: map[inventory.HostID]bool{}, opened: make(chan struct{}),
 		aheadDone: map[inventory.JobID]string{}}
 	r.ssh = &dialer{signer: cfg.Key, port: cfg.SSHPort, timeout: r.limit.Dial}
 	r.vault = &vault{dir: cfg.Dir, masks: r.masks}

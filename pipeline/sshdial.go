@@ -99,13 +99,12 @@ func (c *conn) close() { c.client.Close() }
 // output. The script travels on standard input: nothing of it is seen in the machine's ps.
 // A script that exits other than 0 gives *ssh.ExitError; a lost connection errSilent.
 func (c *conn) run(ctx context.Context, script string) (string, error) {
+	defer context.AfterFunc(ctx, c.close)() // a machine that is gone leaves even the new session without an answer
 	s, err := c.client.NewSession()
 	if err != nil {
 		return "", fmt.Errorf("ssh session on %s: %w (%w)", c.ip, err, errSilent)
 	}
 	defer s.Close()
-	stop := context.AfterFunc(ctx, func() { c.client.Close() })
-	defer stop()
 	var out, errs capped
 	s.Stdout, s.Stderr, s.Stdin = &out, &errs, strings.NewReader(script)
 	err = s.Run("sh -s")

@@ -36,6 +36,9 @@ type work struct {
 	rec  record
 	step Step
 	at   netip.Addr // where the installed system answered
+
+	live        context.Context // of the job as a whole; what outlives a step is bound to it
+	stopJournal func()          // nil while stage-0's journal is not followed
 }
 
 func (r *Runner) newWork(j inventory.Job, h inventory.Host) (*work, error) {
@@ -50,6 +53,7 @@ func (r *Runner) newWork(j inventory.Job, h inventory.Host) (*work, error) {
 // launch starts a work's goroutine.
 func (r *Runner) launch(ctx context.Context, w *work, how resumption) {
 	ctx, w.cancel = context.WithCancelCause(ctx)
+	w.live = ctx
 	r.mu.Lock()
 	r.active[w.hostID] = w
 	r.mu.Unlock()
@@ -268,6 +272,7 @@ func (w *work) reread() error {
 
 // end stores how the job ended: a failure, a cancel, or nothing where the appliance only stops.
 func (w *work) end(ctx context.Context, err error) {
+	w.endJournal()
 	switch why := ended(ctx, err); why {
 	case errShutdown, errStale:
 		w.say(w.step.Name, "left as it is: %v", why)
@@ -325,6 +330,7 @@ func (w *work) endCancelled(ctx context.Context) {
 // finished closes the log of a job that has ended. An error of the store (its disk is full) keeps the
 // job open: after a pause the next look takes it up again.
 func (w *work) finished(ctx context.Context, err error) {
+	w.endJournal()
 	if err != nil && !errors.Is(err, errStale) {
 		w.r.report("job's end", fmt.Errorf("host %s: %w", w.host.Label(), err))
 		_ = pause(ctx, w.r.cfg.Tick)

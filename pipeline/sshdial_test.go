@@ -1,0 +1,64 @@
+package pipeline
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// TestAMachineThatFreezesHoldsNobodyUp: after a power cut the connection stays open for minutes, and nothing on it is answered.
+func TestAMachineThatFreezesHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := newSigner(t)
+	over := make(chan struct{})
+	defer func() {
+		l.Close()
+		<-over
+	}()
+	go func() {
+		defer close(over)
+		nc, err := l.Accept()
+		if err != nil {
+			return
+		}
+		cfg := &ssh.ServerConfig{NoClientAuth: true}
+		cfg.AddHostKey(key)
+		c, _, reqs, err := ssh.NewServerConn(nc, cfg)
+		if err != nil {
+			return
+		}
+		go ssh.DiscardRequests(reqs)
+		_ = c.Wait() // no channel is ever accepted
+	}()
+	at := netip.MustParseAddrPort(l.Addr().String())
+	d := &dialer{signer: newSigner(t), port: at.Port(), timeout: 10 * time.Second}
+	c, err := d.dial(t.Context(), at.Addr(), strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key.PublicKey()))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	ctx, stop := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer stop()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := c.run(ctx, bootScript)
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		if err == nil {
+			t.Error("a frozen machine answered")
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("still waits for a session")
+	}
+}
