@@ -64,6 +64,7 @@ type joblog struct {
 	last uint64 // number of the newest line
 	more chan struct{}
 	done bool // no more lines will come
+	lost bool // not all lines are in the file
 }
 
 // openLog opens a job's log for writing and reads back the end of what is there.
@@ -126,21 +127,23 @@ func (l *joblog) add(step, text string) {
 }
 
 func (l *joblog) write(line Line) {
-	if l.file == nil {
-		return
-	}
-	if l.size > l.limit {
+	if l.file != nil && l.size > l.limit {
 		l.file.Close()
 		l.file = nil
-		if os.Rename(l.path, l.path+".1") != nil || l.openFile() != nil {
-			return
+		if os.Rename(l.path, l.path+".1") == nil {
+			_ = l.openFile() // a failure is seen right below
 		}
+	}
+	if l.file == nil {
+		l.lost = true
+		return
 	}
 	n, err := fmt.Fprintf(l.file, "%d %s %s\t%s\n", line.No, line.Time.Format(time.RFC3339Nano), strings.ReplaceAll(line.Step, " ", "_"), line.Text)
 	l.size += int64(n)
 	if err == nil {
 		return
 	}
+	l.lost = true
 	// A torn line must not swallow the next one.
 	if os.Truncate(l.path, l.size-int64(n)) == nil {
 		l.size -= int64(n)

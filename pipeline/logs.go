@@ -17,16 +17,27 @@ func (r *Runner) logPath(id inventory.JobID) string {
 	return filepath.Join(r.cfg.Dir, "logs", "jobs", string(id)+".log")
 }
 
+// ended reports whether no more lines will come.
+func (l *joblog) ended() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.done
+}
+
 // logFor opens the log of a job. A file that cannot be opened costs the file, not the job.
 func (r *Runner) logFor(j *inventory.Job) *joblog {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if l := r.logs[j.ID]; l != nil {
-		return l
+	old := r.logs[j.ID]
+	if old != nil && !old.ended() {
+		return old
 	}
 	// Jobs of one host are made one after the other, and no job prints 65536 lines a second.
 	l, err := openLog(r.logPath(j.ID), uint64(max(j.CreatedAt.Unix(), 0))<<16, r.masks, r.cfg.Now)
 	r.report("job log", err)
+	if old != nil && old.last > l.last {
+		l.ring, l.last = old.ring, old.last
+	}
 	r.logs[j.ID] = l
 	close(r.opened)
 	r.opened = make(chan struct{})
@@ -64,7 +75,9 @@ func (r *Runner) closeLog(id inventory.JobID) {
 	defer r.mu.Unlock()
 	if l := r.logs[id]; l != nil {
 		l.close()
-		delete(r.logs, id)
+		if !l.lost { // what the full disk did not take is read from memory until the appliance stops or the job is tried again
+			delete(r.logs, id)
+		}
 	}
 }
 
@@ -109,6 +122,12 @@ func (r *Runner) Log(host inventory.HostID, after uint64) (Page, error) {
 			return l.page(j.ID, after), nil
 		}
 		r.closeLog(j.ID) // it ended in between
+	}
+	r.mu.Lock()
+	kept := r.logs[j.ID]
+	r.mu.Unlock()
+	if kept != nil && kept.ended() {
+		return kept.page(j.ID, after), nil
 	}
 	lines, err := readLog(r.logPath(j.ID))
 	return Page{Job: j.ID, Lines: since(lines, after)}, err

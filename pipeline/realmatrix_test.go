@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -103,6 +104,44 @@ func disturbReal(t *testing.T, n int, kind, step string) {
 	if t.Failed() {
 		t.Log(s.log(m.mac))
 	}
+}
+
+// TestRealFullDisk fills the appliance's disk before a job begins: it fails in words with nothing written, goes on being readable,
+// and a retry completes it once there is room.
+func TestRealFullDisk(t *testing.T) {
+	if !inOwnNetwork(t) {
+		return
+	}
+	r := newRig(t)
+	r.cfg.Dir = t.TempDir()
+	if err := syscall.Mount("tmpfs", r.cfg.Dir, "tmpfs", 0, "size=1m"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(r.cfg.Dir, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	r.start()
+	m := r.machine(1)
+	m.powerOn()
+	full := filepath.Join(r.cfg.Dir, "full")
+	if err := os.WriteFile(full, make([]byte, 2<<20), 0o600); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("the disk is not full: %v", err)
+	}
+	r.assign(m, "node1", "plain")
+	h := r.untilState(m, inventory.StateFailed)
+	if !strings.Contains(h.Hint, "free space") || h.Wrote {
+		t.Errorf("step %s: %s %s, wrote %t", h.Step, h.Error, h.Hint, h.Wrote)
+	}
+	if text := r.logText(m); !strings.Contains(text, "FAILED") {
+		t.Errorf("its log: %s", text)
+	}
+	if err := os.Remove(full); err != nil {
+		t.Fatal(err)
+	}
+	r.retry(m)
+	r.untilState(m, inventory.StateInstalled)
 }
 
 // nothingLeft demands that nothing of a job that has ended runs on the appliance, and nothing of a cancelled one on the machine.

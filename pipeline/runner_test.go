@@ -138,6 +138,45 @@ func TestFailuresSayStepCauseAndHint(t *testing.T) {
 			m.mounted = true
 			m.mu.Unlock()
 		}, StepPreflight, "still mounted at /mnt", false, false},
+		{"a machine with too little memory", func(r *rig, m *machine) {
+			m.hook = func(s string) (string, int, bool) {
+				return strings.Replace(m.lookOutput(), "memory 2097152", "memory 500000", 1), 0, s == "look"
+			}
+		}, StepPreflight, "488 MiB of memory; the install needs 700", false, false},
+		{"a machine that runs something else than stage-0", func(r *rig, m *machine) {
+			m.hook = func(s string) (string, int, bool) {
+				return strings.Replace(m.lookOutput(), "installer", "desktop", 1), 0, s == "look"
+			}
+		}, StepPreflight, "runs another system than stage-0", false, false},
+		{"a machine that does not restart", func(r *rig, m *machine) {
+			r.cfg.Limits.Reboot = 300 * time.Millisecond
+			m.hook = func(s string) (string, int, bool) { return "", 0, s == "reboot" }
+		}, StepReboot, "was told to restart but was still in stage-0", true, true},
+		{"a machine that comes up with another key", func(r *rig, m *machine) {
+			long(&r.cfg.Limits)
+			m.noBoot = true
+			m.hook = func(s string) (string, int, bool) {
+				if s == "reboot" {
+					m.hostKey, m.bootID = newSigner(r.t), "another system"
+				}
+				return "", 0, s == "reboot"
+			}
+		}, StepVerify, "not with the SSH host key that was planted", true, true},
+		{"a machine whose firmware ignores the boot order", func(r *rig, m *machine) {
+			m.noBoot = true
+			m.hook = func(s string) (string, int, bool) {
+				if s == "reboot" {
+					m.wg.Go(func() {
+						m.cut("off")
+						for range inventory.HoldAfter {
+							m.boot(inventory.DiscoveryOnce)
+							m.cut("off")
+						}
+					})
+				}
+				return "", 0, s == "reboot"
+			}
+		}, StepVerify, "was sent to its own disk five times and came back to the network each time", true, true},
 		{"an install script that refuses with 24", func(r *rig, m *machine) { m.exit = 24 }, StepInstall, "nothing was written", false, false},
 		{"an install script that refuses with 21", func(r *rig, m *machine) { m.exit = 21 }, StepInstall, "A persistent disk holds data", false, false},
 		{"an install script that breaks", func(r *rig, m *machine) { m.exit = 1 }, StepInstall, "exit code 1", true, false},

@@ -38,6 +38,10 @@ error: 1 dependencies of derivation '/nix/store/fbxa297xav927qlb0w8rshhmjxm14cqy
 		{"colours", "\x1b[31;1merror:\x1b[0m something", "something", KindEval},
 		{"a full disk", "error: writing to file: No space left on device", "a disk of the appliance is full", KindSpace},
 		{"no way out", "error: unable to download 'https://example.org/x': Couldn't resolve host name (6)", "unable to download 'https://example.org/x': Couldn't resolve host name (6)", KindFetch},
+		{"another system", "error: a 'aarch64-linux' with features {} is required to build '/nix/store/x-linux.drv', but I am a 'x86_64-linux' with features {benchmark, kvm}",
+			"a 'aarch64-linux' with features {} is required to build '/nix/store/x-linux.drv', but I am a 'x86_64-linux' with features {benchmark, kvm}", KindBuild},
+		{"a host that the flake does not make", "error: flake 'git+file:///data/hive?rev=0' does not provide attribute 'packages.x86_64-linux.nixosConfigurations.\"node1\"'",
+			"flake 'git+file:///data/hive?rev=0' does not provide attribute 'packages.x86_64-linux.nixosConfigurations.\"node1\"'", KindEval},
 		{"nothing at all", "", "nix failed: exit status 1", KindEval},
 	}
 	for _, tc := range cases {

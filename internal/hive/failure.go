@@ -68,6 +68,11 @@ func nixFailure(what, which, output string, err error) *Failure {
 	case strings.Contains(low, "no space left on device"):
 		f.Kind, f.Cause = KindSpace, "a disk of the appliance is full"
 		f.Next = "Free space on the appliance (nix-collect-garbage -d), then retry."
+	case strings.Contains(low, "' is required to build '"), strings.Contains(low, "features {} is required to build"):
+		f.Kind = KindBuild
+		f.Next = "The appliance cannot build for that kind of machine: give its nix a remote builder, or boot.binfmt.emulatedSystems, then retry."
+	case strings.Contains(low, "does not provide attribute"), strings.Contains(low, "attribute 'nixosconfigurations"):
+		f.Next = "The hive's flake does not make a host of hosts/NAME: let nixosConfigurations come from hatchery's mkHosts as in the template, commit, and retry."
 	case strings.Contains(low, "unable to download"), strings.Contains(low, "could not resolve host"), strings.Contains(low, "couldn't resolve host"):
 		f.Kind = KindFetch
 		f.Next = "Check the appliance's way to the internet (or its cache), then retry."
