@@ -103,6 +103,7 @@ in
     (planned { os = slot "ephemeral" "virtio-A"; data = slot "persistent" "virtio-B"; })
     { partitioning.ephemeral.disk.os = content os; partitioning.persistent.disk.data = content data; }
   ]).disko.devices.disk) { os = byId "virtio-A"; data = byId "virtio-B"; };
+  "format: a slot alone has a script" = expect (builtins.isString (system [ split ]).system.build.hatcheryFormat.data.drvPath) true;
   "warned: / among the persistent" = expect (lib.length (system [ { partitioning.persistent.disk.os = os; } ]).warnings) 1;
 
   "merge: two sets" = expect (lib.attrNames (hatchery.lib.mergeDiskoDevices [ { disk.a = os; } { disk.b = data; zpool.z = { }; } ]).devices.disk) [ "a" "b" ];
@@ -302,6 +303,14 @@ in
       { partitioning.ephemeral.disk.os = os; }
       { partitioning.persistent = { disk.a = md "a"; disk.b = md "b"; mdadm.array = array; }; }
     ])) [ ];
+    "format: one disk of a volume group is refused" = throws (system [
+      { partitioning.ephemeral.disk.os = os; }
+      { partitioning.persistent = { disk.a = pv "a" "pool"; disk.b = pv "b" "pool"; lvm_vg.pool = lvm "pool" "x" "/x"; }; }
+    ]).system.build.hatcheryFormat.a.drvPath;
+    "format: a volume group on one disk has a script" = expect (builtins.isString (system [
+      { partitioning.ephemeral.disk.os = os; }
+      { partitioning.persistent = { disk.a = pv "a" "pool"; lvm_vg.pool = lvm "pool" "x" "/x"; }; }
+    ]).system.build.hatcheryFormat.a.drvPath) true;
     "refused: a wipe of half a volume group" = refused [
       (host { plan = { id = "p"; wipePersistent = [ "a" ]; disks = { os = slot "ephemeral" "os"; a = slot "persistent" "a"; b = slot "persistent" "b"; }; }; })
       { partitioning.ephemeral.disk.os = content os; }

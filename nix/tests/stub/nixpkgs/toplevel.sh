@@ -23,6 +23,15 @@ cat > $out/sw/bin/k3s <<'I'
 [ "$1 $2 $3" = "kubectl get node" ] && echo "$4 $state <none> 1m v1.33.0+stub"
 I
 
+cat > $out/sw/bin/nix-env <<'I'
+#!/bin/sh
+# `nix-env -p PROFILE --set SYSTEM` as nix does it: a new generation, the profile turned to it in one step
+[ "$1 $3" = "-p --set" ] && [ -e "$4" ] || exit 1
+n=1
+while [ -L "$2-$n-link" ]; do n=$((n + 1)); done
+ln -s "$4" "$2-$n-link" && ln -sfn "$(basename "$2")-$n-link" "$2.new" && mv -T "$2.new" "$2"
+I
+
 cat > $out/activate <<I
 #!$bb/bin/sh
 export PATH=$bb/bin
@@ -39,6 +48,11 @@ chmod 700 /root /root/.ssh
 cp $out/stub/authorized_keys /root/.ssh/authorized_keys; chmod 600 /root/.ssh/authorized_keys
 printf 'HostKey /etc/ssh/ssh_host_ed25519_key\nPermitRootLogin prohibit-password\nPasswordAuthentication no\nUsePAM no\nUseDNS no\nSubsystem sftp /usr/lib/openssh/sftp-server\nPidFile none\nSetEnv PATH=/run/current-system/sw/bin\n' > /etc/ssh/sshd_config
 ln -sfn $out /run/current-system
+# for tests of going back: a system that cannot be reached
+for d in /sys/class/net/*; do
+  [ -e \$d/device ] || continue
+  if grep -q hatchery-test-deaf $out/stub/hosts; then ip link set \${d##*/} down; else ip link set \${d##*/} up; fi
+done
 I
 
 cat > $out/init <<I
@@ -97,10 +111,21 @@ I
 
 cat > $out/bin/switch-to-configuration <<I
 #!$bb/bin/sh
-# only what an install needs: boot
+# boot: what an install needs; test: runs it now; switch: both
 set -e
 export PATH=$bb/bin
-[ "\$1" = boot ] || { echo "switch-to-configuration of the stub: only boot"; exit 1; }
+case \$1 in
+  test | switch)
+    echo "activating the configuration..."
+    $out/activate
+    if grep -q hatchery-test-broken $out/stub/hosts; then
+      echo "warning: the following units failed: broken.service"
+      exit 4
+    fi
+    [ "\$1" = switch ] || exit 0 ;;
+  boot) ;;
+  *) echo "switch-to-configuration of the stub: boot, test or switch"; exit 1 ;;
+esac
 [ -e /etc/NIXOS ] || { echo "This is not a NixOS installation!"; exit 1; }
 grep -q ' /boot ' /proc/mounts || { echo "/boot is not mounted"; exit 1; }
 mkdir -p /boot/hatchery
@@ -123,4 +148,4 @@ fi
 sync
 echo "boot loader ($firmware) installed"
 I
-chmod +x $out/activate $out/init $out/udhcpc $out/bin/switch-to-configuration $out/sw/bin/systemctl $out/sw/bin/k3s
+chmod +x $out/activate $out/init $out/udhcpc $out/bin/switch-to-configuration $out/sw/bin/systemctl $out/sw/bin/k3s $out/sw/bin/nix-env
