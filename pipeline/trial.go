@@ -115,7 +115,7 @@ exit %d
 }
 
 // undoScript tells the machine to go back to its earlier system.
-const undoScript = "# hatchery: undo\n[ -d " + trialDir + " ] && : >" + trialDir + "/undo\nexit 0\n"
+const undoScript = "# hatchery: undo\n[ -d " + trialDir + " ] && : >" + trialDir + "/undo\n"
 
 // trial is what trialScript or reachScript found.
 type trial struct {

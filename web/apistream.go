@@ -17,19 +17,22 @@ import (
 
 // streamAPI registers the event stream and the log.
 func (s *Server) streamAPI(a huma.API) {
-	text := func(types ...string) map[string]*huma.Response {
-		r := &huma.Response{Description: "a stream", Content: map[string]*huma.MediaType{}}
-		for _, t := range types {
-			r.Content[t] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}}
-		}
-		return map[string]*huma.Response{"200": r}
-	}
+	text := func(types ...string) map[string]*huma.Response { return textResponses("a stream", types...) }
 	huma.Register(a, huma.Operation{OperationID: "events", Method: http.MethodGet, Path: "/events", Summary: "Follow all changes as server-sent events",
 		Description: "Events: host (a host), forgotten ({id}), job (a job), diary (an entry), log (a line of an installer's log: host_id, id, time, step, text). Last-Event-ID resumes; the event resync says that too much was missed: read everything again.",
 		Responses:   text("text/event-stream")}, s.events)
 	huma.Register(a, huma.Operation{OperationID: "host-log", Method: http.MethodGet, Path: "/hosts/{id}/log", Summary: "Read or follow the log of a host's last job",
 		Description: "text/plain by default; application/x-ndjson and text/event-stream (follows) by Accept. It follows as long as the host's job is open.",
 		Responses:   text("text/plain", "application/x-ndjson", "text/event-stream")}, s.logStream)
+}
+
+// textResponses describes an answer that is text of one of the types.
+func textResponses(what string, types ...string) map[string]*huma.Response {
+	r := &huma.Response{Description: what, Content: map[string]*huma.MediaType{}}
+	for _, t := range types {
+		r.Content[t] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}}
+	}
+	return map[string]*huma.Response{"200": r}
 }
 
 type eventsIn struct {

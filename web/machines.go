@@ -162,6 +162,7 @@ type machinesPage struct {
 	Proof        proof
 	Tasks        []task
 	More         int // machines that did not fit
+	SSH          bool // some are installed
 	HiveErr      string
 	Err          string
 	Typed        announced
@@ -229,7 +230,7 @@ func (p *machinesPage) readRows(tx *inventory.Tx, limit int) error {
 		}
 	}
 	p.More -= len(p.Rows)
-	p.IgnoredCount = counts[inventory.StateIgnored]
+	p.IgnoredCount, p.SSH = counts[inventory.StateIgnored], counts[inventory.StateInstalled] > 0
 	sortRows(p.Rows)
 	p.Chips = chips(counts)
 	return p.readTasks(tx, l)

@@ -21,6 +21,7 @@ func hostsCommand() *cobra.Command {
 		r.confirmVerb("install", "Confirm the disk plan of a machine that waits for it, or install it by its role"),
 		r.confirmVerb("reinstall", "Install an installed machine anew; persistent disks are kept"),
 		r.formatHost(), r.deployHosts(), r.forgetHost(), r.logHost(), r.diaryHost(), r.hardwareHost())
+	cmd.AddCommand(r.sshFiles()...)
 	for verb, short := range map[string]string{
 		"approve": "Approve what stopped automation for a machine", "cancel": "Give up a machine's job",
 		"retry": "Try a failed machine again", "rescue": "Boot a machine into stage-0 once, touching nothing",

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/netip"
@@ -115,4 +116,24 @@ func (f *addressFlags) into(body map[string]any) error {
 		body["address"] = map[string]any{"ip": p.Addr().String(), "prefix": p.Bits(), "static": true, "gateway": f.gateway, "dns": f.dns}
 	}
 	return nil
+}
+
+// sshFiles are `hatchery hosts ssh-config` and `known-hosts`.
+func (r *remote) sshFiles() []*cobra.Command {
+	var out []*cobra.Command
+	for _, f := range []struct{ use, short, path string }{
+		{"ssh-config", "Print a snippet for ~/.ssh/config that reaches every installed machine by its name", "/ssh/config"},
+		{"known-hosts", "Print the SSH host keys of all installed machines, as a known_hosts file", "/ssh/known_hosts"},
+	} {
+		out = append(out, &cobra.Command{Use: f.use, Short: f.short, Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+			res, err := r.do(c.Context(), http.MethodGet, f.path, nil)
+			if err != nil {
+				return err
+			}
+			defer res.Body.Close()
+			_, err = io.Copy(c.OutOrStdout(), res.Body)
+			return err
+		}})
+	}
+	return out
 }
