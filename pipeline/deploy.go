@@ -452,7 +452,7 @@ func (w *work) undoTrial(ctx context.Context) string {
 				return "It was made the system that boots already: look at what the machine runs, and deploy again."
 			case t.undone != "" && t.undone != "0":
 				return fmt.Sprintf("The machine went back to %s, whose activation ended with %s.", t.system, t.undone)
-			case t.system != w.rec.Toplevel && !t.undoing && (t.undone == "0" || !t.pending):
+			case t.system != w.rec.Toplevel && (t.undone == "0" || !t.pending && !t.undoing):
 				return "The machine runs its earlier system again."
 			}
 		}

@@ -25,6 +25,7 @@ type onTrial struct {
 	running            string   // "" = what it boots
 	old, exit, undone  string
 	pending, confirmed bool
+	undoing            bool     // stays, as on a real machine
 	failed             []string // units
 	breaks             string   // system whose activation fails
 	full               bool     // its disk
@@ -44,7 +45,7 @@ func (m *machine) deploy(name, script string) (out string, code int, ok bool) {
 		for _, u := range t.failed {
 			fmt.Fprintf(&b, "failed %s\n", u)
 		}
-		for word, is := range map[string]bool{"pending": t.pending, "confirmed": t.confirmed, "exit " + t.exit: t.exit != "", "undone " + t.undone: t.undone != ""} {
+		for word, is := range map[string]bool{"pending": t.pending, "confirmed": t.confirmed, "undoing": t.undoing, "exit " + t.exit: t.exit != "", "undone " + t.undone: t.undone != ""} {
 			if is {
 				b.WriteString(word + "\n")
 			}
@@ -60,7 +61,7 @@ func (m *machine) deploy(name, script string) (out string, code int, ok bool) {
 		if !slices.Contains(t.stored, next) {
 			return "", 1, true
 		}
-		t.old, t.running, t.pending, t.confirmed, t.exit, t.undone = runs, next, true, false, "0", ""
+		t.old, t.running, t.pending, t.confirmed, t.undoing, t.exit, t.undone = runs, next, true, false, false, "0", ""
 		t.activations = append(t.activations, next)
 		if next == t.breaks {
 			t.exit = "4"
@@ -88,7 +89,7 @@ func (m *machine) deploy(name, script string) (out string, code int, ok bool) {
 // back activates the earlier system again. The machine's lock is held.
 func (m *machine) back() {
 	t := &m.onTrial
-	t.pending, t.running, t.undone = false, t.old, "0"
+	t.pending, t.running, t.undone, t.undoing = false, t.old, "0", true
 	t.activations = append(t.activations, t.old)
 }
 

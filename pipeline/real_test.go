@@ -78,6 +78,7 @@ shift 3
 for d in "$@"; do name=${d%%=*} dev=${d#*=}; cp -a $dev $root$dev; ln -s $dev $root/dev/disk/by-id/loop-$name; done
 mount -t proc proc $root/proc
 mount -t sysfs -o ro sys $root/sys
+rm -rf $root/run/hatchery-deploy
 echo $boot >$root/run/boot_id
 mount --bind $root/run/boot_id $root/proc/sys/kernel/random/boot_id
 ip link set lo up

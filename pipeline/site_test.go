@@ -24,6 +24,7 @@ import (
 
 	"github.com/staged-hive/hatchery/inventory"
 	"github.com/staged-hive/hatchery/inventory/boltdb"
+	"github.com/staged-hive/hatchery/inventory/diskplan"
 )
 
 // An appliance of its own for tests that kill it: this test's binary, started once more with siteVar, runs a Runner over
@@ -97,11 +98,11 @@ func siteMain(dir string) error {
 	if err != nil {
 		return err
 	}
-	cfg := Config{Store: &paused{Store: db, step: os.Getenv(holdVar)}, Hive: &fakeHive{roles: testRoles(), noKeys: true}, Key: key, KeyPath: filepath.Join(dir, "id"),
+	cfg := Config{Store: &paused{Store: db, step: os.Getenv(holdVar)}, Hive: siteHive{&fakeHive{roles: testRoles(), noKeys: true}, dir}, Key: key, KeyPath: filepath.Join(dir, "id"),
 		Dir: filepath.Join(dir, "data"), NixosAnywhere: []string{filepath.Join(dir, "nixos-anywhere")}, Tick: 200 * time.Millisecond,
 		RolesEvery: 200 * time.Millisecond, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		Limits: Limits{Stage0: 20 * time.Second, Preflight: 20 * time.Second, Facts: 10 * time.Second, Build: 20 * time.Second, Install: 30 * time.Second,
-			Mounts: 10 * time.Second, Reboot: 15 * time.Second, Verify: 30 * time.Second, Lost: 2 * time.Second, Fresh: time.Hour, Grace: time.Second,
+			Mounts: 10 * time.Second, Reboot: 15 * time.Second, Verify: 30 * time.Second, Reach: 30 * time.Second, Copy: 60 * time.Second, Switch: 30 * time.Second, Health: 20 * time.Second, Trial: 6 * time.Second, Lost: 2 * time.Second, Fresh: time.Hour, Grace: time.Second,
 			Poll: 150 * time.Millisecond, Dial: 2 * time.Second}}
 	r, err := New(cfg)
 	if err != nil {
@@ -154,6 +155,14 @@ func obey(r *Runner, db inventory.Store, o order) (a answer, err error) {
 			_, err = inventory.Cancel(tx, h.ID, now)
 		case "retry":
 			_, _, err = inventory.Retry(tx, h.ID, "admin", now)
+		case "deploy":
+			_, _, err = inventory.Deploy(tx, h.ID, "admin", now)
+		case "format":
+			p := diskplan.Make(diskplan.Input{Host: h, Role: testRole(h.Role), WipePersistent: []string{o.Name}})
+			f := inventory.FormatOrder{PlanID: p.ID, Slot: o.Name, Word: o.Role}
+			if err = p.ConfirmedFormat(f); err == nil {
+				_, _, err = inventory.Format(tx, h.ID, f, "admin", now.Add(time.Minute), now)
+			}
 		case "look", "log":
 			if a.Host = h; h.JobID != "" {
 				a.Job, err = tx.Job(h.JobID)

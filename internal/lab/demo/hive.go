@@ -46,7 +46,7 @@ func prepareHive(o options, data, scratch string) ([]string, error) {
 	if err := os.Setenv("NIX_CONFIG", "sandbox = false\nsubstituters =\nbuild-users-group =\n"); err != nil {
 		return nil, err
 	}
-	flags := []string{"--nixos-anywhere", filepath.Join(repo, "nix/tests/nixos-anywhere")}
+	flags := []string{"--nixos-anywhere", filepath.Join(repo, "nix/tests/nixos-anywhere"), "--nix", filepath.Join(repo, "nix/tests/nix")}
 	for _, a := range strings.Fields(string(out)) {
 		flags = append(flags, "--nix-arg="+a)
 	}

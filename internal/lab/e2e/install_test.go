@@ -31,7 +31,7 @@ func hiveFlags(t *testing.T) []string {
 	if err != nil {
 		t.Fatalf("mkflakes.sh: %v", err)
 	}
-	flags := []string{"--nixos-anywhere", filepath.Join(tests, "nixos-anywhere")}
+	flags := []string{"--nixos-anywhere", filepath.Join(tests, "nixos-anywhere"), "--nix", filepath.Join(tests, "nix")}
 	for _, a := range strings.Fields(string(out)) {
 		flags = append(flags, "--nix-arg="+a)
 	}
