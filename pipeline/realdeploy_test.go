@@ -106,6 +106,7 @@ func (m *realMachine) runs(key string) (now, boots string) {
 // well; with an activation that fails; with one that cuts the machine off, which goes back by itself; through the death
 // of the appliance; and through a power cut, after which the earlier system runs. Then one disk of it is formatted.
 func TestRealDeploy(t *testing.T) {
+	t.Parallel()
 	if !inOwnNetwork(t) {
 		return
 	}

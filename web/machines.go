@@ -161,7 +161,7 @@ type machinesPage struct {
 	Warnings     []Warning
 	Proof        proof
 	Tasks        []task
-	More         int // machines that did not fit
+	More         int  // machines that did not fit
 	SSH          bool // some are installed
 	HiveErr      string
 	Err          string
