@@ -13,43 +13,61 @@ import (
 	"github.com/staged-hive/hatchery/inventory"
 )
 
+// doraOf is a server with so many leases, and a function that plays one DISCOVER, OFFER, REQUEST, ACK with it.
+func doraOf(tb testing.TB, leases int) (dora func()) {
+	tb.Helper()
+	s, l := benchServer(tb, nil)
+	pool := s.segments[0].Pool
+	now := time.Now()
+	give := func(hw lease.HW) netip.Addr {
+		ip, err := pool.Pick(hw, netip.Addr{}, now)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		pool.Put(lease.Lease{IP: ip, HW: hw, State: lease.StateBound, Expires: now.Add(time.Hour)})
+		return ip
+	}
+	for i := range leases {
+		give(lease.HW{4, 0, byte(i >> 16), byte(i >> 8), byte(i)})
+	}
+	var clients [1000][2][]byte
+	for i := range clients {
+		mac := inventory.MAC{2, 0, 0, 0, byte(i >> 8), byte(i)}
+		ip := give(lease.HW(mac))
+		clients[i] = [2][]byte{msg(tb, dhcpv4.MessageTypeDiscover, mac), msg(tb, dhcpv4.MessageTypeRequest, mac, wants(ip), ours)}
+	}
+	from := arrival{link: l, port: 67}
+	i := 0
+	return func() {
+		c := &clients[i%len(clients)]
+		i++
+		handle(s, from, c[0])
+		handle(s, from, c[1])
+		s.pending.Wait()
+	}
+}
+
 // BenchmarkDORA is the processor's share of one DISCOVER, OFFER, REQUEST, ACK with so many leases in the
 // pool, without disk and network: it stays flat.
 func BenchmarkDORA(b *testing.B) {
 	for _, n := range []int{10, 1000, 60000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			s, l := benchServer(b, nil)
-			pool := s.segments[0].Pool
-			now := time.Now()
-			for i := range n {
-				hw := lease.HW{4, 0, byte(i >> 16), byte(i >> 8), byte(i)}
-				ip, err := pool.Pick(hw, netip.Addr{}, now)
-				if err != nil {
-					b.Fatal(err)
-				}
-				pool.Put(lease.Lease{IP: ip, HW: hw, State: lease.StateBound, Expires: now.Add(time.Hour)})
-			}
-			var clients [1000][2][]byte
-			for i := range clients {
-				mac := inventory.MAC{2, 0, 0, 0, byte(i >> 8), byte(i)}
-				ip, err := pool.Pick(lease.HW(mac), netip.Addr{}, now)
-				if err != nil {
-					b.Fatal(err)
-				}
-				pool.Put(lease.Lease{IP: ip, HW: lease.HW(mac), State: lease.StateBound, Expires: now.Add(time.Hour)})
-				clients[i] = [2][]byte{msg(b, dhcpv4.MessageTypeDiscover, mac), msg(b, dhcpv4.MessageTypeRequest, mac, wants(ip), ours)}
-			}
-			a := arrival{link: l, port: 67}
-			i := 0
+			dora := doraOf(b, n)
 			b.ReportAllocs()
 			for b.Loop() {
-				c := &clients[i%len(clients)]
-				i++
-				handle(s, a, c[0])
-				handle(s, a, c[1])
-				s.pending.Wait()
+				dora()
 			}
 		})
+	}
+}
+
+// TestCostOfAPacketIsFlat: an exchange costs as much with 60,000 leases as with 10, counted in allocations: times depend on
+// the machine's load.
+func TestCostOfAPacketIsFlat(t *testing.T) { // not parallel: it counts allocations
+	few, many := testing.AllocsPerRun(200, doraOf(t, 10)), testing.AllocsPerRun(200, doraOf(t, 60000))
+	t.Logf("%.0f allocations with 10 leases, %.0f with 60,000", few, many)
+	if many > 1.1*few || many > 80 {
+		t.Errorf("%.0f allocations with 60,000 leases, %.0f with 10: want a tenth more at most, and at most 80", many, few)
 	}
 }
 
