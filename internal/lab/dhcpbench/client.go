@@ -68,14 +68,13 @@ func (r *result) lossRate() float64 {
 
 // exchange is one client on its way.
 type exchange struct {
-	busy    bool
-	mac     uint32
-	step    int
-	gen     byte // in the transaction id: a late answer to an earlier exchange is none to this one
-	began   time.Time
-	sent    time.Time
-	yiaddr  [4]byte
-	askedAt int
+	busy   bool
+	mac    uint32
+	step   int
+	gen    byte // in the transaction id: a late answer to an earlier exchange is none to this one
+	began  time.Time
+	sent   time.Time
+	yiaddr [4]byte
 }
 
 // client plays many clients through one socket.

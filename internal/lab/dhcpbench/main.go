@@ -241,9 +241,10 @@ func once(s *server, m *measure) (float64, error) {
 	return r.rate(), nil
 }
 
-// climb finds the highest rate that loses less than a hundredth: by steps of a quarter more; two failures in a row end it,
-// because one may be the neighbours'.
+// climb finds the highest rate that loses less than a hundredth: doubled until one loses more, then by steps of a quarter
+// until two in a row do, because one may be the neighbours'.
 func climb(try func(rate float64) (loss float64, err error)) (best float64, err error) {
+	factor := 2.0
 	for rate, failed := 200.0, 0; rate < 60000 && failed < 2; {
 		loss, err := try(rate)
 		switch {
@@ -251,7 +252,10 @@ func climb(try func(rate float64) (loss float64, err error)) (best float64, err 
 			return best, err
 		case loss < 0.01:
 			best, failed = rate, 0
-			rate = float64(int(rate * 1.26))
+			rate = float64(int(rate * factor))
+		case factor == 2 && best > 0:
+			factor = 1.26
+			rate = float64(int(best * factor))
 		default:
 			failed++
 		}
