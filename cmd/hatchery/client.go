@@ -15,6 +15,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -225,7 +227,7 @@ func (r *remote) show(w io.Writer, v map[string]any, keys ...string) error {
 		return printJSON(w, v)
 	}
 	for _, k := range keys {
-		if s := cell(v[k]); s != "" {
+		if s := tell(v[k]); s != "" {
 			if _, err := fmt.Fprintf(w, "%-14s %s\n", strings.ReplaceAll(k, "_", " ")+":", s); err != nil {
 				return err
 			}
@@ -247,7 +249,7 @@ func cell(v any) string {
 		return ""
 	case string:
 		return strings.Map(func(c rune) rune {
-			if c < ' ' || c == 0x7f {
+			if !unicode.IsPrint(c) { // of C1 controls terminals take orders too
 				return ' '
 			}
 			return c
@@ -268,6 +270,15 @@ func cell(v any) string {
 	}
 	raw, _ := json.Marshal(v)
 	return cell(string(raw))
+}
+
+// tell is a cell for people: a moment is shown by this machine's clock, to the second.
+func tell(v any) string {
+	s := cell(v)
+	if t, err := time.Parse(time.RFC3339Nano, s); err == nil {
+		return t.Local().Format(time.DateTime)
+	}
+	return s
 }
 
 // follow copies a stream of server-sent events or lines to w until it ends.

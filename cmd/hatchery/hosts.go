@@ -132,7 +132,7 @@ func columns(out io.Writer, heads []string, rows [][]string) error {
 	for _, row := range rows {
 		words := make([]string, len(row))
 		for i, v := range row {
-			if words[i] = cell(v); words[i] == "" {
+			if words[i] = tell(v); words[i] == "" {
 				words[i] = "-"
 			}
 		}
@@ -158,8 +158,26 @@ func (r *remote) showHost() *cobra.Command {
 }
 
 func (r *remote) showOne(c *cobra.Command, h map[string]any) error {
-	return r.show(c.OutOrStdout(), h, "name", "id", "mac", "macs", "state", "role", "step", "blocked_on", "attention", "error", "hint", "ip", "address",
-		"upkeep", "behind", "arch", "firmware", "vendor", "product", "serial", "uuid", "memory_bytes", "disks", "first_seen", "last_seen", "online")
+	out := c.OutOrStdout()
+	if !r.json {
+		if n, _ := h["memory_bytes"].(float64); n > 0 {
+			h["memory"] = fmt.Sprintf("%.1f GiB", n/(1<<30))
+		}
+	}
+	if err := r.show(out, h, "name", "id", "mac", "macs", "state", "role", "step", "blocked_on", "attention", "error", "hint", "ip", "address",
+		"upkeep", "behind", "arch", "firmware", "vendor", "product", "serial", "uuid", "memory", "first_seen", "last_seen", "online"); err != nil || r.json {
+		return err
+	}
+	disks := objects(h["disks"])
+	if len(disks) == 0 {
+		return nil
+	}
+	for _, d := range disks {
+		n, _ := d["size_bytes"].(float64)
+		d["size"] = sizeText(uint64(max(n, 0)))
+	}
+	fmt.Fprintln(out)
+	return r.table(c, disks, "name", "model", "serial", "size", "type", "transport", "signatures", "id")
 }
 
 func (r *remote) addHost() *cobra.Command {

@@ -82,6 +82,26 @@ func TestPlanIsATableWithTheWordsThatConfirmIt(t *testing.T) {
 	}
 }
 
+func TestAMachineIsShownForPeople(t *testing.T) {
+	t.Parallel()
+	data, db := served(t)
+	inStage0(t, db)
+	out, code := hatchery(t, "hosts", "show", "mini", "--data", data)
+	for _, want := range []string{"SIGNATURES", "nvme0n1", "512.0 GB", "ntfs", "last seen:     " + time.Now().Format("2006-")} {
+		if code != 0 || !strings.Contains(out, want) {
+			t.Errorf("want %q in %d\n%s", want, code, out)
+		}
+	}
+	if strings.Contains(out, "{") {
+		t.Errorf("JSON in\n%s", out)
+	}
+	for in, want := range map[string]string{"a\x1b[2Jb": "a [2Jb", "a\u009b2Jb": "a 2Jb", "a\u202eb": "a b", "2026-11-22T16:17:40.718380521Z": time.Unix(1795364260, 0).Format(time.DateTime), "node-2026": "node-2026"} {
+		if got := tell(in); got != want {
+			t.Errorf("%q: got %q, want %q", in, got, want)
+		}
+	}
+}
+
 func TestQuoteWord(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{"os=S1": "os=S1", "WD 40": "'WD 40'", "$(reboot)": "'$(reboot)'", "it's": `'it'\''s'`, "": "''", "a\nb": "'a b'"} {
