@@ -26,7 +26,7 @@ const journalSize = 2 << 20
 
 // foldAtOnce is how many leases one update moves from the journal into the database, so that hosts and jobs are
 // written in between.
-const foldAtOnce = 512
+const foldAtOnce = 2048
 
 // keyFolded is the record of the last generation of the journal that is in the database as a whole.
 const keyFolded = "leases/folded"
