@@ -87,7 +87,7 @@ func (s *Server) static(c echo.Context) error {
 var pageNames = [...]string{"machines", "machine", "roles", "media", "network", "activity", "settings", "login", "firstrun", "problem"}
 
 func parsePages(a assets) (map[string]*template.Template, error) {
-	fm := template.FuncMap{"asset": a.url, "memory": memoryText, "disk": diskText, "ago": agoText, "span": durationText,
+	fm := template.FuncMap{"asset": a.url, "memory": memoryText, "asked": asked, "disk": diskText, "ago": agoText, "span": durationText,
 		"plural": plural, "clock": func(t time.Time) string { return t.Format("15:04:05") },
 		"iso":  func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"day":  func(t time.Time) string { return t.Format("Mon 2 Jan 2006, 15:04:05 MST") },

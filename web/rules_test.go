@@ -30,7 +30,7 @@ func TestRolesPageTellsTheRulesAndTheTrace(t *testing.T) {
 	b.signIn()
 	page := b.page("/roles")
 	for _, want := range []string{"Reading the roles: attribute missing.", "last good ones", "error: &lt;attribute&gt; missing\n  at flake.nix:3",
-		"vendor QEMU*", "memory ≥", "memory ≤", "disks ≥ 2", "disks ≤ 3", "ssd ≥ 10 GB ≤ 2",
+		"vendor QEMU*, memory ≥ 4 GiB, memory ≤ 16 GiB, disks ≥ 2, disks ≤ 3, a disk of type ssd ≥ 10 GB ≤ 2 TB.",
 		"It installs by itself and formats OS1 for os (nothing), formats DATA1 for data (nothing).",
 		"It would wait for a person: Disk QEMU HARDDISK 20 GB serial OS1"} {
 		if !strings.Contains(page, want) {

@@ -143,6 +143,36 @@ func sortedRoles(h inventory.Hive) []inventory.Role {
 	return out
 }
 
+// asked is what a rule asks of a machine, a few words each.
+func asked(m inventory.Match) (words []string) {
+	say := func(set bool, format string, a ...any) {
+		if set {
+			words = append(words, fmt.Sprintf(format, a...))
+		}
+	}
+	say(m.Vendor != "", "vendor %s", m.Vendor)
+	say(m.Product != "", "product %s", m.Product)
+	say(m.Serial != "", "serial %s", m.Serial)
+	say(m.MAC != "", "MAC %s", m.MAC)
+	say(m.Arch != "", "%s", m.Arch)
+	say(m.MinMemoryBytes > 0, "memory ≥ %s", memoryText(m.MinMemoryBytes))
+	say(m.MaxMemoryBytes > 0, "memory ≤ %s", memoryText(m.MaxMemoryBytes))
+	say(m.MinDisks > 0, "disks ≥ %d", m.MinDisks)
+	say(m.MaxDisks > 0, "disks ≤ %d", m.MaxDisks)
+	disk := "a disk"
+	if m.DiskType != "" {
+		disk = "a disk of type " + m.DiskType
+	}
+	if m.MinDiskBytes > 0 {
+		disk += " ≥ " + diskText(m.MinDiskBytes)
+	}
+	if m.MaxDiskBytes > 0 {
+		disk += " ≤ " + diskText(m.MaxDiskBytes)
+	}
+	say(disk != "a disk", "%s", disk)
+	return words
+}
+
 // RuleHit is what the autoInstall rules mean for one host.
 type RuleHit struct {
 	HostID inventory.HostID `json:"host_id"`
