@@ -91,6 +91,14 @@ func TestHostsArePagedByCursorAndFiltered(t *testing.T) {
 			t.Errorf("%s: got %d hosts, want %d", query, len(l.Items), want)
 		}
 	}
+	var page list[Host]
+	b.api("GET", "/hosts?limit=3", nil, 200, &page)
+	left := 8 - len(page.Items)
+	b.api("DELETE", "/hosts/"+string(page.Items[2].ID), nil, 204, nil) // the one that the cursor names
+	b.api("GET", "/hosts?cursor="+page.Next, nil, 200, &page)
+	if len(page.Items) != left || page.Next != "" {
+		t.Errorf("after the last of a page was forgotten: got %d hosts, want the other %d", len(page.Items), left)
+	}
 	b.api("GET", "/hosts?limit=0", nil, 422, nil)
 	b.api("GET", "/hosts?state=asleep", nil, 422, nil)
 }
