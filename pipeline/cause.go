@@ -73,10 +73,11 @@ var dropped = []string{"connection reset", "broken pipe", "connection timed out"
 // installFailure is what an ended run of nixos-anywhere means: its exit code, the phase it was in, the last lines of
 // that phase, oldest first.
 func installFailure(code int, phase string, lines []string) *Failure {
-	if f := exitFailure(code); f != nil {
+	f := &Failure{Step: StepInstall}
+	if r, ok := refusals[code]; ok {
+		f.Cause, f.Hint = r.cause, r.hint
 		return f
 	}
-	f := &Failure{Step: StepInstall}
 	for i := range signs {
 		for _, line := range lines {
 			if s := &signs[i]; s.phase == "" || s.phase == phase {
@@ -111,30 +112,18 @@ func connectionLost(line string) *Failure {
 		Hint: "Look at the machine's network cable and power. Retry starts the install again; persistent disks are kept."}
 }
 
-// exitFailure is the meaning of the install script's own exit codes, 20 to 24: refusals that are made before it
-// changes anything (DESIGN section 2). nil for any other.
-func exitFailure(code int) *Failure {
-	f := &Failure{Step: StepInstall}
-	switch code {
-	case 20:
-		f.Cause = "A persistent disk of the plan is missing on the machine; nothing was written."
-		f.Hint = "Put the disk back or bind the slot to another one, then retry."
-	case 21:
-		f.Cause = "A persistent disk holds data that this appliance did not put there; nothing was written."
-		f.Hint = "Save what is on it. Then name its slot to be wiped, with its serial number, or bind the slot to another disk."
-	case 22:
-		f.Cause = "One disk is bound to an ephemeral and a persistent slot at once; nothing was written."
-		f.Hint = "Bind one of the slots to another disk, then retry."
-	case 23:
-		f.Cause = "A disk of the plan is the one stage-0 itself runs from; nothing was written."
-		f.Hint = "Remove the stick and netboot, or bind the slot to another disk, then retry."
-	case 24:
-		f.Cause = "A disk is not what the plan was confirmed with (other serial number or other content); nothing was written."
-		f.Hint = "Look at the new disk plan, confirm it if it is right, then retry."
-	default:
-		return nil
-	}
-	return f
+// refusals are the meanings of the install script's own exit codes, made before it changes anything (DESIGN section 2).
+var refusals = map[int]sign{
+	20: {cause: "A persistent disk of the plan is missing on the machine; nothing was written.",
+		hint: "Put the disk back or bind the slot to another one, then retry."},
+	21: {cause: "A persistent disk holds data that this appliance did not put there; nothing was written.",
+		hint: "Save what is on it. Then name its slot to be wiped, with its serial number, or bind the slot to another disk."},
+	22: {cause: "One disk is bound to an ephemeral and a persistent slot at once; nothing was written.",
+		hint: "Bind one of the slots to another disk, then retry."},
+	23: {cause: "A disk of the plan is the one stage-0 itself runs from; nothing was written.",
+		hint: "Remove the stick and netboot, or bind the slot to another disk, then retry."},
+	24: {cause: "A disk is not what the plan was confirmed with (other serial number or other content); nothing was written.",
+		hint: "Look at the new disk plan, confirm it if it is right, then retry."},
 }
 
 // complaint is the last line that sounds like an error, else the last one.

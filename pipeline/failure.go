@@ -62,6 +62,3 @@ func overTime(s Step) *Failure {
 	}
 	return f
 }
-
-// refusedBeforeWrite reports whether the install script's exit code promises that no disk was changed.
-func refusedBeforeWrite(code int) bool { return code >= 20 && code <= 24 }
