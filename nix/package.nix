@@ -5,7 +5,7 @@ buildGoModule {
   version = "0-${src.shortRev or "dirty"}";
   src = lib.cleanSource src;
   # vendor-hash.sh --write after a change of go.mod
-  vendorHash = "sha256-VszjDmIhfKVWOWKTLKqFtB/vWpEcEppKw5XODo2SBm0=";
+  vendorHash = "sha256-OfGmWfV+ZV+d3o8+SksPcp1t/uYHAxThjcwJQw3jC2M=";
   subPackages = [ "cmd/hatchery" "cmd/hatchery-agent" ];
   env.CGO_ENABLED = "0";
   ldflags = [ "-s" "-w" ];
