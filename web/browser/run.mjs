@@ -71,7 +71,7 @@ for (const [mode, options] of Object.entries({ light: { colorScheme: "light" }, 
     await login(page);
     for (const [name, path] of Object.entries(pages)) {
       await page.goto(cfg.url + path);
-      if (name === "installed") await page.click("#reinstall > summary");
+      if (name === "installed") for (const d of ["#reinstall", "#format-0", "#more-role"]) await page.click(`${d} > summary`);
       await axe(page, `${name} ${mode}`);
       await shot(page, `${name}-${mode}`);
       await noScroll(page, `${name} ${mode}`);
