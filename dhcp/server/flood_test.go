@@ -71,3 +71,23 @@ func TestFloodOfInventedMachines(t *testing.T) { // not parallel: it looks at th
 		t.Errorf("the flood made %d hosts", n)
 	}
 }
+
+func TestLimitInAll(t *testing.T) {
+	t.Parallel()
+	var l limiter
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	storm := func(now time.Time) (allowed int) {
+		for i := range 2 * inAll {
+			if l.allow(inventory.MAC{2, 0, 0, byte(i >> 16), byte(i >> 8), byte(i)}, now) {
+				allowed++
+			}
+		}
+		return allowed
+	}
+	if got := storm(now); got != inAll {
+		t.Errorf("of %d messages in one instant %d were looked at, want %d", 2*inAll, got, inAll)
+	}
+	if got := storm(now.Add(100 * time.Millisecond)); got != inAll/10 {
+		t.Errorf("a tenth of a second later: got %d, want %d", got, inAll/10)
+	}
+}
