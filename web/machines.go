@@ -56,6 +56,11 @@ func rowOf(h *inventory.Host, l *lookup, now time.Time) row {
 	if h.State == inventory.StateInstalling || h.Upkeep != "" {
 		r.Step, r.Steps = h.StepNo, h.StepOf
 	}
+	if h.NoRule() == "" && l != nil {
+		if names := inventory.Matching(h, l.roles); len(names) > 1 {
+			r.Below = "The rules of roles " + strings.Join(names, ", ") + " all mean it, so none acts: give it a role, or make them narrower."
+		}
+	}
 	r.Lags = lags(h)
 	switch {
 	case h.Attention != "":

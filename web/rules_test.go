@@ -41,3 +41,22 @@ func TestRolesPageTellsTheRulesAndTheTrace(t *testing.T) {
 		t.Log(page[strings.Index(page, "<main"):])
 	}
 }
+
+// TestTwoRulesForOneMachineShow: nothing is done, and the table says why.
+func TestTwoRulesForOneMachineShow(t *testing.T) {
+	t.Parallel()
+	b := start(t, nil)
+	b.update(func(tx *inventory.Tx) error {
+		h := testHive()
+		for n, r := range h.Roles {
+			r.AutoInstall = &inventory.AutoInstall{Match: inventory.Match{Vendor: "QEMU*"}}
+			h.Roles[n] = r
+		}
+		return tx.PutHive(h)
+	})
+	b.checkIn(1, facts())
+	b.signIn()
+	if page := b.page("/"); !strings.Contains(page, "The rules of roles server, worker all mean it, so none acts") {
+		t.Errorf("the table does not say that two rules mean the machine:\n%s", page[strings.Index(page, "<tbody"):])
+	}
+}
