@@ -61,8 +61,9 @@ func (r *remote) deployHosts() *cobra.Command {
 			if err := r.call(c.Context(), http.MethodPost, "/roles/"+url.PathEscape(role)+"/deploy", nil, &list); err != nil {
 				return err
 			}
-			if len(list.Items) == 0 {
-				return r.table(c, nil, "name")
+			if len(list.Items) == 0 && !r.json {
+				_, err := fmt.Fprintf(c.OutOrStdout(), "No installed machine of role %s lags behind the hive.\n", role)
+				return err
 			}
 			made := map[string]map[string]any{}
 			for _, h := range list.Items {

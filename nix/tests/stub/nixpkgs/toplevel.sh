@@ -53,6 +53,7 @@ for d in /sys/class/net/*; do
   [ -e \$d/device ] || continue
   if grep -q hatchery-test-deaf $out/stub/hosts; then ip link set \${d##*/} down; else ip link set \${d##*/} up; fi
 done
+true
 I
 
 cat > $out/init <<I
