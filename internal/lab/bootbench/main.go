@@ -21,6 +21,7 @@ var (
 	rounds   = flag.Int("rounds", 5, "how often each server boots the machine")
 	firmware = flag.String("firmware", "bios,uefi", "firmware of the machines, with commas between them")
 	ownDisk  = flag.Bool("own-disk", false, "measure instead how long our appliance keeps a machine, network first in its boot order, from its own disk")
+	slow     = flag.Duration("slow", 0, "show the milestones and the server's log of boots whose script took longer")
 	limit    = flag.Duration("limit", 3*time.Minute, "for one boot")
 )
 
@@ -148,7 +149,14 @@ func bootOnce(ctx context.Context, dir string, fw lab.Firmware, server string) (
 		select {
 		case <-checkIn.seen:
 			first := discover.at()
-			return times{Script: script.At.Sub(first), CheckIn: checkIn.at().Sub(first)}, nil
+			t = times{Script: script.At.Sub(first), CheckIn: checkIn.at().Sub(first)}
+			if *slow > 0 && t.Script > *slow {
+				for _, e := range m.Events() {
+					fmt.Fprintf(os.Stderr, "  %7.2f %-10s %s\n", e.At.Sub(first).Seconds(), e.Name, e.Line)
+				}
+				fmt.Fprintln(os.Stderr, checkIn)
+			}
+			return t, nil
 		case <-ctx.Done():
 			return t, died(m, fmt.Errorf("no check-in: %w", ctx.Err()))
 		case <-time.After(time.Second / 5):

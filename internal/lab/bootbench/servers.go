@@ -81,7 +81,7 @@ func startHatchery(ctx context.Context, l *lab.LAN, dir string, checkIn *mark, m
 		return fmt.Errorf("copy stage-0: %w: %s", err, out)
 	}
 	checkIn.want = "msg=check-in "
-	args := append([]string{"serve", "--data", data, "--interface", "eth0", "--ipxe", filepath.Join(dir, "ipxe"),
+	args := append([]string{"serve", "--data", data, "--interface", "eth0", "--log-level", "debug", "--ipxe", filepath.Join(dir, "ipxe"),
 		"--dhcp", "server", "--dhcp-range", l.Addr(100).String() + "-" + l.Addr(150).String(), "--dhcp-router", l.RouterAddr().String()}, more...)
 	_, err := l.StartReady(ctx, lab.Appliance, checkIn, filepath.Join(dir, "hatchery"), args...)
 	if err != nil {
