@@ -186,40 +186,49 @@ func since(lines []Line, after uint64) []Line {
 }
 
 // readLog reads the last lines of a log from its files; none is no error.
-func readLog(path string) ([]Line, error) {
-	var lines []Line
+func readLog(path string) (lines []Line, err error) {
+	err = eachLine(path, func(l Line) error {
+		if lines = append(lines, l); len(lines) > 2*ringLines {
+			lines = append(lines[:0], lines[ringLines:]...)
+		}
+		return nil
+	})
+	if over := len(lines) - ringLines; over > 0 {
+		lines = append([]Line(nil), lines[over:]...)
+	}
+	return lines, err
+}
+
+// eachLine calls fn with every line of a log's files, oldest first, until it fails; none is no error.
+func eachLine(path string, fn func(Line) error) error {
 	for _, p := range []string{path + ".1", path} {
 		f, err := os.Open(p)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("job log: %w", err)
+			return fmt.Errorf("job log: %w", err)
 		}
-		lines, err = scanLog(f, lines)
+		err = scanLog(f, fn)
 		f.Close()
 		if err != nil {
-			return lines, fmt.Errorf("job log %s: %w", p, err)
+			return fmt.Errorf("job log %s: %w", p, err)
 		}
 	}
-	if over := len(lines) - ringLines; over > 0 {
-		lines = append([]Line(nil), lines[over:]...)
-	}
-	return lines, nil
+	return nil
 }
 
-func scanLog(r io.Reader, lines []Line) ([]Line, error) {
+func scanLog(r io.Reader, fn func(Line) error) error {
 	s := bufio.NewScanner(r)
 	s.Buffer(nil, 4*maxLine)
 	for s.Scan() {
 		if l, ok := parseLine(s.Text()); ok {
-			lines = append(lines, l)
-		}
-		if len(lines) > 2*ringLines {
-			lines = append(lines[:0], lines[ringLines:]...)
+			if err := fn(l); err != nil {
+				return err
+			}
 		}
 	}
-	return lines, s.Err()
+	return s.Err()
 }
 
 // parseLine reads one line of a log file; a torn one reports false.

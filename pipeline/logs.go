@@ -155,7 +155,7 @@ func (r *Runner) Tail(host inventory.HostID, n int) ([]Line, error) {
 	return p.Lines, err
 }
 
-// Follow calls fn with every line after `after`, then with new ones as they come, those of later jobs
+// Follow calls fn with every line after `after` that is kept, on disk or in memory, then with new ones as they come, those of later jobs
 // too, until ctx ends (nil) or fn fails (its error). ErrNotFound.
 func (r *Runner) Follow(ctx context.Context, host inventory.HostID, after uint64, fn func(Line) error) error {
 	for {
@@ -165,6 +165,17 @@ func (r *Runner) Follow(ctx context.Context, host inventory.HostID, after uint64
 		p, err := r.Log(host, after)
 		if err != nil {
 			return err
+		}
+		if len(p.Lines) > 0 && p.Lines[0].No > after+1 { // older ones than memory has may be in the file
+			if err := eachLine(r.logPath(p.Job), func(l Line) error {
+				if l.No <= after || l.No >= p.Lines[0].No {
+					return nil
+				}
+				after = l.No
+				return fn(l)
+			}); err != nil {
+				return err
+			}
 		}
 		for _, l := range p.Lines {
 			if err := fn(l); err != nil {

@@ -230,6 +230,36 @@ func TestFollowStreamsTheLog(t *testing.T) {
 	}
 }
 
+// TestTheWholeLogIsRead: what memory does not hold any more comes from the file.
+func TestTheWholeLogIsRead(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	const printed = 2*ringLines + 17
+	r.hive.print = strings.Repeat("a line of the build\n", printed)
+	r.start()
+	m := r.machine(1)
+	m.powerOn()
+	r.assign(m, "node1", "plain")
+	r.untilState(m, inventory.StateInstalled)
+	over := errors.New("over")
+	n, last := 0, uint64(0)
+	err := r.Follow(t.Context(), r.host(m).ID, 0, func(l Line) error {
+		if last != 0 && l.No != last+1 {
+			t.Errorf("line %d after %d", l.No, last)
+		}
+		if last = l.No; l.Text == "a line of the build" {
+			n++
+		}
+		if strings.HasPrefix(l.Text, "installed: ") {
+			return over
+		}
+		return nil
+	})
+	if !errors.Is(err, over) || n != printed {
+		t.Errorf("%d lines of the build, %v; want %d", n, err, printed)
+	}
+}
+
 func TestOddMachines(t *testing.T) {
 	t.Parallel()
 	t.Run("a clock that is wrong by years is set", func(t *testing.T) {

@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -166,14 +167,24 @@ func (s *Server) sendLog(ctx context.Context, w http.ResponseWriter, id inventor
 		}
 		return err
 	}
-	lines, err := s.cfg.Logs.Tail(id, maxLogLines)
-	for _, l := range lines {
-		if l.ID > in.After && err == nil {
-			err = write(l)
+	last, err := s.cfg.Logs.Tail(id, 1)
+	if err != nil || len(last) == 0 || last[0].ID <= in.After {
+		return err
+	}
+	err = s.cfg.Logs.Follow(ctx, id, in.After, func(l LogLine) error {
+		if err := write(l); err != nil || l.ID < last[0].ID {
+			return err
 		}
+		return errLogRead
+	})
+	if errors.Is(err, errLogRead) {
+		return nil
 	}
 	return err
 }
+
+// errLogRead ends the reading of a log that is not to be followed, at its last line.
+var errLogRead = errors.New("the log was read")
 
 // whileOpen is a context that ends once the host has no open job; false when there is nothing to wait for.
 // follow is "auto", "true" (until the reader goes) or "false".
@@ -205,9 +216,6 @@ func (s *Server) whileOpen(ctx context.Context, id inventory.HostID, follow stri
 	}()
 	return ctx, true
 }
-
-// maxLogLines bounds one answer that does not follow.
-const maxLogLines = 10_000
 
 // followLog sends a host's log lines as events; the data is the line as JSON.
 func (s *Server) followLog(ctx context.Context, out *sse, id inventory.HostID, after uint64) error {
