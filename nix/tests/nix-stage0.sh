@@ -40,6 +40,7 @@ NIXOS_INSTALL_BOOTLOADER=1 chroot /mnt /run/current-system/bin/switch-to-configu
 echo "installation finished!"
 I
 chmod 755 "$R"/usr/bin/*
+ln -s bash "$R/usr/bin/sh" # busybox' takes its own setsid, which knows no --wait
 printf 'NAME=NixOS\nID=nixos\nVARIANT_ID=installer\nVERSION_ID="26.05"\nPRETTY_NAME="Hatchery stage-0 (stand-in with nix)"\n' >"$R/etc/os-release"
 cp "$in/kernel" "$out/kernel"
 # The kernel unpacks one archive after the other: later files win.
