@@ -91,6 +91,26 @@ ln -sfn /nix/store/system-node1 $1/nix/var/nix/profiles/system`, m.root)
 	m.file("nix/store/system-node1/bin/switch-to-configuration", fmt.Sprintf(switcher, ""), 0o755)
 }
 
+// giveSystemd puts what a deploy asks of systemd on the machine: a stand-in, in whose words web.service fails in a system
+// called sick, and old.service always.
+func (m *realMachine) giveSystemd() {
+	m.file("usr/bin/systemd-run", `#!/bin/sh
+echo "$*" >>/var/systemd-run
+while [ "${1#--}" != "$1" ]; do shift; done
+setsid "$@" >/dev/null 2>&1 </dev/null &
+`, 0o755)
+	m.file("usr/bin/systemctl", `#!/bin/sh
+case $1 in
+is-system-running) echo degraded; exit 1;;
+list-units)
+	echo "old.service loaded failed failed an old sorrow"
+	case $(readlink -f /run/current-system) in *sick) echo "web.service loaded failed failed the web";; esac;;
+*) exit 1;;
+esac
+`, 0o755)
+	m.sh("mkdir -p $1/run/systemd/system", m.root)
+}
+
 // runs is what the machine runs, and what it would boot.
 func (m *realMachine) runs(key string) (now, boots string) {
 	m.t.Helper()
@@ -150,6 +170,14 @@ func TestRealDeploy(t *testing.T) {
 	m.newSystem("deaf", `ln -sfn "$(dirname "$(dirname "$0")")" /run/current-system; ip link set eth0 down; exit 0`)
 	s.must(order{Do: "deploy", MAC: m.mac})
 	check("a system that cuts the machine off", s.until(m.mac, "was through", ended), "The machine runs its earlier system again.", good, good)
+
+	m.giveSystemd()
+	m.newSystem("sick", "")
+	s.must(order{Do: "deploy", MAC: m.mac})
+	check("a system in which a unit fails", s.until(m.mac, "was through", ended), "web.service failed that ran before. The machine runs its earlier system again.", good, good)
+	if ran := m.sh("cat $1/var/systemd-run", m.root); ran != "--quiet --collect --unit=hatchery-deploy /bin/sh /run/hatchery-deploy/run\n" {
+		t.Errorf("where there is systemd the trial was run by: %q", ran)
+	}
 
 	slow := m.newSystem("slow", `[ "$1" = test ] && sleep 3`)
 	s.must(order{Do: "deploy", MAC: m.mac})

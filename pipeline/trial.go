@@ -30,7 +30,12 @@ func switchScript(system string, quiet time.Duration) string {
 	return fmt.Sprintf(`# hatchery: switch
 new=%s quiet=%d d=%s
 [ -x "$new/bin/switch-to-configuration" ] || { echo "$new is not a system" >&2; exit 1; }
-if [ -e $d/pid ] && kill -0 "$(cat $d/pid)" 2>/dev/null; then echo "another deploy is on trial" >&2; exit %d; fi
+runs() { [ -e $d/pid ] && kill -0 "$(cat $d/pid)" 2>/dev/null; }
+for i in 1 2 3 4 5; do # one that has ended needs a moment to notice
+	runs && [ ! -e $d/pending ] || break
+	sleep 1
+done
+if runs; then echo "another deploy is on trial" >&2; exit %d; fi
 old=$(readlink -f /run/current-system)
 rm -rf $d
 mkdir -p -m 700 $d
