@@ -90,6 +90,9 @@ func TestFailuresSayStepCauseAndHint(t *testing.T) {
 		{"an evaluation that fails", func(r *rig, m *machine) {
 			r.hive.buildErr = &hive.Failure{Kind: hive.KindEval, What: "building host node1", Cause: "attribute 'foo' missing", Next: "Correct the hive."}
 		}, StepBuild, "attribute 'foo' missing", false, false},
+		{"a build that takes too long", func(r *rig, m *machine) {
+			r.cfg.Limits.Build, r.hive.hold = 200*time.Millisecond, make(chan struct{})
+		}, StepBuild, "The step took longer than the 200ms it may.", false, false},
 		{"a machine that does not answer", func(r *rig, m *machine) {
 			long(&r.cfg.Limits)
 			m.cut("off")
