@@ -284,6 +284,8 @@ func (w *work) hiveFailure(step string, err error) error {
 				w.say(step, "%s", line)
 			}
 		}
+	} else if errors.Is(err, context.DeadlineExceeded) {
+		return err // the step's own limit, which says so itself
 	}
 	cause, hint := hiveCause(err)
 	if hint == "" {
