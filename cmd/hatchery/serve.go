@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -87,9 +86,6 @@ type appliance struct {
 
 // serve opens the data folder, wires everything, runs until ctx ends or something fails.
 func serve(ctx context.Context, cfg config, out io.Writer) error {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(50) // the box is small and seldom busy: a third less memory, some processor time more
-	}
 	log := newLogger(cfg)
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return fmt.Errorf("data folder %s: %w", cfg.Data, err)

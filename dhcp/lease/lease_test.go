@@ -554,6 +554,9 @@ func TestAppendJSONIsWhatTheLibraryWrites(t *testing.T) {
 			ClientID: rapid.SliceOfN(rapid.Byte(), 0, 64).Draw(t, "id"), Hostname: rapid.String().Draw(t, "hostname"),
 			State:   rapid.SampledFrom([]State{"", StateBound, StateReleased, StateQuarantined}).Draw(t, "state"),
 			Granted: when("granted"), Renewed: when("renewed"), Expires: when("expires"), Reserved: some("reserved"), ByRenewal: some("by renewal")}
+		if some("usual client id") {
+			l.ClientID = append([]byte{1}, l.HW[:]...)
+		}
 		if some("twin") {
 			l.Twin = hw(7)
 		}

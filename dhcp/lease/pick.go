@@ -61,7 +61,7 @@ func (p *Pool) Check(hw HW, ip netip.Addr, now time.Time) error {
 	if err := p.checkRecord(hw, e, now); err != nil {
 		return err
 	}
-	if e.hold != nil && e.holder != hw && now.Before(e.holdUntil) {
+	if e.hold != nil && e.holder != hw && p.ticks(now) < e.holdUntil {
 		return taken(ip, "it is on offer to "+e.holder.String())
 	}
 	return nil

@@ -43,8 +43,8 @@ type entry struct {
 	claimed   bool // nobody else may have the address until Settle
 	hold      *list.Element
 	holder    HW
-	holdUntil time.Time
-	proved    time.Time // when a probe found it unused
+	holdUntil int64 // as in a record
+	proved    int64 // when a probe found it unused; 0 = never
 }
 
 func (e *entry) addr() netip.Addr { return addr(e.ip) }
@@ -159,7 +159,7 @@ func (p *Pool) Put(l Lease) {
 		delete(p.owner, e.holder)
 	}
 	p.unhold(e)
-	e.rec, e.proved = p.pack(&l), time.Time{}
+	e.rec, e.proved = p.pack(&l), 0
 	if key != (HW{}) && l.State != StateQuarantined {
 		p.owner[key] = e.ip
 	}
@@ -194,7 +194,7 @@ func (p *Pool) Remove(ip netip.Addr) {
 
 // tidy drops an entry that says nothing any more.
 func (p *Pool) tidy(e *entry) {
-	if !e.rec.valid() && e.hold == nil && !e.claimed && e.proved.IsZero() {
+	if !e.rec.valid() && e.hold == nil && !e.claimed && e.proved == 0 {
 		delete(p.byIP, e.ip)
 	}
 	p.refree(e.addr())
@@ -210,7 +210,7 @@ func (p *Pool) Hold(ip netip.Addr, hw HW, now time.Time) {
 		p.endHold(e)
 	}
 	e := p.entry(ip)
-	e.holder, e.holdUntil, e.hold = hw, now.Add(p.cfg.HoldFor), p.holds.PushBack(e)
+	e.holder, e.holdUntil, e.hold = hw, p.ticks(now.Add(p.cfg.HoldFor)), p.holds.PushBack(e)
 	if cur, ok := p.own(hw); !ok || !p.liveAt(cur, hw, now) {
 		p.owner[hw] = num(ip)
 	}
@@ -270,7 +270,7 @@ func (p *Pool) endHold(e *entry) {
 func (p *Pool) unhold(e *entry) {
 	if e.hold != nil {
 		p.holds.Remove(e.hold)
-		e.hold, e.holder, e.holdUntil = nil, HW{}, time.Time{}
+		e.hold, e.holder, e.holdUntil = nil, HW{}, 0
 	}
 }
 
@@ -281,7 +281,7 @@ func (p *Pool) liveAt(ip netip.Addr, hw HW, now time.Time) bool {
 
 // expireHolds ends the offers nobody took.
 func (p *Pool) expireHolds(now time.Time) {
-	for f := p.holds.Front(); f != nil && !now.Before(f.Value.(*entry).holdUntil); f = p.holds.Front() {
+	for f := p.holds.Front(); f != nil && p.ticks(now) >= f.Value.(*entry).holdUntil; f = p.holds.Front() {
 		p.dropOldestHold()
 	}
 }
@@ -357,5 +357,5 @@ func taken(ip netip.Addr, why string) error { return fmt.Errorf("%s: %s: %w", ip
 // Held reports whether the address is on offer to that client, or its to use.
 func (p *Pool) Held(ip netip.Addr, hw HW, now time.Time) bool {
 	e := p.at(ip)
-	return e != nil && (e.hold != nil && e.holder == hw && now.Before(e.holdUntil) || e.rec.key() == hw && p.live(e, now))
+	return e != nil && (e.hold != nil && e.holder == hw && p.ticks(now) < e.holdUntil || e.rec.key() == hw && p.live(e, now))
 }

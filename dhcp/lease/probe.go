@@ -45,10 +45,10 @@ const maxEnded = 64
 // Proved records that a probe found the address unused.
 func (p *Pool) Proved(ip netip.Addr, now time.Time) {
 	e := p.entry(ip)
-	if p.isFree(ip) && e.proved.IsZero() {
+	if p.isFree(ip) && e.proved == 0 {
 		p.ready = append(p.ready, ip)
 	}
-	e.proved = now
+	e.proved = p.ticks(now)
 }
 
 // Conflicts reports whether an address that a machine with that hardware address uses must be kept from everybody: no
@@ -64,13 +64,13 @@ func (p *Pool) Conflicts(ip netip.Addr, by HW, now time.Time) bool {
 
 func (p *Pool) isProved(ip netip.Addr, now time.Time) bool {
 	e := p.at(ip)
-	return e != nil && !e.proved.IsZero() && now.Sub(e.proved) < ProvedFor
+	return e != nil && e.proved != 0 && p.ticks(now)-e.proved < int64(ProvedFor)
 }
 
 // unprove forgets an outdated finding.
 func (p *Pool) unprove(ip netip.Addr) {
 	if e := p.at(ip); e != nil {
-		e.proved = time.Time{}
+		e.proved = 0
 		p.tidy(e)
 	}
 }

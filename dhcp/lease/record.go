@@ -11,6 +11,7 @@ type record struct {
 	hw, twin                  HW
 	kind                      kind
 	reserved, byRenewal       bool
+	usualID                   bool // the client id is the hardware address
 	wall                      bool // its times are of the wall clock alone: it was read from disk
 	idLen                     uint8
 	relay                     uint32 // 0 = none
@@ -43,7 +44,11 @@ func (r *record) key() HW {
 // pack makes a record of a lease. A client id longer than 255 bytes is cut; requests have at most 64.
 func (p *Pool) pack(l *Lease) record {
 	id := l.ClientID[:min(len(l.ClientID), 255)]
-	r := record{hw: l.HW, twin: l.Twin, kind: kindBound, reserved: l.Reserved, byRenewal: l.ByRenewal, idLen: uint8(len(id)), names: string(id) + l.Hostname,
+	usual := isHW(id, l.HW)
+	if usual {
+		id = nil
+	}
+	r := record{hw: l.HW, twin: l.Twin, kind: kindBound, reserved: l.Reserved, byRenewal: l.ByRenewal, usualID: usual, idLen: uint8(len(id)), names: string(id) + l.Hostname,
 		wall:    l.Expires == l.Expires.Round(0),
 		granted: p.ticks(l.Granted), renewed: p.ticks(l.Renewed), expires: p.ticks(l.Expires)}
 	switch l.State {
@@ -58,12 +63,18 @@ func (p *Pool) pack(l *Lease) record {
 	return r
 }
 
+// isHW reports whether a client id is the hardware address behind its type, as most are (RFC 2132 §9.14).
+func isHW(id []byte, hw HW) bool { return len(id) == 7 && id[0] == 1 && HW(id[1:]) == hw }
+
 // lease is the reverse of pack.
 func (p *Pool) lease(e *entry) Lease {
 	r := &e.rec
 	l := Lease{IP: e.addr(), HW: r.hw, Twin: r.twin, State: StateBound, Reserved: r.reserved, ByRenewal: r.byRenewal, Hostname: r.names[r.idLen:],
 		Granted: p.time(r, r.granted), Renewed: p.time(r, r.renewed), Expires: p.time(r, r.expires)}
-	if r.idLen > 0 {
+	switch {
+	case r.usualID:
+		l.ClientID = append([]byte{1}, r.hw[:]...)
+	case r.idLen > 0:
 		l.ClientID = []byte(r.names[:r.idLen])
 	}
 	switch r.kind {
