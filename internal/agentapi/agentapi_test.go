@@ -238,3 +238,42 @@ func FuzzDecodeCheckIn(f *testing.F) {
 		}
 	})
 }
+
+func FuzzDecodeJoin(f *testing.F) {
+	f.Add([]byte(`{"token":"t","macs":["52:54:00:00:00:01"],"uuid":"u\u001b[2J","serial":"s\n","arch":"x86_64","firmware":"uefi"}`))
+	f.Add([]byte(`{"token":"t","macs":["00:00:00:00:00:00"],"arch":"x86_64","firmware":"bios"}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		j, err := DecodeJoin(body)
+		if err != nil {
+			return
+		}
+		if j.Token == "" || len(j.Token) > MaxToken || len(j.MACs) == 0 || len(j.MACs) > inventory.MaxNICs {
+			t.Errorf("%+v passed", j)
+		}
+		for _, s := range []string{j.UUID, j.Serial} {
+			if len(s) > inventory.MaxFactLen || strings.ContainsAny(s, "\n\x00\x1b") {
+				t.Errorf("%q passed", s)
+			}
+		}
+	})
+}
+
+func FuzzParsePersonal(f *testing.F) {
+	f.Add([]byte(`{"version":1,"urls":["https://192.0.2.1:8443/"],"fingerprint":"` + strings.Repeat("ab", 32) + `","token":"t","static":{"address":"192.0.2.5/24","gateway":"192.0.2.1"}}` + "\n\n"))
+	f.Add([]byte("\n\n\n"))
+	f.Add([]byte(`{"version":1,"urls":["http://192.0.2.1"],"token":"t"}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		p, err := ParsePersonal(text)
+		if err != nil {
+			return
+		}
+		for _, u := range p.URLs {
+			if !strings.HasPrefix(strings.ToLower(u), "https://") {
+				t.Errorf("the token would go to %q", u)
+			}
+		}
+		if len(p.URLs) == 0 || len(p.URLs) > MaxURLs || p.Token == "" || p.Static != nil && p.Static.Check() != nil {
+			t.Errorf("%+v passed", p)
+		}
+	})
+}
