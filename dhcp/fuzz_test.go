@@ -118,7 +118,7 @@ func checkReply(t *testing.T, r Request, d Decision, server bool) {
 // agree compares with what the codec alone makes of the message.
 func agree(t *testing.T, b []byte, got Request, gotErr error) {
 	t.Helper()
-	if _, inPlace := scan(b, new([256]uint16)); !inPlace {
+	if _, inPlace := scan(&options{b: b}); !inPlace {
 		return
 	}
 	m, err := dhcpv4.FromBytes(append(slices.Clip(b), 255))
@@ -145,7 +145,7 @@ func TestRealFirmwareIsReadInPlace(t *testing.T) {
 			if _, err := Parse(p.payload); err != nil {
 				continue
 			}
-			if _, ok := scan(p.payload, new([256]uint16)); !ok {
+			if _, ok := scan(&options{b: p.payload}); !ok {
 				t.Errorf("%s, packet %d is left to the codec", filepath.Base(name), i)
 			}
 		}

@@ -123,10 +123,9 @@ func Parse(b []byte) (Request, error) {
 	if len(b) > MaxMessage {
 		return Request{}, fmt.Errorf("%d bytes, at most %d are read: %w", len(b), MaxMessage, ErrNotDHCP)
 	}
-	var at [256]uint16
-	b = slices.Clone(b)
-	if h, ok := scan(b, &at); ok {
-		return classify(h, options{b: b, at: &at})
+	o := options{b: slices.Clone(b)}
+	if h, ok := scan(&o); ok {
+		return classify(h, &o)
 	}
 	// Some ROMs leave the end option out; one more does no harm.
 	m, err := dhcpv4.FromBytes(append(slices.Clip(b), 255))
@@ -140,10 +139,10 @@ func Parse(b []byte) (Request, error) {
 func Classify(m *dhcpv4.DHCPv4) (Request, error) {
 	h := header{op: byte(m.OpCode), hwType: byte(m.HWType), hw: m.ClientHWAddr, hops: m.HopCount, xid: m.TransactionID, secs: m.NumSeconds, flags: m.Flags,
 		ciaddr: addr4(m.ClientIPAddr), giaddr: addr4(m.GatewayIPAddr)}
-	return classify(h, options{decoded: m.Options})
+	return classify(h, &options{decoded: m.Options})
 }
 
-func classify(h header, o options) (Request, error) {
+func classify(h header, o *options) (Request, error) {
 	var r Request
 	if h.op != 1 { // BOOTREQUEST
 		return r, fmt.Errorf("operation %d is not a request: %w", h.op, ErrNotDHCP)
@@ -167,7 +166,7 @@ func classify(h header, o options) (Request, error) {
 	return r, nil
 }
 
-func (r *Request) readOptions(o options) {
+func (r *Request) readOptions(o *options) {
 	value := func(code byte) []byte { v, _ := o.get(code); return v }
 	r.Wanted, r.ServerID = addrOption(value(50)), addrOption(value(54))
 	if id := value(61); len(id) > 0 && len(id) <= 64 {

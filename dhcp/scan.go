@@ -19,13 +19,13 @@ type header struct {
 // options are a message's: those the codec decoded, or else places in the message.
 type options struct {
 	decoded dhcpv4.Options
-	b       []byte
-	at      *[256]uint16 // where each option's length is in b; 0 = absent
+	b       []byte      // nil when decoded
+	at      [256]uint16 // where each option's length is in b; 0 = absent
 }
 
 // get finds an option's value; an empty one is nil.
-func (o options) get(code byte) (value []byte, has bool) {
-	if o.at == nil {
+func (o *options) get(code byte) (value []byte, has bool) {
+	if o.b == nil {
 		v, ok := o.decoded[code]
 		return v, ok
 	}
@@ -36,10 +36,11 @@ func (o options) get(code byte) (value []byte, has bool) {
 	return slices.Clip(o.b[i+1 : i+1+int(o.b[i])]), true
 }
 
-// scan finds header and options of a message where they are; the values point into b. It reports false for what the codec has to
+// scan finds header and options of the message o.b where they are; the values point into it. It reports false for what the codec has to
 // look at: an option that comes twice (RFC 3396), one that does not end within the message, and whatever is no DHCP
 // message. That is a fraction of the codec's cost, and FuzzParse holds the two to the same result.
-func scan(b []byte, at *[256]uint16) (h header, ok bool) {
+func scan(o *options) (h header, ok bool) {
+	b := o.b
 	if len(b) < 240 || [4]byte(b[236:240]) != [4]byte{99, 130, 83, 99} || b[2] > 16 {
 		return h, false
 	}
@@ -49,10 +50,10 @@ func scan(b []byte, at *[256]uint16) (h header, ok bool) {
 			i++
 			continue
 		}
-		if i+1 >= len(b) || i+2+int(b[i+1]) > len(b) || at[code] != 0 {
+		if i+1 >= len(b) || i+2+int(b[i+1]) > len(b) || o.at[code] != 0 {
 			return h, false
 		}
-		at[code] = uint16(i + 1)
+		o.at[code] = uint16(i + 1)
 		i += 2 + int(b[i+1])
 	}
 	return header{op: b[0], hwType: b[1], hw: b[28 : 28+b[2]], hops: b[3], xid: [4]byte(b[4:]), secs: binary.BigEndian.Uint16(b[8:]),
