@@ -102,7 +102,7 @@ func Open(cfg Config) (*DB, error) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	d := &DB{cfg: cfg, bolt: b, stop: stop, trimmed: make(chan struct{}), spare: newReserve(cfg)}
-	if err := d.spare.room(); err != nil {
+	if err := d.Room(); err != nil {
 		cfg.Log.Error("no new work can begin", "err", err)
 	}
 	if err := d.openLeases(); err != nil {
@@ -136,7 +136,7 @@ func (d *DB) View(fn func(*inventory.Tx) error) error {
 	if err != nil {
 		return d.explain("read", err)
 	}
-	raw := &rawTx{tx: btx, room: d.spare.room}
+	raw := &rawTx{tx: btx, spare: d.spare}
 	defer func() {
 		raw.ended = true
 		_ = btx.Rollback() // of a read transaction: fails only when ended already
@@ -156,7 +156,7 @@ func (d *DB) Update(fn func(*inventory.Tx) error) error {
 	if err != nil {
 		return d.explain("write", err)
 	}
-	raw := &rawTx{tx: btx, room: d.spare.room}
+	raw := &rawTx{tx: btx, spare: d.spare}
 	defer func() {
 		raw.ended = true
 		_ = btx.Rollback() // after a commit it fails with ErrTxClosed and does nothing
@@ -184,9 +184,6 @@ func (d *DB) Update(fn func(*inventory.Tx) error) error {
 // below it (fsync(2), "Error reporting"; bbolt's map shows the lost pages as written, too).
 func (d *DB) commitFailed(err error) error {
 	if !diskFailed(err) {
-		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-			d.spare.spend()
-		}
 		return d.explain("commit", err)
 	}
 	err = fmt.Errorf("commit %s: %w, nothing more is saved: check the disk (dmesg names it), then restart hatchery: %w", d.cfg.Path, ErrDisk, err)
@@ -222,7 +219,7 @@ func (d *DB) explain(act string, err error) error {
 }
 
 // Room is the error that says why nothing new may begin, as every transaction tells it; nil = it may.
-func (d *DB) Room() error { return d.spare.room() }
+func (d *DB) Room() error { return d.View((*inventory.Tx).Room) }
 
 // Health is why nothing (ErrDisk) or nothing new (ENOSPC) can be saved; nil = all can. It waits for no transaction.
 func (d *DB) Health() error {

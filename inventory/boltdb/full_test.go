@@ -128,10 +128,10 @@ func TestReserve(t *testing.T) {
 		if now = now.Add(time.Second); boot(byte(1+served%3)) == nil {
 			served++
 		} else {
-			refused++ // the one that found the disk full; the machine asks again
+			refused++
 		}
 	}
-	if served < 590 {
+	if refused > 0 {
 		t.Errorf("boots on a full disk: %d served, %d refused", served, refused)
 	}
 	refusal := func() {
@@ -142,22 +142,25 @@ func TestReserve(t *testing.T) {
 	}
 	refusal()
 	closed(t, d)
+	more := filepath.Join(dir, "more")
+	if err := fillUp(more); err != nil { // nothing of what was kept is anybody else's now
+		t.Fatal(err)
+	}
 	if d, err = Open(cfg); err != nil {
 		t.Fatalf("start on a full disk: %v", err)
 	}
-	if err := boot(2); err != nil {
-		t.Errorf("a boot after a start on a full disk: %v", err)
+	for n := range byte(3) {
+		if err := boot(n + 10); err != nil {
+			t.Errorf("a new machine after a start on a full disk: %v", err)
+		}
 	}
 	refusal()
-	if err := os.Remove(ballast); err != nil {
+	if err := errors.Join(os.Remove(ballast), os.Remove(more)); err != nil {
 		t.Fatal(err)
 	}
 	now = now.Add(reserveAgain)
 	if err := errors.Join(work(2), d.Room()); err != nil {
 		t.Errorf("with space again: %v", err)
-	}
-	if st, err := os.Stat(filepath.Join(dir, reserveName)); err != nil || st.Size() != cfg.Reserve {
-		t.Errorf("the reserve: got %v, %v, want it back", st, err)
 	}
 	closed(t, d)
 }

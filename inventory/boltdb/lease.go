@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"syscall"
 
 	"go.etcd.io/bbolt"
 
@@ -50,6 +49,11 @@ func (d *DB) openLeases() error {
 		return fmt.Errorf("open the journal of leases: %w", err)
 	}
 	d.leases.journal = j
+	if d.cfg.Reserve > 0 { // its space is kept, too, before another needs it
+		if err := j.Make(); err != nil {
+			d.cfg.Log.Warn("the journal of leases cannot be made yet", "err", err)
+		}
+	}
 	folded, err := d.folded()
 	if err != nil {
 		return errors.Join(err, j.Close())
@@ -180,7 +184,7 @@ func (d *DB) fold(generation uint64) error {
 	keys := slices.Sorted(maps.Keys(newest)) // neighbours share pages
 	for {
 		n := min(foldAtOnce, len(keys))
-		move := func(tx *inventory.Tx) error {
+		if err := d.Update(func(tx *inventory.Tx) error {
 			for _, k := range keys[:n] {
 				if err := tx.Put(bucketLeases, k, newest[k]); err != nil {
 					return err
@@ -190,12 +194,7 @@ func (d *DB) fold(generation uint64) error {
 				return nil
 			}
 			return tx.PutJSON(inventory.BucketMeta, keyFolded, generation)
-		}
-		err := d.Update(move)
-		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) { // into the space that the first try let go
-			err = d.Update(move)
-		}
-		if err != nil {
+		}); err != nil {
 			return err
 		}
 		if keys = keys[n:]; len(keys) == 0 {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"sync"
@@ -11,14 +12,14 @@ import (
 	"time"
 )
 
-// reserveName is the file beside the database that keeps space for it.
-const reserveName = ".space-for-the-database"
-
-// reserveAgain is how long after one try to take the reserve back the next one is made.
+// reserveAgain is how long after one try to take space for the reserve the next one is made.
 const reserveAgain = 5 * time.Second
 
-// reserve is space on the database's disk that nothing else fills: while a disk is full, leases, boots and the
-// end of running jobs are still written, into what it lets go of. New work waits until it could be taken back.
+// keepSize is fallocate(2)'s FALLOC_FL_KEEP_SIZE: space behind the file's end, which stays where it is.
+const keepSize = 1
+
+// reserve is space on the disk that is the database's before it needs it, so that nothing else can fill it: while a
+// disk is full, leases, boots and the end of running jobs are still written, into that. New work waits meanwhile.
 type reserve struct {
 	path string
 	size int64 // 0 = there is none
@@ -26,12 +27,13 @@ type reserve struct {
 	now  func() time.Time
 
 	mu    sync.Mutex
-	held  bool
+	upTo  int64 // the file has space up to here
 	tried time.Time
+	full  bool // as was logged last
 }
 
 func newReserve(cfg Config) *reserve {
-	r := &reserve{path: filepath.Join(filepath.Dir(cfg.Path), reserveName), size: cfg.Reserve, log: cfg.Log, now: cfg.Now}
+	r := &reserve{path: cfg.Path, size: cfg.Reserve, log: cfg.Log, now: cfg.Now}
 	var fs syscall.Statfs_t
 	if err := syscall.Statfs(filepath.Dir(cfg.Path), &fs); err == nil { // of a small disk a part
 		r.size = min(r.size, int64(fs.Blocks)*fs.Bsize/16)
@@ -39,8 +41,9 @@ func newReserve(cfg Config) *reserve {
 	return r
 }
 
-// room reports whether new work may begin: the reserve is there, and beside it some space. The error wraps ENOSPC.
-func (r *reserve) room() error {
+// room reports whether new work may begin: there is space beside the reserve, of which at least half is unused; used
+// is how long the database is. The error wraps ENOSPC.
+func (r *reserve) room(used int64) error {
 	if r.size == 0 {
 		return nil
 	}
@@ -51,49 +54,36 @@ func (r *reserve) room() error {
 		return nil // not known: what is written tells
 	}
 	free := int64(fs.Bavail) * fs.Bsize
-	if !r.held && r.now().Sub(r.tried) >= reserveAgain && free >= r.size+r.size/4 {
-		r.tried = r.now()
-		if err := r.take(); err != nil {
-			r.log.Warn("space for the database cannot be kept aside", "err", err)
-		} else {
-			free -= r.size
+	low := func() bool { return r.upTo < used+r.size/2 }
+	if now := r.now(); low() && now.Sub(r.tried) >= reserveAgain {
+		r.tried = now
+		if err := r.take(used + r.size); err != nil && !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
+			r.log.Warn("no space can be kept for the database", "err", err)
 		}
 	}
-	if r.held && free >= r.size/4 {
-		return nil
+	full := low() || free < r.size/4
+	if full && !r.full {
+		r.log.Error("the disk is full: boots and leases go on in the space that is kept for them, nothing new is begun; free some space", "step", filepath.Dir(r.path))
 	}
-	return fmt.Errorf("the disk of %s is full: boots and leases go on, nothing new is begun: free some space there: %w", filepath.Dir(r.path), syscall.ENOSPC)
-}
-
-// take fills the reserve.
-func (r *reserve) take() error {
-	f, err := os.OpenFile(r.path, os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
+	if r.full = full; full {
+		return fmt.Errorf("the disk of %s is full: boots and leases go on, nothing new is begun: free some space there: %w", filepath.Dir(r.path), syscall.ENOSPC)
 	}
-	err = syscall.Fallocate(int(f.Fd()), 0, 0, r.size)
-	if errors.Is(err, syscall.EOPNOTSUPP) {
-		_, err = f.Write(make([]byte, r.size))
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return errors.Join(err, os.Remove(r.path))
-	}
-	r.held = true
 	return nil
 }
 
-// spend lets go of the reserve; it reports whether there was one.
-func (r *reserve) spend() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	held := r.held
-	r.held, r.tried = false, r.now()
-	if err := os.Remove(r.path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		r.log.Error("space kept for the database cannot be let go", "err", err)
-		return false
+// take makes space for the file's first bytes its own.
+func (r *reserve) take(upTo int64) error {
+	f, err := os.OpenFile(r.path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
 	}
-	if held {
-		r.log.Error("the disk is full: boots and leases go on in the space that was kept for them, nothing new is begun; free some space", "step", filepath.Dir(r.path))
+	err = syscall.Fallocate(int(f.Fd()), keepSize, 0, upTo)
+	switch {
+	case errors.Is(err, syscall.EOPNOTSUPP): // this file system keeps nothing for anybody
+		err, upTo = nil, math.MaxInt64
+	case err != nil:
+		upTo = r.upTo
 	}
-	return held
+	r.upTo = upTo
+	return errors.Join(err, f.Close())
 }

@@ -19,7 +19,7 @@ type rawTx struct {
 	tx    *bbolt.Tx
 	wrote int // writes so far: a cursor is not valid across one
 	sums  map[inventory.Bucket]*sum
-	room  func() error
+	spare *reserve // nil in a migration
 	ended bool
 }
 
@@ -187,10 +187,13 @@ func (r *rawTx) ScanBack(b inventory.Bucket, prefix, before string, fn func(stri
 
 // Room implements inventory.Roomer.
 func (r *rawTx) Room() error {
-	if r.room == nil { // a migration
+	if r.ended {
+		return errEnded
+	}
+	if r.spare == nil {
 		return nil
 	}
-	return r.room()
+	return r.spare.room(r.tx.Size())
 }
 
 func (r *rawTx) NextSeq() (uint64, error) {

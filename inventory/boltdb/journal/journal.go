@@ -91,6 +91,20 @@ func (j *Journal) Generations() []uint64 {
 // Next begins a new generation, higher than after and all there are, in the file that holds the older one: whose records the
 // caller has moved elsewhere. The first time it makes both files. Nothing is written to them before Append.
 func (j *Journal) Next(after uint64) error {
+	if err := j.Make(); err != nil {
+		return err
+	}
+	older := 0
+	if j.gens[1] < j.gens[0] {
+		older = 1
+	}
+	j.gens[older] = max(after, j.gens[0], j.gens[1]) + 1
+	j.at, j.off = older, 0
+	return nil
+}
+
+// Make makes the files that are not there yet, in their full length: from then on no full disk stands in the way.
+func (j *Journal) Make() error {
 	for i, name := range Names(j.path) {
 		if j.files[i] != nil {
 			continue
@@ -101,12 +115,6 @@ func (j *Journal) Next(after uint64) error {
 		}
 		j.files[i] = f
 	}
-	older := 0
-	if j.gens[1] < j.gens[0] {
-		older = 1
-	}
-	j.gens[older] = max(after, j.gens[0], j.gens[1]) + 1
-	j.at, j.off = older, 0
 	return nil
 }
 
