@@ -1,7 +1,9 @@
 package pipeline
 
 import (
+	"context"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -230,7 +232,11 @@ func TestDeployIsCancelledInItsTrial(t *testing.T) {
 // ends well, switched once, or fails honestly with the machine back in its earlier system.
 func TestDeploySurvivesARestart(t *testing.T) {
 	t.Parallel()
-	for n := 1; n < 40; n++ {
+	every := 2 // each of them in the long run
+	if os.Getenv("HATCHERY_FULL") == "1" {
+		every = 1
+	}
+	for n := 1; n < 40; n += every {
 		r, m := installed(t, 1, "node1", "server")
 		r.stop()
 		r.setVersion("-2")
@@ -437,5 +443,35 @@ func TestWhoLagsBehindTheHive(t *testing.T) {
 	r.deploy(m)
 	if h := r.ended(m); h.Behind != 0 {
 		t.Errorf("after a deploy: %d behind", h.Behind)
+	}
+}
+
+func TestDeployWakesAMachineThatIsOff(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	woken := make(chan inventory.MAC, 10)
+	r.cfg.Wake = func(_ context.Context, mac inventory.MAC) error { woken <- mac; return nil }
+	r.start()
+	m := r.install(1, "node1", "plain")
+	for len(woken) > 0 { // its install may have woken it, too
+		<-woken
+	}
+	m.cut("off")
+	r.setVersion("-2")
+	r.deploy(m)
+	select {
+	case mac := <-woken:
+		if mac != m.mac {
+			t.Errorf("woken: %s", mac)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatalf("nothing was woken:\n%s", r.logText(m))
+	}
+	m.powerOn()
+	if h := r.ended(m); h.Error != "" || h.InstalledSystem != "/nix/store/system-node1-2" {
+		t.Errorf("after it was woken: error %q, system %s", h.Error, h.InstalledSystem)
+	}
+	if n := len(woken); n != 0 {
+		t.Errorf("it was woken %d times more", n)
 	}
 }
