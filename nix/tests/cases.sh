@@ -68,7 +68,9 @@ vgchange -an >/dev/null 2>&1; cryptsetup close crypt 2>/dev/null; mdadm --stop -
 for d; do wipefs -qaf $d?* 2>/dev/null; wipefs -qaf $d; sgdisk -Z $d >/dev/null 2>&1; dd if=/dev/zero of=$d bs=1M count=16 2>/dev/null; partprobe $d 2>/dev/null; done
 udevadm settle
 S
-chmod +x /usr/local/bin/blank'
+chmod +x /usr/local/bin/blank
+# the stand-in for stage-0 lacks it, and disko reads lists from it
+[ -e /dev/fd ] || ln -s /proc/self/fd /dev/fd'
 
 # --- plans and scripts ---------------------------------------------------------------
 seen() { # ID: { id, serial, signatures, partUuids } of a disk as the agent would report it

@@ -310,6 +310,7 @@ run_on_blank() { # SLOT… -- COMMAND…
   for s in "${unit[@]}"; do
     for p in $(kernel_parts "${path[$s]}"); do wipefs -aqf "/dev/$p" || true; done
     wipefs -aqf "/dev/${path[$s]}" || true
+    blockdev --rereadpt "/dev/${path[$s]}" || true # or the next judgement sees the partitions that were
   done
   say "FAILED: formatting ${unit[*]}; made blank again" >&2
   exit 1

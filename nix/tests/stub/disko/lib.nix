@@ -87,7 +87,7 @@ let
     else if c.type == "filesystem" then ''
       blkid ${c.device} | grep -q TYPE= || mkfs.${c.format} ${lib.escapeShellArgs c.extraArgs} ${c.device}
     ''
-    else if c.type != "swap" then throw "this stand-in for disko cannot make ${c.type}"
+    else if c.type != "swap" then "echo 'this stand-in for disko cannot make ${c.type}' >&2; exit 1\n"
     else ''
       blkid ${c.device} | grep -q TYPE= || mkswap ${c.device}
     '';
