@@ -27,6 +27,7 @@ let
     range = a: z: if a > z then [ ] else genList (i: a + i) (z - a + 1);
     zipListsWith = f: xs: ys: genList (i: f (elemAt xs i) (elemAt ys i)) (min (length xs) (length ys));
     reverseList = xs: genList (i: elemAt xs (length xs - 1 - i)) (length xs);
+    remove = e: filter (x: x != e);
     subtractLists = e: filter (x: !(elem x e));
     intersectLists = e: filter (x: elem x e);
     min = x: y: if x < y then x else y;
