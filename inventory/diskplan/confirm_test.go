@@ -127,3 +127,42 @@ func TestDiffers(t *testing.T) {
 		t.Errorf("Differs without facts: got %v, want ErrChanged", err)
 	}
 }
+
+func TestConfirmedFormat(t *testing.T) {
+	t.Parallel()
+	role := inventory.Role{Name: "r", Disks: map[string]inventory.Slot{"os": {Class: inventory.ClassEphemeral, Select: inventory.Select{Order: "smallest"}},
+		"data": {Class: inventory.ClassPersistent, Select: inventory.Select{Order: "largest"}}}}
+	facts := func() *inventory.Facts {
+		return &inventory.Facts{Disks: []inventory.Disk{{ID: "ata-os", Serial: "OS1", SizeBytes: 1 << 34, Signatures: []string{"ntfs"}},
+			{ID: "ata-data", Serial: "DATA1", SizeBytes: 1 << 36, Signatures: []string{"ext4"}}}}
+	}
+	for _, c := range []struct {
+		name   string
+		change func(f *inventory.Facts, o *inventory.FormatOrder)
+		want   error
+	}{
+		{"foreign data on the disk, which a person names, and on another slot's, which does not matter", func(*inventory.Facts, *inventory.FormatOrder) {}, nil},
+		{"a blank disk", func(f *inventory.Facts, _ *inventory.FormatOrder) { f.Disks[1].Signatures = nil }, nil},
+		{"another word", func(_ *inventory.Facts, o *inventory.FormatOrder) { o.Word = "OS1" }, ErrBlocked},
+		{"the ephemeral slot", func(_ *inventory.Facts, o *inventory.FormatOrder) { o.Slot, o.Word = "os", "OS1" }, ErrBlocked},
+		{"no such slot", func(_ *inventory.Facts, o *inventory.FormatOrder) { o.Slot = "tape" }, ErrBlocked},
+		{"another plan", func(_ *inventory.Facts, o *inventory.FormatOrder) { o.PlanID = "other" }, ErrChanged},
+		{"a disk that stage-0 runs from", func(f *inventory.Facts, _ *inventory.FormatOrder) { f.Disks[1].Boot = true }, ErrBlocked},
+		{"a disk that is read-only", func(f *inventory.Facts, _ *inventory.FormatOrder) { f.Disks[1].ReadOnly = true }, ErrBlocked},
+		{"two disks with its serial", func(f *inventory.Facts, _ *inventory.FormatOrder) { f.Disks[0].Serial = "DATA1" }, ErrBlocked},
+	} {
+		f, o := facts(), inventory.FormatOrder{Slot: "data", Word: "DATA1"}
+		o.PlanID = "-"
+		c.change(f, &o)
+		p := Make(Input{Host: inventory.Host{ID: "h", Facts: f, Pins: map[string]string{"data": "ata-data", "os": "ata-os"}}, Role: role, WipePersistent: []string{o.Slot}})
+		if o.PlanID == "-" {
+			o.PlanID = p.ID
+		}
+		if err := p.ConfirmedFormat(o); !errors.Is(err, c.want) || c.want == nil && err != nil {
+			t.Errorf("%s: got %v, want %v", c.name, err, c.want)
+		}
+		if only := p.Only("data"); len(only.Slots) != 1 || only.Slots[0].Slot != "data" || len(p.Slots) != 2 {
+			t.Errorf("%s: only the slot: got %+v", c.name, only.Slots)
+		}
+	}
+}
