@@ -18,7 +18,13 @@ type Role struct {
 	AutoInstall *AutoInstall    `json:"autoInstall,omitempty"`
 	// KernelArgs are added to stage-0's command line for hosts of this role.
 	KernelArgs string `json:"kernelArgs,omitempty"`
+	// BootOrder is what the firmware of its hosts tries first once they are installed: "" leaves it alone, BootOrderDisk
+	// puts the disk first, so that they start without the appliance (UEFI only).
+	BootOrder string `json:"bootOrder,omitempty"`
 }
+
+// BootOrderDisk is the value of Role.BootOrder that puts the disk first.
+const BootOrderDisk = "disk"
 
 // Slot is a place in a role's layout that one disk fills.
 type Slot struct {

@@ -63,6 +63,7 @@ func (w *work) doReboot(ctx context.Context) error {
 		return nil
 	}
 	defer c.close()
+	w.diskFirst(ctx, c)
 	if err := w.orderReboot(ctx, c); err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/staged-hive/hatchery/inventory"
@@ -36,12 +37,16 @@ func (r *Runner) operate(ctx context.Context, id inventory.HostID, by, what, scr
 		return fmt.Errorf("host %s does not answer, so it cannot be told to %s; use its power button: %w", h.Label(), what, err)
 	}
 	defer c.close()
+	more := ""
+	if script == rebootScript && r.cfg.Now().Before(h.StageZeroUntil) { // somebody asked for stage-0
+		more = r.armNetboot(ctx, c, &h)
+	}
 	if err := r.order(ctx, c, script); err != nil {
 		return fmt.Errorf("tell host %s to %s: %w", h.Label(), what, err)
 	}
 	return r.cfg.Store.Update(func(tx *inventory.Tx) error {
 		return tx.Note(inventory.Entry{Time: r.cfg.Now(), HostID: id, Kind: "admin", By: by, From: h.IP,
-			Text: fmt.Sprintf("The machine was told to %s.", what)})
+			Text: strings.TrimSpace(fmt.Sprintf("The machine was told to %s. %s", what, more))})
 	})
 }
 
@@ -93,7 +98,7 @@ func (r *Runner) restartForStage0(ctx context.Context, s *situation) {
 			return
 		}
 		defer c.close()
-		if err := r.markRestarted(j.ID); err != nil {
+		if err := r.markRestarted(j.ID, r.armNetboot(ctx, c, &h)); err != nil {
 			r.report("restart", err)
 			return
 		}
@@ -103,8 +108,9 @@ func (r *Runner) restartForStage0(ctx context.Context, s *situation) {
 	})
 }
 
-// markRestarted records, before the order is given, that the machine was told to restart in this attempt.
-func (r *Runner) markRestarted(id inventory.JobID) error {
+// markRestarted records, before the order is given, that the machine was told to restart in this attempt; more goes
+// with the line in its diary.
+func (r *Runner) markRestarted(id inventory.JobID, more string) error {
 	return r.cfg.Store.Update(func(tx *inventory.Tx) error {
 		j, h, err := readBoth(tx, id)
 		if err != nil {
@@ -125,7 +131,7 @@ func (r *Runner) markRestarted(id inventory.JobID) error {
 			return err
 		}
 		return tx.Note(inventory.Entry{Time: r.cfg.Now(), HostID: h.ID, Kind: "job.step", By: "pipeline",
-			Text: fmt.Sprintf("The machine runs its own system: it is restarted so that it netboots stage-0 for the %s.", j.Kind)})
+			Text: strings.TrimSpace(fmt.Sprintf("The machine runs its own system: it is restarted so that it netboots stage-0 for the %s. %s", j.Kind, more))})
 	})
 }
 

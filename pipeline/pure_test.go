@@ -218,6 +218,7 @@ func TestScriptsAreShell(t *testing.T) {
 	t.Parallel()
 	for name, script := range map[string]string{"look": lookScript([]string{"virtio-none"}), "mounts": mountsScript([]string{"virtio-none"}),
 		"sweep": sweepScript, "unmount": unmountScript, "reboot": rebootScript, "poweroff": powerOffScript, "release": releaseScript,
+		"disk-first": diskFirstScript, "netboot-once": netbootOnceScript(inventory.MAC{2, 0, 0, 0, 0, 1}),
 		"facter": facterScript, "facts": factsScript, "boot": bootScript, "system": systemScript, "clock": clockScript(time.Unix(1, 0))} {
 		cmd := exec.Command("sh", "-n")
 		cmd.Stdin = strings.NewReader(script)

@@ -342,7 +342,7 @@ func TestFormatOfAnInstalledHost(t *testing.T) {
 	if h.Error != "" || h.State != inventory.StateInstalled || r.job(m).State != inventory.JobDone {
 		t.Fatalf("after the format: %+v\n%s", h, r.logText(m))
 	}
-	want := []string{"disk reboot", "stage-0 look", "stage-0 look", "stage-0 format /nix/store/format-node1-data", "stage-0 unmount", "stage-0 reboot", "disk system"}
+	want := []string{"disk netboot-once", "disk reboot", "stage-0 look", "stage-0 look", "stage-0 format /nix/store/format-node1-data", "stage-0 unmount", "stage-0 reboot", "disk system"}
 	if diff := cmp.Diff(want, slices.DeleteFunc(m.did()[did:], func(s string) bool { return s == "stage-0 true" })); diff != "" {
 		t.Errorf("what happened on the machine (-want +got):\n%s", diff)
 	}

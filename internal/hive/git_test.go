@@ -230,6 +230,7 @@ func TestParseRoles(t *testing.T) {
 		{"an unknown class", `{"a":{"system":"x86_64-linux","disks":{"os":{"class":"ephemral","select":{}}}}}`, `class "ephemral"`},
 		{"an unknown order", `{"a":{"system":"x86_64-linux","disks":{"os":{"class":"ephemeral","select":{"order":"big"}}}}}`, `order "big"`},
 		{"a name that is no role's", `{"a b":{"system":"x86_64-linux",` + os + `}}`, "name is not possible"},
+		{"a boot order of another kind", `{"a":{"system":"x86_64-linux",` + os + `,"bootOrder":"usb"}}`, "want disk"},
 		{"kernel arguments with a quote", `{"a":{"system":"x86_64-linux",` + os + `,"kernelArgs":"x=\"y\""}}`, "kernel arguments"},
 		{"a rule that matches nothing", `{"a":{"system":"x86_64-linux",` + os + `,"autoInstall":{"match":{}}}}`, "autoInstall.match is empty"},
 		{"a rule with a misspelt field", `{"a":{"system":"x86_64-linux",` + os + `,"autoInstall":{"match":{"vendor":"Dell*","minDisk":2}}}}`, `unknown field "minDisk"`},

@@ -60,6 +60,9 @@ func checkRole(r inventory.Role) (errs []error) {
 	if err := inventory.CheckKernelArgs(r.KernelArgs); err != nil {
 		bad("%w", err)
 	}
+	if r.BootOrder != "" && r.BootOrder != inventory.BootOrderDisk {
+		bad("bootOrder %q: want disk, or leave it out", clip(r.BootOrder))
+	}
 	ephemeral := 0
 	for _, n := range slices.Sorted(maps.Keys(r.Disks)) {
 		s := r.Disks[n]

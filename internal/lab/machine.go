@@ -35,6 +35,8 @@ type MachineConfig struct {
 	CD string
 	// NoNetboot is a machine whose firmware does not boot from its network card.
 	NoNetboot bool
+	// OwnOrder leaves the boot order to the firmware's own variables; otherwise the hypervisor sets it at every start.
+	OwnOrder bool
 	// Accel is QEMU's accelerator; "" means that of HATCHERY_LAB_ACCEL, else emulation, which runs everywhere.
 	Accel string
 }

@@ -42,7 +42,7 @@ func qemuArgs(c MachineConfig, dir string) []string {
 		"-m", fmt.Sprint(c.MemoryMiB), "-smp", "1",
 		"-qmp", "unix:"+filepath.Join(dir, "qmp")+",server=on,wait=off",
 		"-chardev", "stdio,id=serial,signal=off", "-serial", "chardev:serial",
-		"-uuid", c.UUID, "-rtc", "base=utc", "-boot", "strict=on",
+		"-uuid", c.UUID, "-rtc", "base=utc", "-boot", "strict="+onOff(!c.OwnOrder),
 		"-accel", c.Accel,
 		"-smbios", "type=1,manufacturer=Hatchery Lab,product="+c.Product+",serial="+c.Serial,
 		"-device", "virtio-rng-pci") // edk2 from 2024 on refuses to network without a random source
@@ -64,7 +64,7 @@ func qemuArgs(c MachineConfig, dir string) []string {
 		}
 	}
 	nic := "virtio-net-pci,netdev=n0,mac=" + c.MAC
-	if !c.NoNetboot {
+	if !c.NoNetboot && !c.OwnOrder {
 		nic += ",bootindex=1"
 	}
 	if c.Firmware != BIOS || c.NoNetboot {
@@ -78,7 +78,22 @@ func qemuArgs(c MachineConfig, dir string) []string {
 	if c.CD != "" {
 		q = append(q, "-drive", "if=none,id=cd,media=cdrom,readonly=on,format=raw,file="+c.CD, "-device", "ide-cd,bus=ide.2,drive=cd,bootindex=2")
 	}
-	return append(q, diskArgs(c.Disks, dir)...)
+	q = append(q, diskArgs(c.Disks, dir)...)
+	if c.OwnOrder {
+		for i, a := range q {
+			if before, after, ok := strings.Cut(a, ",bootindex="); ok {
+				q[i] = before + strings.TrimLeft(after, "0123456789")
+			}
+		}
+	}
+	return q
+}
+
+func onOff(b bool) string {
+	if b {
+		return "on"
+	}
+	return "off"
 }
 
 // cpu is the processor of an x86 machine. QEMU 7.2's emulation of cmpxchg16b outside

@@ -187,11 +187,11 @@ func TestUSBInstall(t *testing.T) {
 	i.m.InsertCD(makeISO(t, i.appliance))
 	powerOn(t, i.appliance, i.m).joined(t, 3*time.Minute)
 	i.assign(t)
-	says(t, i.m, 8*time.Minute, "Take the stick out and start the machine again: it boots its own disk")
+	says(t, i.m, 14*time.Minute, "Take the stick out and start the machine again: it boots its own disk")
 	before := hashes(t, i.m)
 	i.m.InsertCD("")
 	powerOn(t, i.appliance, i.m)
-	i.state(t, 3*time.Minute, "installed")
+	i.state(t, 6*time.Minute, "installed")
 	checkInstalled(t, i)
 	i.m.PowerOff()
 	if before == hashes(t, i.m) {
@@ -201,7 +201,7 @@ func TestUSBInstall(t *testing.T) {
 	before = hashes(t, i.m)
 	i.m.InsertCD(makeISO(t, i.appliance))
 	again := powerOn(t, i.appliance, i.m)
-	says(t, i.m, 2*time.Minute, "Take the stick out and start the machine again: it boots its own disk")
+	says(t, i.m, 5*time.Minute, "Take the stick out and start the machine again: it boots its own disk")
 	again.timeline(t)
 	i.m.PowerOff()
 	if after := hashes(t, i.m); after != before {
