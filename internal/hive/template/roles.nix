@@ -6,6 +6,9 @@
 #   disks.SLOT.select    which disk fills the slot: type ("ssd", "hdd"), transport ("nvme", "usb", …),
 #                        model and serial (with * and ?), minBytes, maxBytes, order ("smallest", "largest")
 #   disks.SLOT.optional  the role works without this disk
+#   bootOrder            "disk": the firmware tries the disk first once the machine is installed, so that it starts
+#                        without the appliance (UEFI); left out, the firmware's order is left alone
+#   kernelArgs           words for stage-0's kernel command line on machines of the role
 #   k3s                  role "server" or "agent" in a named cluster; the appliance decides which server
 #                        begins the cluster, and plants the tokens
 #   autoInstall.match    machines that get the role by themselves, by vendor, product, serial, mac, arch
