@@ -187,7 +187,15 @@ func TestUSBInstall(t *testing.T) {
 	i.m.InsertCD(makeISO(t, i.appliance))
 	powerOn(t, i.appliance, i.m).joined(t, 3*time.Minute)
 	i.assign(t)
-	says(t, i.m, 14*time.Minute, "Take the stick out and start the machine again: it boots its own disk")
+	eventually(t, 12*time.Minute, func() string {
+		if strings.Contains(i.jobLog(), "the machine went down") {
+			return ""
+		}
+		return "the job does not restart the machine"
+	})
+	// A warm restart of the emulated machine hangs in GRUB's loading from the CD (seen with QEMU 7.2), so it is a cold one.
+	powerOn(t, i.appliance, i.m)
+	says(t, i.m, 5*time.Minute, "Take the stick out and start the machine again: it boots its own disk")
 	before := hashes(t, i.m)
 	i.m.InsertCD("")
 	powerOn(t, i.appliance, i.m)
