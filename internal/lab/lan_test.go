@@ -182,7 +182,7 @@ func TestQemuArgs(t *testing.T) {
 		not  []string
 	}{
 		{"BIOS boots by the stock ROM, network first", MachineConfig{Name: "m0", Port: 3, Disks: []Disk{{Serial: "A-1"}}},
-			[]string{"qemu-system-x86_64 ", "virtio-net-pci,netdev=n0,mac=52:54:00:6c:61:03,bootindex=1", "ifname=tap3,", "virtio-blk-pci,drive=d0,serial=A-1,bootindex=2", "serial=SN-m0"},
+			[]string{"qemu-system-x86_64 ", "virtio-net-pci,netdev=n0,mac=52:54:00:6c:61:03,bootindex=1", "ifname=tap3,", "virtio-blk-pci,drive=d0,serial=A-1,bootindex=3", "serial=SN-m0"},
 			[]string{"pflash", "romfile="}},
 		{"a machine behind the router has a port there", MachineConfig{Name: "m5", Port: 1, Behind: true}, []string{"ifname=rtap1,"}, nil},
 		{"UEFI boots by its own client without a ROM", MachineConfig{Name: "m1", Firmware: UEFI},
@@ -191,7 +191,7 @@ func TestQemuArgs(t *testing.T) {
 		{"an ARM machine is emulated by another program", MachineConfig{Name: "m3", Firmware: ARM64},
 			[]string{"qemu-system-aarch64 ", "AAVMF_CODE.fd", "-m 1024 "}, []string{"q35"}},
 		{"two disks of one bus share a controller", MachineConfig{Name: "m4", Disks: []Disk{{Bus: "scsi"}, {Bus: "scsi"}}},
-			[]string{"virtio-scsi-pci,id=scsi0", "scsi-hd,bus=scsi0.0,drive=d1,serial=LAB-SCSI-1,bootindex=3"}, nil},
+			[]string{"virtio-scsi-pci,id=scsi0", "scsi-hd,bus=scsi0.0,drive=d1,serial=LAB-SCSI-1,bootindex=4"}, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
