@@ -315,6 +315,29 @@ run_on_blank() { # SLOT… -- COMMAND…
   say "FAILED: formatting ${unit[*]}; made blank again" >&2
   exit 1
 }
+# disko's mount takes arrays for assembled, and the appliance let go of them before. Only the layout's own, of disks
+# of the plan: assembling writes to every member.
+assemble() {
+  local s kind pool k held
+  local -A members=()
+  for s in "${slots[@]}"; do
+    while read -r kind pool; do
+      [ "$kind" = mdadm ] && [ ! -e "/dev/md/$pool" ] || continue
+      for k in "${path[$s]}" $(kernel_parts "${path[$s]}"); do
+        [ "$(probe "$k" TYPE)" = linux_raid_member ] || continue
+        for held in "/sys/class/block/$k/holders"/md*; do # assembled by itself, under another name
+          [ ! -e "$held" ] || run mdadm --stop "/dev/${held##*/}"
+        done
+        members[$pool]+=" /dev/$k"
+      done
+    done <<<"${pools[$s]}"
+  done
+  for pool in "${!members[@]}"; do
+    # shellcheck disable=SC2086 # several words
+    run mdadm --assemble "/dev/md/$pool" ${members[$pool]}
+  done
+  udevadm settle --timeout 30 || true
+}
 mounted() { # PATH FSTYPE SLOT: is it really mounted, and from the slot's disk?
   local at=/mnt src k
   [ "$1" = / ] || at=/mnt$1

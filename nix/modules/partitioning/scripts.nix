@@ -109,6 +109,7 @@ let
       fi
     '') (layout.units persistent)}
     step "mounting"
+    assemble
     run ${(outputs all).mount}/bin/disko-mount
     ${checkMounts}
     say "done: ${toString (builtins.length sortedMounts)} file systems below /mnt"
