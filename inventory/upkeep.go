@@ -23,7 +23,7 @@ func Deploy(tx *Tx, id HostID, by string, now time.Time) (Host, Job, error) {
 		return h, Job{}, bad(h, fmt.Sprintf("it runs role %s but has role %s now, whose disks may differ: reinstall it, or give it role %s again",
 			h.InstalledRole, h.Role, h.InstalledRole))
 	}
-	return makeUpkeep(tx, h, Job{Kind: JobDeploy, By: by}, now)
+	return makeJob(tx, h, Job{Kind: JobDeploy, By: by}, now)
 }
 
 // FormatOrder is what a person said to have one persistent slot formatted.
@@ -53,28 +53,7 @@ func Format(tx *Tx, id HostID, o FormatOrder, by string, until, now time.Time) (
 	}
 	c := o.Confirmation()
 	h.StageZeroUntil, h.Fetches = until, 0
-	return makeUpkeep(tx, h, Job{Kind: JobFormat, By: by, PlanID: c.PlanID, Confirm: c.Confirm, WipePersistent: c.WipePersistent}, now)
-}
-
-// makeUpkeep stores an open job that leaves the host's state as it is.
-func makeUpkeep(tx *Tx, h Host, j Job, now time.Time) (Host, Job, error) {
-	j.ID, j.HostID, j.State, j.Role, j.CreatedAt, j.Attempt = JobID(tx.NewID()), h.ID, JobQueued, h.Role, now, 1
-	h, err := Next(h, UpkeepMade{Job: j.ID, Kind: j.Kind})
-	if err != nil {
-		return h, j, err
-	}
-	if err := tx.Room(); err != nil {
-		return h, j, err
-	}
-	if err := h.propose(tx); err != nil {
-		return h, j, err
-	}
-	j.Host = h.Label()
-	if j, err = tx.PutJob(j); err != nil {
-		return h, j, err
-	}
-	h, err = tx.PutHost(h)
-	return h, j, err
+	return makeJob(tx, h, Job{Kind: JobFormat, By: by, PlanID: c.PlanID, Confirm: c.Confirm, WipePersistent: c.WipePersistent}, now)
 }
 
 // nextUpkeep moves a host along a job that leaves its state as it is; it reports false for an event that

@@ -153,6 +153,26 @@ func TestAnInstalledHostIsNeverATargetAgain(t *testing.T) {
 	}
 }
 
+// TestUpkeepIsAJobLikeAnyOther: its id sorts after those of earlier jobs, and it says what it waits for.
+func TestUpkeepIsAJobLikeAnyOther(t *testing.T) {
+	t.Parallel()
+	for name, ask := range map[string]func(*world, inventory.HostID) error{"a deploy": (*world).deploy, "a format": (*world).format} {
+		w := newWorld(t)
+		id := w.installed(1).ID
+		before := w.host(id).JobID
+		w.pass(time.Minute)
+		w.ask(ask, id)
+		h := w.host(id)
+		j := w.job(h.JobID)
+		if j.ID <= before {
+			t.Errorf("%s has id %s, which does not sort after the install's %s", name, j.ID, before)
+		}
+		if h.BlockedOn == "" || j.BlockedOn != h.BlockedOn {
+			t.Errorf("%s waits for %q, its host for %q; want one sentence", name, j.BlockedOn, h.BlockedOn)
+		}
+	}
+}
+
 func TestUpkeepIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

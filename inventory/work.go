@@ -14,10 +14,14 @@ func newJobID(tx *Tx, now time.Time) JobID {
 // waitsForTurn is what a job waits for until the pipeline has looked at it: what a job waits for is always a sentence.
 const waitsForTurn = "Waits for its turn."
 
-// makeJob stores an open job for h and h in the state it leads to.
+// makeJob stores an open job for h and h in the state it leads to; upkeep leads to no other.
 func makeJob(tx *Tx, h Host, j Job, now time.Time) (Host, Job, error) {
 	j.ID, j.HostID, j.State, j.Role, j.CreatedAt, j.Attempt = newJobID(tx, now), h.ID, JobQueued, h.Role, now, 1
-	h, err := Next(h, JobMade{Job: j.ID, Kind: j.Kind})
+	var made Event = JobMade{Job: j.ID, Kind: j.Kind}
+	if j.Kind.Upkeep() {
+		made = UpkeepMade{Job: j.ID, Kind: j.Kind}
+	}
+	h, err := Next(h, made)
 	if err != nil {
 		return h, j, err
 	}
@@ -27,10 +31,12 @@ func makeJob(tx *Tx, h Host, j Job, now time.Time) (Host, Job, error) {
 	if j.BlockedOn = waitsForTurn; h.Facts == nil {
 		j.BlockedOn = "Waits for the machine: power it on, it netboots by itself."
 	}
-	if h.State == StateQueued {
+	if h.State == StateQueued || j.Kind.Upkeep() {
 		h.BlockedOn = j.BlockedOn
 	}
-	h.Held, h.Fetches, h.DiskBoots = false, 0, 0
+	if !j.Kind.Upkeep() {
+		h.Held, h.Fetches, h.DiskBoots = false, 0, 0
+	}
 	if err := h.propose(tx); err != nil {
 		return h, j, err
 	}
