@@ -312,10 +312,9 @@ func TestServersAreDeployedOneAfterTheOther(t *testing.T) {
 	r.deploy(first)
 	r.until(first, "was built", func(h inventory.Host) bool { return h.Step == StepBuild })
 	r.deploy(second)
-	h := r.until(second, "was blocked", func(h inventory.Host) bool { return h.BlockedOn != "" })
-	if want := "Waits for server1, another server of cluster home, to be deployed."; h.BlockedOn != want {
-		t.Errorf("blocked on %q, want %q", h.BlockedOn, want)
-	}
+	r.until(second, "said that it waits for server1", func(h inventory.Host) bool {
+		return h.BlockedOn == "Waits for server1, another server of cluster home, to be deployed."
+	})
 	close(hold)
 	for _, m := range []*machine{first, second} {
 		if h := r.ended(m); h.Error != "" || h.InstalledSystem != "/nix/store/system-"+h.Name+"-2" {
