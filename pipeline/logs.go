@@ -194,3 +194,27 @@ func (r *Runner) Follow(ctx context.Context, host inventory.HostID, after uint64
 		}
 	}
 }
+
+// JobLog calls fn with every line that is kept of one job's log, oldest first, until fn fails (its error). A job whose log
+// was trimmed or that printed nothing has none. ErrNotFound.
+func (r *Runner) JobLog(id inventory.JobID, fn func(Line) error) error {
+	if err := r.cfg.Store.View(func(tx *inventory.Tx) error {
+		_, err := tx.Job(id)
+		return err
+	}); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	kept := r.logs[id]
+	r.mu.Unlock()
+	last := uint64(0)
+	if err := eachLine(r.logPath(id), func(l Line) error { last = l.No; return fn(l) }); err != nil || kept == nil {
+		return err
+	}
+	for _, l := range kept.page(id, last).Lines { // what a full disk did not take
+		if err := fn(l); err != nil {
+			return err
+		}
+	}
+	return nil
+}

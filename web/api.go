@@ -55,6 +55,7 @@ func (s *Server) api(e *echo.Echo, g *echo.Group) {
 	s.backupAPI(a)
 	s.sshAPI(a)
 	s.isoAPI(a)
+	s.jobLogAPI(a)
 	e.GET("/openapi.json", func(c echo.Context) error {
 		return c.Redirect(http.StatusFound, "/api/v1/openapi.json")
 	})

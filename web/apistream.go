@@ -137,9 +137,7 @@ func (s *Server) sendLog(ctx context.Context, w http.ResponseWriter, id inventor
 		}
 		return s.followLog(ctx, out, id, in.After)
 	}
-	kind, form := "text/plain; charset=utf-8", func(l LogLine) ([]byte, error) {
-		return fmt.Appendf(nil, "%s %s\n", l.Time.UTC().Format(time.RFC3339), l.Text), nil
-	}
+	kind, form := "text/plain; charset=utf-8", func(l LogLine) ([]byte, error) { return logText(l), nil }
 	if strings.Contains(in.Accept, "ndjson") {
 		kind, form = "application/x-ndjson", func(l LogLine) ([]byte, error) {
 			b, err := json.Marshal(l)

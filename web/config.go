@@ -201,13 +201,15 @@ type Hive interface {
 	Hardware(ctx context.Context, name string) (json.RawMessage, error)
 }
 
-// Logs are the installer's lines of each host's last job. Safe for concurrent use.
+// Logs are the installer's lines of the jobs. Safe for concurrent use.
 type Logs interface {
 	// Tail is the last n lines, oldest first.
 	Tail(host inventory.HostID, n int) ([]LogLine, error)
 	// Follow calls fn with every line after the id `after` (0 = all that is kept), then with new
 	// ones as they come, until ctx ends or fn fails. A reader that falls behind misses lines: ids then jump.
 	Follow(ctx context.Context, host inventory.HostID, after uint64, fn func(LogLine) error) error
+	// Job calls fn with every line that is kept of one job, oldest first, until fn fails. ErrNotFound.
+	Job(id inventory.JobID, fn func(LogLine) error) error
 }
 
 // LogLine is one line of an installer's log.

@@ -20,6 +20,7 @@ type fakeSite struct {
 	media        MediaStatus
 	reservations []Reservation
 	logs         map[inventory.HostID][]LogLine
+	jobLogs      map[inventory.JobID][]LogLine
 	grew         chan struct{}
 	ops          []Operation
 	opErr        error
@@ -28,7 +29,7 @@ type fakeSite struct {
 }
 
 func newFakeSite() *fakeSite {
-	return &fakeSite{logs: map[inventory.HostID][]LogLine{}, grew: make(chan struct{}),
+	return &fakeSite{logs: map[inventory.HostID][]LogLine{}, jobLogs: map[inventory.JobID][]LogLine{}, grew: make(chan struct{}),
 		net: NetworkStatus{Mode: "proxy", Why: "Another DHCP server (192.168.1.1) hands out the addresses, so only boot answers are given.",
 			Interfaces:   []NetInterface{{Name: "eth0", Addrs: []netip.Prefix{netip.MustParsePrefix("192.168.1.5/24")}}},
 			OtherServers: []DHCPServer{{IP: netip.MustParseAddr("192.168.1.1"), LastSeen: time.Now().Add(-time.Minute)}}},
@@ -120,6 +121,16 @@ func (f *fakeSite) say(id inventory.HostID, format string, args ...any) {
 	f.grew = make(chan struct{})
 }
 
+// warn ends a host's log with a warning and an error.
+func (f *fakeSite) warn(id inventory.HostID) {
+	f.say(id, "warning: substituter is not reachable")
+	f.say(id, "error: one path could not be copied; it is tried again")
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	l := f.logs[id]
+	l[len(l)-2].Level, l[len(l)-1].Level = "warn", "error"
+}
+
 func (f *fakeSite) after(id inventory.HostID, after uint64) ([]LogLine, <-chan struct{}) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -130,6 +141,19 @@ func (f *fakeSite) after(id inventory.HostID, after uint64) ([]LogLine, <-chan s
 func (f *fakeSite) Tail(id inventory.HostID, n int) ([]LogLine, error) {
 	l, _ := f.after(id, 0)
 	return l[max(0, len(l)-n):], nil
+}
+
+// Job gives the lines of the host whose last job it is.
+func (f *fakeSite) Job(id inventory.JobID, fn func(LogLine) error) error {
+	f.mu.Lock()
+	lines := slices.Clone(f.jobLogs[id])
+	f.mu.Unlock()
+	for _, l := range lines {
+		if err := fn(l); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (f *fakeSite) Follow(ctx context.Context, id inventory.HostID, after uint64, fn func(LogLine) error) error {
@@ -264,6 +288,7 @@ func (b *box) seed(site *fakeSite) {
 	for i := range 30 {
 		site.say(installing.ID, "copying path '/nix/store/%032d-package-%d' to 'ssh-ng://root@10.0.0.3'...", i*7919, i)
 	}
+	site.warn(installing.ID)
 	installed := b.checkIn(4, f(4, "QEMU"))
 	b.assignRole(installed, "node1", "worker")
 	b.events(installed.ID, inventory.StepStarted{Step: "copy", No: 6, Of: 11}, inventory.WriteStarted{}, inventory.NetbootFlipped{},

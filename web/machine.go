@@ -23,23 +23,22 @@ const (
 // machinePage is everything about one machine.
 type machinePage struct {
 	base
-	Row      row
-	Host     Host
-	Label    string
-	Path     string // of the page
-	Acts     []button
-	Roles    []inventory.Role
-	NoRole   bool   // its role is not in the hive
-	Preview  string // a role that its disks are planned for just to see, "" = its own
-	Plan     *planView
-	Boot     []milestone
-	Diary    []inventory.Entry // newest first
-	Disks    []diskBar
-	CanLog   bool
-	Log      []LogLine
-	LastLine uint64
-	Err      string     // why what was just asked for was not done
-	Form     url.Values // what was typed and not saved
+	Row     row
+	Host    Host
+	Label   string
+	Path    string // of the page
+	Acts    []button
+	Roles   []inventory.Role
+	NoRole  bool   // its role is not in the hive
+	Preview string // a role that its disks are planned for just to see, "" = its own
+	Plan    *planView
+	Boot    []milestone
+	Diary   []inventory.Entry // newest first
+	Disks   []diskBar
+	Jobs    []jobView  // the last ones, newest first
+	Log     *logView   // nil = no job yet
+	Err     string     // why what was just asked for was not done
+	Form    url.Values // what was typed and not saved
 }
 
 // Val is what was typed into a field that is shown again, else the given value.
@@ -172,6 +171,9 @@ func (s *Server) fillMachine(p *machinePage, ref string) error {
 			p.Plan = makePlanView(&h, hive.Roles[h.Role], &j)
 		}
 		p.Disks = diskBars(&h, p.Plan)
+		if p.Jobs, err = jobsOf(tx, h.ID, p.Now); err != nil {
+			return err
+		}
 		p.Boot = bootPath(&h, diary)
 		slices.Reverse(diary)
 		p.Diary = diary[:min(len(diary), diaryLines)]
@@ -179,18 +181,21 @@ func (s *Server) fillMachine(p *machinePage, ref string) error {
 	})
 }
 
+// fillLog reads the end of the last job's log, and the jobs.
 func (s *Server) fillLog(p *machinePage) error {
 	if s.cfg.Logs == nil || p.Host.JobID == "" {
 		return nil
 	}
-	p.CanLog = true
 	lines, err := s.cfg.Logs.Tail(p.Host.ID, logLines)
 	if errors.Is(err, inventory.ErrNotFound) {
 		err = nil
 	}
-	if p.Log = lines; len(lines) > 0 {
-		p.LastLine = lines[len(lines)-1].ID
+	after := uint64(0)
+	if len(lines) > 0 {
+		after = lines[len(lines)-1].ID
 	}
+	p.Log = &logView{Lines: lines, Stream: p.Path + "/log/stream?after=" + strconv.FormatUint(after, 10),
+		Download: "/api/v1/hosts/" + string(p.Host.ID) + "/log?follow=false", File: p.Label + ".log"}
 	return err
 }
 
@@ -387,7 +392,7 @@ func (v *machineView) all() (out [][]byte, err error) {
 	} else if err != nil {
 		return nil, err
 	}
-	for _, part := range []string{"m-head", "m-role", "m-plan", "m-boot", "m-diary", "m-hardware"} {
+	for _, part := range []string{"m-head", "m-role", "m-plan", "m-jobs", "m-boot", "m-diary", "m-hardware"} {
 		f, err := v.s.fragment("machine", part, p)
 		if err != nil {
 			return nil, err

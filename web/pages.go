@@ -67,6 +67,7 @@ func (s *Server) pageRoutes(g *echo.Group) {
 	g.GET("/hosts/:id", s.machine)
 	g.POST("/hosts/:id/:act", s.machineAct)
 	g.GET("/hosts/:id/log/stream", s.logStreamPage)
+	g.GET("/jobs/:id", s.job)
 	g.POST("/hosts", s.announceForm)
 	g.GET("/roles", s.rolesPage)
 	g.POST("/roles/refresh", s.refreshForm)

@@ -84,7 +84,7 @@ func (s *Server) static(c echo.Context) error {
 }
 
 // pageNames are the pages; each has a template file of that name.
-var pageNames = [...]string{"machines", "machine", "roles", "media", "network", "activity", "settings", "login", "firstrun", "problem"}
+var pageNames = [...]string{"machines", "machine", "job", "roles", "media", "network", "activity", "settings", "login", "firstrun", "problem"}
 
 func parsePages(a assets) (map[string]*template.Template, error) {
 	fm := template.FuncMap{"asset": a.url, "memory": memoryText, "asked": asked, "disk": diskText, "ago": agoText, "span": durationText,
@@ -93,7 +93,7 @@ func parsePages(a assets) (map[string]*template.Template, error) {
 		"day":  func(t time.Time) string { return t.Format("Mon 2 Jan 2006, 15:04:05 MST") },
 		"date": func(t time.Time) string { return t.Format("2 Jan 2006") },
 		"when": func(t, now time.Time) when { return when{t, now} },
-		"join": strings.Join,
+		"join": strings.Join, "kind": kindText,
 		"size": func(n int64) string { return diskText(uint64(max(n, 0))) }}
 	shared, err := template.New("").Funcs(fm).ParseFS(files, "templates/layout.html", "templates/parts.html")
 	if err != nil {

@@ -240,7 +240,7 @@ func (r roles) Hardware(ctx context.Context, name string) (json.RawMessage, erro
 type jobLogs struct{ jobs *pipeline.Runner }
 
 func webLine(e pipeline.Line) web.LogLine {
-	return web.LogLine{ID: uint64(e.No), Time: e.Time, Step: e.Step, Text: e.Text}
+	return web.LogLine{ID: e.No, Time: e.Time, Step: e.Step, Level: e.Level(), Text: e.Text}
 }
 
 // Tail implements web.Logs.
@@ -256,6 +256,11 @@ func (l jobLogs) Tail(id inventory.HostID, n int) ([]web.LogLine, error) {
 // Follow implements web.Logs.
 func (l jobLogs) Follow(ctx context.Context, id inventory.HostID, after uint64, fn func(web.LogLine) error) error {
 	return l.jobs.Follow(ctx, id, after, func(e pipeline.Line) error { return fn(webLine(e)) })
+}
+
+// Job implements web.Logs.
+func (l jobLogs) Job(id inventory.JobID, fn func(web.LogLine) error) error {
+	return l.jobs.JobLog(id, func(e pipeline.Line) error { return fn(webLine(e)) })
 }
 
 // operator carries out the page's acts on running machines.

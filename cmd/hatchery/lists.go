@@ -104,6 +104,13 @@ func jobsCommand() *cobra.Command {
 			return r.table(c, past, "no", "by", "role", "step", "error", "wrote", "started_at", "ended_at")
 		}
 		return nil
+	}}, &cobra.Command{Use: "log JOB", Short: "Print the log of a job, of one that ended too", Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, a []string) error {
+		res, err := r.do(c.Context(), http.MethodGet, "/jobs/"+url.PathEscape(a[0])+"/log", nil)
+		if err != nil {
+			return err
+		}
+		defer res.Body.Close()
+		return follow(c.OutOrStdout(), res.Body)
 	}})
 	return cmd
 }

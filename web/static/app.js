@@ -77,24 +77,6 @@
     addEventListener("pagehide", () => es.close());
   }
 
-  // Log tail: follows while the end is in sight.
-  const log = $("log");
-  if (log) {
-    log.scrollTop = log.scrollHeight;
-    let seen = 0;
-    const es = new EventSource(log.dataset.stream);
-    es.addEventListener("line", (e) => {
-      const l = JSON.parse(e.data), d = doc.createElement("div"), end = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
-      if (l.level) d.className = l.level;
-      d.textContent = `${seen && l.id > seen + 1 ? `… ${l.id - seen - 1} lines skipped …\n` : ""}${new Date(l.time).toLocaleTimeString("en-GB")} ${l.text}`;
-      seen = l.id;
-      log.querySelector(".muted")?.remove();
-      log.append(d);
-      if (log.childElementCount > 5000) log.firstChild.remove();
-      if (end) log.scrollTop = log.scrollHeight;
-    });
-    addEventListener("pagehide", () => es.close());
-  }
   const summary = $("summary");
   if (summary) summary.focus();
 
