@@ -543,7 +543,7 @@ func TestMemoryOfALargeSite(t *testing.T) { // not parallel: it looks at the hea
 func TestAppendJSONIsWhatTheLibraryWrites(t *testing.T) {
 	t.Parallel()
 	if n := reflect.TypeFor[Lease]().NumField(); n != 12 {
-		t.Errorf("a Lease has %d fields: teach AppendJSON and record the new one", n)
+		t.Errorf("a Lease has %d fields: teach AppendJSON, AppendBinary and record the new one", n)
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		some := func(name string) bool { return rapid.Bool().Draw(t, name) }
@@ -569,6 +569,14 @@ func TestAppendJSONIsWhatTheLibraryWrites(t *testing.T) {
 		}
 		if got := string(l.AppendJSON(nil)); got != string(want) {
 			t.Errorf("got\n%s, want\n%s", got, want)
+		}
+		b, ok := l.AppendBinary(nil)
+		if !ok {
+			t.Errorf("%+v has no binary form", l)
+		}
+		back, err := DecodeBinary(b)
+		if diff := cmp.Diff(l, back, cmpopts.EquateComparable(netip.Addr{}), cmpopts.EquateEmpty()); diff != "" || err != nil {
+			t.Errorf("the binary form, %v (-want +got):\n%s", err, diff)
 		}
 		p, err := NewPool(Config{Prefix: netip.MustParsePrefix("10.0.0.0/16"), Range: Range{ip(1), ip(2)}})
 		if err != nil {

@@ -1,10 +1,12 @@
 package boltdb
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 
@@ -20,7 +22,7 @@ const (
 	bucketReservations inventory.Bucket = "reservations" // hardware address → lease.Reservation
 )
 
-// journalSize is the length of each of the two journal files: some 8,000 leases.
+// journalSize is the length of each of the two journal files: some 40,000 leases.
 const journalSize = 2 << 20
 
 // foldAtOnce is how many leases one update moves from the journal into the database, so that hosts and jobs are
@@ -39,6 +41,8 @@ type leaseLog struct {
 	journal *journal.Journal
 	pending []uint64   // full ones that are not in the database yet, oldest first
 	folding chan error // the result of the move of pending[0]; nil while none runs
+	bytes   []byte     // what records returned last
+	list    [][]byte
 }
 
 // openLeases opens the journal and moves what an earlier run left in it into the database. When that fails, as on
@@ -87,14 +91,6 @@ func (d *DB) folded() (g uint64, err error) {
 // none may be taken for written, though some may be found after a restart. They share one sync: whoever has many to
 // write hands them over at once. Not to be called inside an update. ErrClosed, ErrDisk.
 func (d *DB) CommitLeases(list ...lease.Lease) error {
-	records := make([][]byte, len(list))
-	for i := range list {
-		r, err := leaseRecord(&list[i])
-		if err != nil {
-			return err
-		}
-		records[i] = r
-	}
 	d.leases.mu.Lock()
 	defer d.leases.mu.Unlock()
 	if d.leases.closed {
@@ -103,7 +99,11 @@ func (d *DB) CommitLeases(list ...lease.Lease) error {
 	if err := d.broken.Load(); err != nil {
 		return *err
 	}
-	err := d.leases.journal.Append(records)
+	records, err := d.leases.records(list)
+	if err != nil {
+		return err
+	}
+	err = d.leases.journal.Append(records)
 	if errors.Is(err, journal.ErrFull) {
 		if err = d.turn(); err != nil {
 			return err
@@ -116,14 +116,37 @@ func (d *DB) CommitLeases(list ...lease.Lease) error {
 	return nil
 }
 
-// leaseRecord is a lease in the journal: its key's length, key and value in the database.
-func leaseRecord(l *lease.Lease) ([]byte, error) {
+// records are the leases as the journal keeps them, good until the next call.
+func (l *leaseLog) records(list []lease.Lease) ([][]byte, error) {
+	l.bytes, l.list = l.bytes[:0], l.list[:0]
+	for i := range list {
+		start := len(l.bytes)
+		var err error
+		if l.bytes, err = appendRecord(l.bytes, &list[i]); err != nil {
+			return nil, err
+		}
+		l.list = append(l.list, l.bytes[start:]) // still whole when bytes moves on
+	}
+	return l.list, nil
+}
+
+// binaryForm begins a record of the journal that is a lease's binary form. The others begin with the length of their key in the
+// database, then key and value: so all were written at first, and so are leases that have no binary form.
+const binaryForm = 0
+
+// appendRecord appends a lease as the journal keeps it.
+func appendRecord(b []byte, l *lease.Lease) ([]byte, error) {
 	if !l.IP.IsValid() {
 		return nil, fmt.Errorf("lease for %s: it has no address", l.HW)
 	}
-	r := l.IP.AppendTo(make([]byte, 1, 384))
-	r[0] = byte(len(r) - 1)
-	return l.AppendJSON(r), nil
+	start := len(b)
+	b = append(b, binaryForm)
+	if b, ok := l.AppendBinary(b); ok {
+		return b, nil
+	}
+	b = l.IP.AppendTo(b)
+	b[start] = byte(len(b) - start - 1)
+	return l.AppendJSON(b), nil
 }
 
 // turn begins a new generation of the journal, and has the full one moved into the database meanwhile.
@@ -177,16 +200,21 @@ func (d *DB) settle() error {
 
 // fold moves the leases of a full generation into the database. Done twice, it does no harm.
 func (d *DB) fold(generation uint64) error {
-	newest := map[string][]byte{}
-	if err := d.leases.journal.Read(generation, func(r []byte) error { return addRecord(newest, r) }); err != nil {
+	var newest newest
+	if err := d.leases.journal.Read(generation, newest.add); err != nil {
 		return err
 	}
-	keys := slices.Sorted(maps.Keys(newest)) // neighbours share pages
+	keys := slices.Collect(maps.Keys(newest.at))
+	slices.SortFunc(keys, netip.Addr.Compare) // neighbours share pages
+	var value []byte
 	for {
 		n := min(foldAtOnce, len(keys))
-		if err := d.Update(func(tx *inventory.Tx) error {
+		if err := d.Update(func(tx *inventory.Tx) (err error) {
 			for _, k := range keys[:n] {
-				if err := tx.Put(bucketLeases, k, newest[k]); err != nil {
+				if value, err = newest.appendValue(value[:0], k); err != nil {
+					return err
+				}
+				if err := tx.Put(bucketLeases, k.String(), value); err != nil {
 					return err
 				}
 			}
@@ -203,14 +231,72 @@ func (d *DB) fold(generation uint64) error {
 	}
 }
 
-// addRecord takes a record of the journal in.
-func addRecord(newest map[string][]byte, r []byte) error {
-	n := 1 + int(r[0])
-	if n > len(r) {
+// newest is the newest record of each address in the journal. Its bytes are in one piece, for a journal has tens of
+// thousands.
+type newest struct {
+	at    map[netip.Addr]uint32 // where the record is in bytes
+	bytes []byte                // each behind its length, in two bytes
+}
+
+// add takes a record of the journal in; those of one address come oldest first.
+func (n *newest) add(r []byte) error {
+	ip, err := recordIP(r)
+	if err != nil {
 		return fmt.Errorf("%w: a record of %d bytes in the journal of leases", ErrCorrupt, len(r))
 	}
-	newest[string(r[1:n])] = slices.Clone(r[n:])
+	if n.at == nil {
+		n.at = map[netip.Addr]uint32{}
+	}
+	if old, ok := n.at[ip]; ok && len(n.record(old)) == len(r) { // most are as long as the one before
+		copy(n.record(old), r)
+		return nil
+	}
+	n.at[ip] = uint32(len(n.bytes))
+	n.bytes = append(binary.LittleEndian.AppendUint16(n.bytes, uint16(len(r)-1)), r...)
 	return nil
+}
+
+func (n *newest) record(at uint32) []byte {
+	length := uint32(binary.LittleEndian.Uint16(n.bytes[at:])) + 1
+	return n.bytes[at+2 : at+2+length]
+}
+
+// recordIP is the address that a record of the journal is about.
+func recordIP(r []byte) (netip.Addr, error) {
+	if r[0] == binaryForm {
+		return lease.BinaryIP(r[1:])
+	}
+	if 1+int(r[0]) > len(r) {
+		return netip.Addr{}, lease.ErrNoLease
+	}
+	return netip.ParseAddr(string(r[1 : 1+int(r[0])]))
+}
+
+// appendValue appends what the database has of an address whose newest record this is.
+func (n *newest) appendValue(b []byte, ip netip.Addr) ([]byte, error) {
+	r := n.record(n.at[ip])
+	if r[0] != binaryForm {
+		return append(b, r[1+int(r[0]):]...), nil
+	}
+	l, err := lease.DecodeBinary(r[1:])
+	if err != nil {
+		return b, fmt.Errorf("%w: the record of %s in the journal of leases", ErrCorrupt, ip)
+	}
+	return l.AppendJSON(b), nil
+}
+
+// lease is the newest one of an address.
+func (n *newest) lease(ip netip.Addr) (l lease.Lease, err error) {
+	r := n.record(n.at[ip])
+	if r[0] == binaryForm {
+		l, err = lease.DecodeBinary(r[1:])
+	} else {
+		err = json.Unmarshal(r[1+int(r[0]):], &l)
+	}
+	if err != nil {
+		err = fmt.Errorf("the record of %s in the journal of leases: %w", ip, err)
+	}
+	return l, err
 }
 
 // foldAll moves all leases into the database. The caller holds the lock.
@@ -242,32 +328,30 @@ func (d *DB) Leases() ([]lease.Lease, error) {
 	}
 	defer func() { _ = btx.Rollback() }() // of a read transaction: fails only when ended already
 	var out []lease.Lease
-	add := func(k, v []byte) error {
-		var l lease.Lease
-		if err := json.Unmarshal(v, &l); err != nil {
-			return fmt.Errorf("record %s/%s: %w", bucketLeases, k, err)
-		}
-		out = append(out, l)
-		return nil
-	}
-	for k, v := range newest {
-		if err := add([]byte(k), v); err != nil {
+	for ip := range newest.at {
+		l, err := newest.lease(ip)
+		if err != nil {
 			return nil, err
 		}
+		out = append(out, l)
 	}
 	if b := btx.Bucket([]byte(bucketLeases)); b != nil {
 		err = b.ForEach(func(k, v []byte) error {
-			if _, newer := newest[string(k)]; newer {
-				return nil
+			var l lease.Lease
+			if err := json.Unmarshal(v, &l); err != nil {
+				return fmt.Errorf("record %s/%s: %w", bucketLeases, k, err)
 			}
-			return add(k, v)
+			if _, newer := newest.at[l.IP]; !newer {
+				out = append(out, l)
+			}
+			return nil
 		})
 	}
 	return out, err
 }
 
 // leaseSnapshot is the database and what the journal adds to it, both of one moment.
-func (d *DB) leaseSnapshot() (*bbolt.Tx, map[string][]byte, error) {
+func (d *DB) leaseSnapshot() (*bbolt.Tx, *newest, error) {
 	l := &d.leases
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -278,13 +362,13 @@ func (d *DB) leaseSnapshot() (*bbolt.Tx, map[string][]byte, error) {
 	if err != nil {
 		return nil, nil, d.explain("read", err)
 	}
-	newest := map[string][]byte{}
+	newest := &newest{}
 	gens := slices.Clone(l.pending)
 	if g := l.journal.Present(); g != 0 {
 		gens = append(gens, g)
 	}
 	for _, g := range gens {
-		if err := l.journal.Read(g, func(r []byte) error { return addRecord(newest, r) }); err != nil {
+		if err := l.journal.Read(g, newest.add); err != nil {
 			return nil, nil, errors.Join(d.explain("read the journal of", err), btx.Rollback())
 		}
 	}

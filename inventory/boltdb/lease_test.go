@@ -1,6 +1,7 @@
 package boltdb
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/staged-hive/hatchery/dhcp/lease"
 	"github.com/staged-hive/hatchery/inventory"
+	"github.com/staged-hive/hatchery/inventory/boltdb/journal"
 )
 
 func numbered(addr, n int) lease.Lease {
@@ -55,7 +57,7 @@ func TestLeasesWhateverHappens(t *testing.T) {
 			}
 			return d
 		}
-		cfg := Config{Path: filepath.Join(dir(), "hatchery.db"), journalSize: 2000}
+		cfg := Config{Path: filepath.Join(dir(), "hatchery.db"), journalSize: 800}
 		d := open(t, cfg.Path, cfg)
 		want := map[netip.Addr]string{}
 		for n := range rapid.IntRange(1, 12).Draw(rt, "acts") {
@@ -133,7 +135,7 @@ func copyFiles(t rapid.TB, dir, path string) string {
 
 func TestLeasesOfManyAtOnce(t *testing.T) {
 	t.Parallel()
-	d := open(t, filepath.Join(t.TempDir(), "hatchery.db"), Config{journalSize: 20000})
+	d := open(t, filepath.Join(t.TempDir(), "hatchery.db"), Config{journalSize: 4000})
 	want := map[netip.Addr]string{}
 	var wg sync.WaitGroup
 	for w := range 8 {
@@ -251,4 +253,48 @@ func TestLeasesOnAFullDisk(t *testing.T) {
 		t.Errorf("with space again: %v", err)
 	}
 	check("with space again")
+}
+
+// TestJournalOfEarlierVersions: leases were written as key and JSON once, and still are when they have no
+// binary form. The newest record of an address counts, whatever its form.
+func TestJournalOfEarlierVersions(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "hatchery.db")
+	closed(t, open(t, path))
+	j, err := journal.Open(path+journalSuffix, journalSize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Next(0); err != nil {
+		t.Fatal(err)
+	}
+	old := func(l lease.Lease) []byte {
+		r := l.IP.AppendTo([]byte{0})
+		r[0] = byte(len(r) - 1)
+		return l.AppendJSON(r)
+	}
+	now := func(l lease.Lease) []byte {
+		r, err := appendRecord(nil, &l)
+		if err != nil || r[0] != binaryForm {
+			t.Fatalf("%x, %v", r, err)
+		}
+		return r
+	}
+	far := numbered(5, 6)
+	far.State = "of a later version"
+	r, err := appendRecord(nil, &far)
+	if err != nil || !bytes.Equal(r, old(far)) {
+		t.Errorf("a lease without a binary form: got %q, %v", r, err)
+	}
+	if err := j.Append([][]byte{old(numbered(1, 1)), old(numbered(2, 2)), now(numbered(2, 3)), now(numbered(3, 4)), old(numbered(3, 5)), r}); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d := open(t, path)
+	want := map[netip.Addr]string{numbered(1, 0).IP: "1", numbered(2, 0).IP: "3", numbered(3, 0).IP: "5", far.IP: "6"}
+	if diff := cmp.Diff(want, hostnames(t, d), compareAddrs); diff != "" {
+		t.Errorf("leases (-want +got):\n%s", diff)
+	}
 }
