@@ -120,6 +120,7 @@ func (d *decider) offer() Decision {
 	ip, err := d.pool.Pick(d.hw, r.Wanted, d.now)
 	if err != nil {
 		out := silence("%v", err)
+		out.Rule = "no address to give"
 		asked.Level, asked.Text = "warn", fmt.Sprintf("asks for an address, but there is none: %v.", err)
 		out.Events = []Event{asked}
 		return out
@@ -127,7 +128,7 @@ func (d *decider) offer() Decision {
 	rep := d.reply(Offer)
 	rep.YIAddr = ip
 	d.addLease(rep, ip, true)
-	out := Decision{Reply: rep, Hold: ip}
+	out := Decision{Reply: rep, Hold: ip, Rule: "offered an address"}
 	text := "was offered " + ip.String()
 	out.Reason = "offered " + ip.String() + d.whyOffered(ip)
 	d.addBoot(&out, &text)

@@ -126,10 +126,12 @@ type Decision struct {
 	Events  []Event
 	// Reason is why, in a sentence, also when the answer is silence.
 	Reason string
+	// Rule is Reason without what differs from client to client: one of a few dozen texts, for counts.
+	Rule string
 }
 
 func silence(format string, args ...any) Decision {
-	return Decision{Reason: fmt.Sprintf(format, args...)}
+	return Decision{Reason: fmt.Sprintf(format, args...), Rule: format}
 }
 
 // contact is what the message tells of the machine; ip is the address it will use, zero = unknown.

@@ -55,7 +55,7 @@ func (d *decider) proxyOffer(why string) Decision {
 		return out
 	}
 	rep := d.reply(Offer)
-	out := Decision{Reply: rep}
+	out := Decision{Reply: rep, Rule: "offered a boot file, no address"}
 	out.Offered, out.Form = addBoot(rep, d.cfg, d.v, r, false)
 	what := offerText(d.v, r, out.Offered, out.Form)
 	out.SendTo = d.sendTo(rep)
@@ -90,7 +90,7 @@ func (d *decider) bootAck(why string) Decision {
 	}
 	rep := d.reply(t)
 	rep.CIAddr = r.CIAddr
-	out := Decision{Reply: rep}
+	out := Decision{Reply: rep, Rule: why + ": told a boot file"}
 	out.Offered, out.Form = addBoot(rep, d.cfg, d.v, r, true)
 	what := offerText(d.v, r, out.Offered, out.Form)
 	out.Reason = why + ": told " + what

@@ -135,7 +135,7 @@ func (d *decider) ack(ip netip.Addr, why string) Decision {
 	if res, ok := d.pool.Reservation(d.hw); ok && res.IP == ip {
 		l.Reserved = true
 	}
-	out := Decision{Reply: rep, Lease: l, Reason: "gave " + ip.String() + ", because " + why}
+	out := Decision{Reply: rep, Lease: l, Reason: "gave " + ip.String() + ", because " + why, Rule: "gave an address, because " + why}
 	text := fmt.Sprintf("got the address %s for %s", ip, plainDuration(d.cfg.LeaseTime))
 	d.addBoot(&out, &text)
 	d.addNetwork(rep)
@@ -148,7 +148,7 @@ func (d *decider) ack(ip netip.Addr, why string) Decision {
 func (d *decider) nak(ip netip.Addr, err error) Decision {
 	rep := d.reply(Nak)
 	rep.addText(56, "address not available") // RFC 2132 §9.9; our own words, nothing of the client's
-	out := Decision{Reply: rep, Reason: fmt.Sprintf("refused: %v", err)}
+	out := Decision{Reply: rep, Reason: fmt.Sprintf("refused: %v", err), Rule: "refused the address"}
 	out.SendTo = d.sendTo(rep)
 	e := d.r.event("dhcp.nak", fmt.Sprintf("wants %s, which it cannot have: %v. It was told to ask anew.", ip, err), netip.Addr{})
 	e.Level = "warn"
@@ -204,7 +204,7 @@ func (d *decider) inform() Decision {
 	}
 	rep := d.reply(Ack)
 	d.addLease(rep, r.CIAddr, false) // no lease times: the address is not ours
-	out := Decision{Reply: rep, Reason: "told the network's settings"}
+	out := Decision{Reply: rep, Reason: "told the network's settings", Rule: "told the network's settings"}
 	d.addBoot(&out, new(string))
 	d.addNetwork(rep)
 	out.SendTo = d.sendTo(rep)

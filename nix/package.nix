@@ -5,7 +5,7 @@ buildGoModule {
   version = "0-${src.shortRev or "dirty"}";
   src = lib.cleanSource src;
   # vendor-hash.sh --write after a change of go.mod
-  vendorHash = "sha256-OfGmWfV+ZV+d3o8+SksPcp1t/uYHAxThjcwJQw3jC2M=";
+  vendorHash = "sha256-0mlooUNS09pfZG2ChZ0WSgfFdsHCrh2R7Nnz59fUEyE=";
   subPackages = [ "cmd/hatchery" "cmd/hatchery-agent" ];
   env.CGO_ENABLED = "0";
   ldflags = [ "-s" "-w" ];

@@ -19,6 +19,7 @@ import (
 	"github.com/staged-hive/hatchery/dhcp/server"
 	"github.com/staged-hive/hatchery/httpboot"
 	"github.com/staged-hive/hatchery/internal/hive"
+	"github.com/staged-hive/hatchery/internal/meter"
 	"github.com/staged-hive/hatchery/internal/neighbor"
 	"github.com/staged-hive/hatchery/internal/stage0"
 	"github.com/staged-hive/hatchery/inventory/boltdb"
@@ -74,6 +75,8 @@ type appliance struct {
 	cfg    config
 	log    *slog.Logger
 	db     *boltdb.DB
+	took   prometheus.Collector // how long the store's commits took
+	meter  *meter.Meter
 	images *stage0.Store
 	media  *media
 	dhcp   *server.Server
@@ -90,7 +93,8 @@ func serve(ctx context.Context, cfg config, out io.Writer) error {
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return fmt.Errorf("data folder %s: %w", cfg.Data, err)
 	}
-	db, err := boltdb.Open(boltdb.Config{Path: filepath.Join(cfg.Data, databaseName), Backups: filepath.Join(cfg.Data, "backups"), CheckBackup: checkBackup, Reserve: databaseReserve, Log: log})
+	took, committed := commitMetrics()
+	db, err := boltdb.Open(boltdb.Config{Path: filepath.Join(cfg.Data, databaseName), Backups: filepath.Join(cfg.Data, "backups"), CheckBackup: checkBackup, Reserve: databaseReserve, Committed: committed, Log: log})
 	if err != nil {
 		return err
 	}
@@ -103,7 +107,7 @@ func serve(ctx context.Context, cfg config, out io.Writer) error {
 		return err
 	}
 	defer images.Close()
-	a := &appliance{cfg: cfg, log: log, db: db, images: images, media: &media{dir: cfg.IPXE, images: images, folder: cfg.Stage0}}
+	a := &appliance{cfg: cfg, log: log, db: db, took: took, meter: meter.New(db), images: images, media: &media{dir: cfg.IPXE, images: images, folder: cfg.Stage0}}
 	if err := a.wire(); err != nil {
 		return err
 	}
@@ -140,6 +144,8 @@ func (a *appliance) wire() error {
 		return err
 	}
 	registry.MustRegister(bootMetrics(a.tftp.Stats, a.boot.Stats)...)
+	registry.MustRegister(a.took, a.meter, &siteMetrics{dhcp: a.dhcp.Status, rules: a.dhcp.Rules, store: a.db, size: a.db.Size,
+		disk: func() int64 { return diskFree(a.cfg.Data) }})
 	late := &lateHive{cfg: hive.Config{Dir: filepath.Join(a.cfg.Data, "hive"), Source: a.cfg.Hive, Nix: strings.Fields(a.cfg.Nix), NixArgs: a.cfg.NixArgs, Log: a.log},
 		self: func() hive.ApplianceFile {
 			return hive.ApplianceFile{SSHKeys: keys, URLs: []string{a.web.URL()}, Caches: a.caches()}
@@ -169,6 +175,7 @@ func (a *appliance) run(ctx context.Context, out io.Writer) error {
 	}
 	g.Go(func() error { return a.backups(ctx) })
 	g.Go(func() error { return a.announce(ctx) })
+	g.Go(func() error { return a.meter.Run(ctx) })
 	g.Go(func() error {
 		for _, r := range ready {
 			select {

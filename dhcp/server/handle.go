@@ -84,7 +84,7 @@ func (s *Server) decide(a arrival, req dhcp.Request, k known, now time.Time) dhc
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.role == "" {
-		return dhcp.Decision{Reason: "the role (server or ProxyDHCP) is not chosen yet"}
+		return dhcp.Decision{Reason: "the role (server or ProxyDHCP) is not chosen yet", Rule: "the role is not chosen yet"}
 	}
 	v := dhcp.View{Role: s.role, Iface: l.name, Port: a.port, Src: a.src, Ignored: k.ignored, Alone: s.others.alone(l.name, now), Selves: s.selves()}
 	seg := s.segmentOf(a, &req)

@@ -89,6 +89,8 @@ type Counters struct {
 }
 
 type counters struct {
+	rules rules
+
 	received, malformed, limited, offers, proxyOffers, acks, naks, silent, other, commitErrors, sendErrors, notesDropped, routerAdvs atomic.Uint64
 }
 
@@ -98,7 +100,8 @@ func (c *counters) snapshot() Counters {
 		CommitErrors: c.commitErrors.Load(), SendErrors: c.sendErrors.Load(), NotesDropped: c.notesDropped.Load(), RouterAdvs: c.routerAdvs.Load()}
 }
 
-func (c *counters) decided(_ *dhcp.Request, d *dhcp.Decision) {
+func (c *counters) decided(req *dhcp.Request, d *dhcp.Decision) {
+	c.rules.add(req, d)
 	switch {
 	case d.Reply == nil:
 		c.silent.Add(1)

@@ -35,6 +35,7 @@ var allowed = map[string][]string{
 	"internal/dnssd":           {},
 	"internal/hive":            {"inventory"},
 	"internal/lab":             {},
+	"internal/meter":           {"inventory"},
 	"internal/neighbor":        {"inventory"},
 	"internal/structure":       {},
 	"internal/tlspin":          {},

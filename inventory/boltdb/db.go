@@ -48,6 +48,9 @@ type Config struct {
 	LockTimeout time.Duration
 	Log         *slog.Logger     // nil means slog.DiscardHandler
 	Now         func() time.Time // nil means time.Now
+	// Committed is told after every commit that reached the disk how long it took, waiting for its turn left out: of
+	// leases, or of everything else. It must not wait. nil means nobody is told.
+	Committed func(leases bool, took time.Duration)
 
 	journalSize int64 // of each file of the journal of leases, in bytes; 0 means 2 MiB
 }
@@ -61,6 +64,9 @@ func (cfg Config) withDefaults() Config {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Committed == nil {
+		cfg.Committed = func(bool, time.Duration) {}
 	}
 	if cfg.CheckBackup == nil {
 		cfg.CheckBackup = CheckFile
@@ -172,9 +178,11 @@ func (d *DB) Update(fn func(*inventory.Tx) error) error {
 	if err := raw.finish(); err != nil {
 		return err
 	}
+	began := time.Now()
 	if err := btx.Commit(); err != nil {
 		return d.commitFailed(err)
 	}
+	d.cfg.Committed(false, time.Since(began))
 	d.feed.Publish(tx.Changes())
 	return nil
 }
@@ -220,6 +228,18 @@ func (d *DB) explain(act string, err error) error {
 
 // Room is the error that says why nothing new may begin, as every transaction tells it; nil = it may.
 func (d *DB) Room() error { return d.View((*inventory.Tx).Room) }
+
+// Size is how many bytes the database's file is long, and how many of them hold nothing at present.
+func (d *DB) Size() (length, free int64) {
+	err := d.bolt.View(func(tx *bbolt.Tx) error {
+		length = tx.Size()
+		return nil
+	})
+	if err != nil {
+		return 0, 0
+	}
+	return length, int64(d.bolt.Stats().FreeAlloc)
+}
 
 // Health is why nothing (ErrDisk) or nothing new (ENOSPC) can be saved; nil = all can. It waits for no transaction.
 func (d *DB) Health() error {

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -103,6 +104,7 @@ func (d *DB) CommitLeases(list ...lease.Lease) error {
 	if err != nil {
 		return err
 	}
+	began := time.Now()
 	err = d.leases.journal.Append(records)
 	if errors.Is(err, journal.ErrFull) {
 		if err = d.turn(); err != nil {
@@ -113,6 +115,7 @@ func (d *DB) CommitLeases(list ...lease.Lease) error {
 	if err != nil {
 		return d.commitFailed(err)
 	}
+	d.cfg.Committed(true, time.Since(began))
 	return nil
 }
 
