@@ -24,10 +24,11 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
-		cmd := exec.Command("make", "--no-print-directory", "-s", "build", "lab-images", "build/hatchery-demo")
+		// Under a lock: two runs that start together would make the same files.
+		cmd := exec.Command("flock", "Makefile", "make", "--no-print-directory", "-s", "build", "lab-images", "build/hatchery-demo")
 		cmd.Dir = root
 		if out, err := cmd.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "make build lab-images build/hatchery-demo: %v\n%s", err, out)
+			fmt.Fprintf(os.Stderr, "flock Makefile make build lab-images build/hatchery-demo: %v\n%s", err, out)
 			os.Exit(1)
 		}
 	}

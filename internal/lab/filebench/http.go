@@ -10,7 +10,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -99,9 +101,9 @@ func (b *bench) image() (data string, err error) {
 
 func (b *bench) nginx(root string) (*lab.Process, error) {
 	conf := filepath.Join(b.Dir(), "nginx.conf")
-	text := fmt.Sprintf("daemon off; master_process off; user root; pid %[1]s/nginx.pid; error_log /dev/stderr;\nevents { worker_connections 1024; }\n"+
+	text := fmt.Sprintf("daemon off; user root; worker_processes %[4]d; pid %[1]s/nginx.pid; error_log /dev/stderr;\nevents { worker_connections 1024; }\n"+
 		"http { access_log off; sendfile on; tcp_nopush on; client_body_temp_path %[1]s; proxy_temp_path %[1]s; fastcgi_temp_path %[1]s; uwsgi_temp_path %[1]s; scgi_temp_path %[1]s;\n"+
-		"server { listen %[2]s:8081; root %[3]s; } }\n", b.Dir(), b.ApplianceAddr(), root)
+		"server { listen %[2]s:8081; root %[3]s; } }\n", b.Dir(), b.ApplianceAddr(), root, runtime.NumCPU())
 	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
 		return nil, err
 	}
@@ -151,18 +153,25 @@ func fetch(ctx context.Context, client *http.Client, url string) error {
 	return err
 }
 
-// cpuTime is what a process has used of the processors.
-func cpuTime(pid int) (time.Duration, error) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+// cpuTime is what a process and its children have used of the processors.
+func cpuTime(pid int) (sum time.Duration, err error) {
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
 	if err != nil {
 		return 0, err
 	}
-	f := strings.Fields(string(raw[strings.LastIndexByte(string(raw), ')')+1:]))
-	var user, system int64
-	if _, err := fmt.Sscan(f[11]+" "+f[12], &user, &system); err != nil {
-		return 0, err
+	for _, p := range append(strings.Fields(string(children)), strconv.Itoa(pid)) {
+		raw, err := os.ReadFile("/proc/" + p + "/stat")
+		if err != nil {
+			return 0, err
+		}
+		f := strings.Fields(string(raw[strings.LastIndexByte(string(raw), ')')+1:]))
+		var user, system int64
+		if _, err := fmt.Sscan(f[11]+" "+f[12], &user, &system); err != nil {
+			return 0, err
+		}
+		sum += time.Duration(user+system) * 10 * time.Millisecond // USER_HZ is 100 on Linux
 	}
-	return time.Duration(user+system) * 10 * time.Millisecond, nil // USER_HZ is 100 on Linux
+	return sum, nil
 }
 
 // procValue is a number in a file of /proc/PID.
