@@ -1,6 +1,6 @@
 # services.hatchery: the box that this program runs on. The settings are in appliance-settings.nix.
 { self, nixos-anywhere }:
-{ config, lib, pkgs, ... }:
+{ config, options, lib, pkgs, ... }:
 let
   inherit (lib) mkOption mkEnableOption mkIf mkDefault types;
   cfg = config.services.hatchery;
@@ -26,6 +26,14 @@ let
   stage0 = pkgs.symlinkJoin {
     name = "hatchery-stage0";
     paths = [ self.packages.x86_64-linux.stage0 ] ++ lib.optional cfg.arm64 self.packages.aarch64-linux.stage0;
+  };
+  harmonia = {
+    enable = true;
+    signKeyPaths = [ "${cacheKeys}/secret" ];
+    settings = {
+      bind = "[::]:${toString cfg.binaryCache.port}";
+      priority = 30; # before cache.nixos.org, which says 40
+    };
   };
   # what a key leaves to the program's own default is not written
   written = lib.filterAttrs (_: v: v != null && v != [ ]) cfg.settings;
@@ -116,14 +124,8 @@ in
       allowedTCPPorts = map port [ cfg.settings.boot_addr cfg.settings.web_addr ] ++ lib.optional cfg.binaryCache.enable cfg.binaryCache.port;
     };
 
-    services.harmonia.cache = mkIf cfg.binaryCache.enable {
-      enable = true;
-      signKeyPaths = [ "${cacheKeys}/secret" ];
-      settings = {
-        bind = "[::]:${toString cfg.binaryCache.port}";
-        priority = 30; # before cache.nixos.org, which says 40
-      };
-    };
+    # nixpkgs moved harmonia's options into services.harmonia.cache
+    services.harmonia = mkIf cfg.binaryCache.enable (if options.services.harmonia ? cache then { cache = harmonia; } else harmonia);
     systemd.services.hatchery-cache-key = mkIf cfg.binaryCache.enable {
       description = "Make the key that the LAN's binary cache signs with";
       before = [ "harmonia.service" "hatchery.service" ];

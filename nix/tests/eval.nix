@@ -49,10 +49,22 @@ let
     common = [ (template + "/common.nix") ];
   };
   fleet = hatchery.lib.mkFleet fleetArgs;
-  appliance = extra: (nixpkgs.lib.nixosSystem {
-    modules = [
-      hatchery.nixosModules.appliance
-      { nixpkgs.hostPlatform = "x86_64-linux"; boot.loader.grub.enable = false; services.hatchery = { enable = true; } // extra; }
+  applianceModules = extra: [
+    hatchery.nixosModules.appliance
+    { nixpkgs.hostPlatform = "x86_64-linux"; boot.loader.grub.enable = false; services.hatchery = { enable = true; } // extra; }
+  ];
+  appliance = extra: (nixpkgs.lib.nixosSystem { modules = applianceModules extra; }).config;
+  # as nixpkgs was before harmonia's options moved into services.harmonia.cache
+  applianceBefore = extra: (nixpkgs.lib.nixosSystem {
+    without = [ "nixos/modules/services/networking/harmonia.nix" ];
+    modules = applianceModules extra ++ [
+      {
+        options.services.harmonia = {
+          enable = lib.mkOption { type = lib.types.bool; default = false; };
+          signKeyPaths = lib.mkOption { type = lib.types.listOf lib.types.path; default = [ ]; };
+          settings = lib.mkOption { type = lib.types.attrsOf lib.types.anything; default = { }; };
+        };
+      }
     ];
   }).config;
   contract = import ./contract { inherit lib; };
@@ -226,6 +238,9 @@ in
     expect
       [ on.services.harmonia.cache.enable on.services.harmonia.cache.settings.priority on.services.harmonia.cache.signKeyPaths (off.services.harmonia.cache.enable) off.networking.firewall.allowedTCPPorts (lib.hasInfix "cache" off.services.hatchery.configFile.text) ]
       [ true 30 [ "/var/lib/hatchery-cache/secret" ] false [ 8080 8443 ] false ];
+  "appliance: the same where harmonia's options are not split yet" =
+    let on = (applianceBefore { }).services.harmonia; off = (applianceBefore { binaryCache.enable = false; }).services.harmonia; in
+    expect [ on off.enable ] [ { enable = true; signKeyPaths = [ "/var/lib/hatchery-cache/secret" ]; settings = { bind = "[::]:5000"; priority = 30; }; } false ];
   "fleet: a system for every host, whatever its firmware" = expect (lib.mapAttrs (_: c: builtins.seq c.config.system.build.hatchery.drvPath c.config.boot.loader.systemd-boot.enable) fleet.nixosConfigurations) { alpha = true; beta = false; };
   "fleet: hosts know those with an address" = expect fleet.nixosConfigurations.beta.config.networking.hosts { "10.0.0.11" = [ "alpha" ]; };
   "fleet: the appliance's key is authorised" = expect fleet.nixosConfigurations.beta.config.users.users.root.openssh.authorizedKeys.keys [ "ssh-ed25519 AAAA appliance" ];

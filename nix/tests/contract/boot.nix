@@ -1,4 +1,4 @@
-{ o, t, ... }:
+{ fork, o, t, ... }:
 [
   {
     commit = "08a4c8850831f5ceb2bc9178a8beb59f2579283d";
@@ -26,7 +26,7 @@
     };
   }
   {
-    commit = "05924f714f31ff83bd10ed1710638688999c3725";
+    inherit (fork) repo commit;
     file = "nixos/modules/tasks/swraid.nix";
     options.boot.swraid.enable = o t.bool false;
     options.boot.swraid.mdadmConf = o t.lines "";
@@ -46,26 +46,34 @@
     }))) { };
   }
   {
-    repo = "nix-community/nixos-images";
-    commit = "e17386d9193d6d5a90f1b4b6a8a5cd2620d34b56";
-    file = "nix/restore-remote-access.nix";
+    inherit (fork) repo commit;
+    file = "nixos/modules/system/boot/systemd/initrd.nix";
     options.boot.initrd.systemd.enable = o t.bool false;
-    options.boot.initrd.systemd.services = o (t.attrsOf t.anything) { };
-  }
-  {
-    unread = "boot.initrd.systemd.network is networkd's set in the initrd, extraBin maps a name to a program; seen in public configurations";
-    options.boot.initrd.systemd.network.enable = o t.bool false;
-    options.boot.initrd.systemd.network.networks = o (t.attrsOf (t.attrsOf t.anything)) { };
+    options.boot.initrd.systemd.services = o (t.attrsOf t.anything) { }; # units there
     options.boot.initrd.systemd.extraBin = o (t.attrsOf t.path) { };
   }
   {
-    unread = "what disko sets beside ours; GRUB's file is too long for the index";
+    inherit (fork) repo commit;
+    file = "nixos/modules/system/boot/networkd.nix"; # the same options as systemd.network
+    options.boot.initrd.systemd.network.enable = o t.bool false;
+    options.boot.initrd.systemd.network.networks = o (t.attrsOf (t.attrsOf t.anything)) { };
+  }
+  {
+    inherit (fork) repo commit;
+    file = "nixos/modules/config/sysctl.nix";
+    options.boot.kernel.sysctl = o (t.attrsOf (t.nullOr (t.oneOf [ t.bool t.str t.int ]))) { };
+  }
+  {
+    inherit (fork) repo commit;
+    file = "nixos/modules/tasks/lvm.nix";
+    options.boot.initrd.services.lvm.enable = o t.bool false;
+  }
+  {
+    unread = "boot.loader.grub.enable we set; the rest is what disko sets beside ours";
     options.boot.loader.grub.enable = o t.bool true;
     options.boot.loader.grub.devices = o (t.listOf t.str) [ ];
     options.boot.initrd.luks.devices = o (t.attrsOf t.anything) { };
-    options.boot.initrd.services.lvm.enable = o t.bool false;
     options.boot.zfs = o (t.attrsOf t.anything) { };
     options.swapDevices = o (t.listOf t.attrs) [ ];
-    options.boot.kernel.sysctl = o (t.attrsOf t.anything) { };
   }
 ]

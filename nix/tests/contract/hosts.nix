@@ -1,7 +1,7 @@
-{ lib, o, t, ... }:
+{ lib, fork, o, t, ... }:
 [
   {
-    commit = "0088b25e384830a88488b5eb5177dc6959a3b3ed";
+    inherit (fork) repo commit;
     file = "nixos/modules/hardware/facter/default.nix";
     options.hardware.facter.reportPath = o (t.nullOr t.path) null;
   }
@@ -17,12 +17,20 @@
     options.system.nixos.label = o t.str "26.05.stub"; # label.nix, beside it
   }
   {
-    unread = "nixpkgs' installation-device profile sets variant_id; hostPlatform, time zone and the unit sets are as in the manual";
+    inherit (fork) repo commit;
+    file = "nixos/modules/config/locale.nix";
+    options.time.timeZone = o (t.nullOr t.str) null; # without spaces
+  }
+  {
+    unread = "nixpkgs' installation-device profile sets variant_id; hostPlatform and the unit sets are as in the manual";
     options.system.nixos.variant_id = o (t.nullOr t.str) null;
     options.nixpkgs.hostPlatform = lib.mkOption { type = t.either t.str t.attrs; };
-    options.time.timeZone = o (t.nullOr t.str) null;
     options.systemd.services = o (t.attrsOf t.anything) { };
     options.systemd.tmpfiles.rules = o (t.listOf t.str) [ ];
+  }
+  {
+    inherit (fork) repo commit;
+    file = "nixos/modules/system/etc/etc.nix";
     options.environment.etc = o (t.attrsOf (t.submodule {
       options = {
         text = o (t.nullOr t.lines) null;

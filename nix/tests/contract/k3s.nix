@@ -1,4 +1,4 @@
-{ lib, o, t, ... }:
+{ lib, fork, o, t, ... }:
 let
   manifest = { name, ... }: {
     options = {
@@ -11,7 +11,7 @@ let
 in
 [
   {
-    commit = "011c1bdb102b0191d091f747cbefff1539f3a96d";
+    inherit (fork) repo commit;
     file = "nixos/modules/services/cluster/rancher/default.nix";
     options.services.k3s = {
       enable = o t.bool false;
@@ -32,13 +32,13 @@ in
     };
   }
   {
-    commit = "01bb496ce68f871fd31af75d4edaaab9346453a0";
+    inherit (fork) repo commit;
     file = "nixos/modules/services/cluster/rancher/k3s.nix";
     options.services.k3s.clusterInit = o t.bool false;
     options.services.k3s.disableAgent = o t.bool false;
   }
   {
-    commit = "035a24e7ed33009b8a503ad0b76679665b8977a8";
+    inherit (fork) repo commit;
     file = "nixos/modules/virtualisation/oci-containers.nix";
     options.virtualisation.oci-containers.backend = o (t.enum [ "podman" "docker" ]) "podman";
     options.virtualisation.oci-containers.containers = o (t.attrsOf (t.submodule {

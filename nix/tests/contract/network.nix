@@ -1,4 +1,4 @@
-{ o, t, ... }:
+{ fork, o, t, ... }:
 let
   network = {
     options = {
@@ -25,18 +25,27 @@ in
   {
     repo = "nix-community/nixos-images";
     commit = "e17386d9193d6d5a90f1b4b6a8a5cd2620d34b56";
-    file = "nix/networkd.nix"; # and nix/netboot-installer/module.nix: networks.NAME.{matchConfig,networkConfig}
+    file = "nix/networkd.nix";
     options.networking.useNetworkd = o t.bool false;
-    options.systemd.network.enable = o t.bool false;
-    options.systemd.network.networks = o (t.attrsOf (t.submodule network)) { };
   }
   {
-    unread = "network-interfaces.nix and networkd.nix are too long for the index; as in the manual";
-    options.networking.hostName = o t.str "nixos";
-    options.networking.domain = o (t.nullOr t.str) null;
-    options.networking.useDHCP = o t.bool true;
-    options.networking.hosts = o (t.attrsOf (t.listOf t.str)) { };
+    inherit (fork) repo commit;
+    file = "nixos/modules/system/boot/networkd.nix";
+    options.systemd.network.enable = o t.bool false;
+    options.systemd.network.networks = o (t.attrsOf (t.submodule network)) { };
     options.systemd.network.wait-online.anyInterface = o t.bool false;
     options.systemd.network.config.networkConfig = o (t.attrsOf t.anything) { };
+  }
+  {
+    inherit (fork) repo commit;
+    file = "nixos/modules/tasks/network-interfaces.nix";
+    options.networking.hostName = o (t.strMatching "^$|^[[:alnum:]]([[:alnum:]_-]{0,61}[[:alnum:]])?$") "nixos";
+    options.networking.domain = o (t.nullOr t.str) null;
+    options.networking.useDHCP = o t.bool true;
+  }
+  {
+    inherit (fork) repo commit;
+    file = "nixos/modules/config/networking.nix";
+    options.networking.hosts = o (t.attrsOf (t.listOf t.str)) { };
   }
 ]

@@ -1,10 +1,10 @@
-{ lib, o, t, ... }:
+{ lib, fork, o, t, ... }:
 let
   atom = t.nullOr (t.oneOf [ t.bool t.int t.str t.path t.package ]);
 in
 [
   {
-    commit = "013635633ffe11f70df1d639f563f21c42c1f778";
+    inherit (fork) repo commit;
     file = "nixos/modules/config/nix.nix";
     # substituters and trusted-public-keys are lists there; extra-… and unknown ones are free
     options.nix.settings = o (t.submodule {
@@ -16,17 +16,17 @@ in
     }) { };
   }
   {
-    commit = "025640dcb7270faa6fe80089fda831b89f3824a9";
+    inherit (fork) repo commit;
     file = "nixos/modules/config/nix-channel.nix";
     options.nix.channel.enable = o t.bool true;
   }
   {
-    commit = "025640dcb7270faa6fe80089fda831b89f3824a9";
+    inherit (fork) repo commit;
     file = "nixos/modules/config/nix-flakes.nix";
     options.nix.registry = o (t.attrsOf t.attrs) { };
   }
   {
-    commit = "082d7bfc0ee52105bbb19d5035eae68608ebd242";
+    inherit (fork) repo commit;
     file = "nixos/modules/config/nix-remote-build.nix";
     options.nix.distributedBuilds = o t.bool false;
     options.nix.buildMachines = o (t.listOf (t.submodule {
@@ -46,9 +46,9 @@ in
     })) [ ];
   }
   {
-    # the fork of harmonia's maintainer, after services.harmonia was split into cache and daemon
-    repo = "Mic92/nixpkgs";
-    commit = "bf0e4a0e3472a38005d631269fa0912a55b152e7";
+    # Split into cache and daemon; before (NixOS/nixpkgs 637b7c60fb5c, the newest of it in the index) the options stood in
+    # services.harmonia itself, and eval.nix has our module set those too. The unit is harmonia.service in both.
+    inherit (fork) repo commit;
     file = "nixos/modules/services/networking/harmonia.nix";
     options.services.harmonia.cache = {
       enable = o t.bool false;
@@ -57,7 +57,8 @@ in
     };
   }
   {
-    unread = "nix.package is in nix-daemon.nix, as in the manual";
+    inherit (fork) repo commit;
+    file = "nixos/modules/services/system/nix-daemon.nix";
     options.nix.package = o t.package { type = "derivation"; name = "nix"; outPath = "/usr"; };
   }
 ]

@@ -1,8 +1,8 @@
 # What stage0/small.nix sets.
-{ o, t, ... }:
+{ fork, o, t, ... }:
 [
   {
-    commit = "00630c27001d385ba16f70315dabc603f96d3d60";
+    inherit (fork) repo commit;
     file = "nixos/modules/installer/tools/tools.nix";
     options.system.tools = {
       nixos-generate-config.enable = o t.bool true;
@@ -20,7 +20,7 @@
     options.environment.defaultPackages = o (t.listOf t.package) [ ];
   }
   {
-    commit = "01f34771b4ecb71c5d6c246d25fc0a3e5b25028f";
+    inherit (fork) repo commit;
     file = "nixos/modules/misc/documentation.nix";
     options.documentation = {
       enable = o t.bool true;
@@ -29,17 +29,25 @@
     };
   }
   {
+    inherit (fork) repo commit;
+    file = "nixos/modules/system/boot/systemd/sysusers.nix"; # refuses normal users, and passwords that are not initial ones
+    options.systemd.sysusers.enable = o t.bool false;
+  }
+  {
+    inherit (fork) repo commit;
+    file = "nixos/modules/config/ldso.nix";
+    options.environment.ldso32 = o (t.nullOr t.path) null;
+  }
+  {
     repo = "nix-community/nixos-images";
     commit = "e17386d9193d6d5a90f1b4b6a8a5cd2620d34b56";
     file = "nix/noninteractive.nix";
-    options.systemd.sysusers.enable = o t.bool false;
     options.services.userborn.enable = o t.bool false;
     options.programs.nano.enable = o t.bool true;
     options.security.sudo.enable = o t.bool true;
     options.security.polkit.enable = o t.bool false;
     options.services.dbus.implementation = o (t.enum [ "dbus" "broker" ]) "dbus";
     options.security.pam.services = o (t.attrsOf (t.submodule { options.forwardXAuth = o t.bool false; })) { };
-    options.environment.ldso32 = o (t.nullOr t.path) null;
     options.hardware.firmwareCompression = o (t.enum [ "xz" "zstd" "none" "auto" ]) "auto";
   }
 ]

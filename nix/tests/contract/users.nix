@@ -1,4 +1,4 @@
-{ o, t, ... }:
+{ fork, o, t, ... }:
 let
   user = { ... }: {
     options = {
@@ -24,13 +24,15 @@ in
     options.users.allowNoPasswordLogin = o t.bool false;
   }
   {
-    commit = "00976b194fe32d3e425ff3b457eeb6e4ec7ba12c";
+    inherit (fork) repo commit;
     file = "nixos/modules/services/networking/ssh/sshd.nix";
     options.services.openssh.enable = o t.bool false;
     options.services.openssh.hostKeys = o (t.listOf t.attrs) [ ];
-  }
-  {
-    unread = "services.openssh.settings is newer than the version of sshd.nix that the index has; as in the manual";
-    options.services.openssh.settings = o (t.attrsOf t.anything) { };
+    options.services.openssh.settings = o (t.submodule {
+      freeformType = t.attrsOf (t.nullOr (t.oneOf [ t.bool t.int t.str t.path (t.listOf t.str) ]));
+      options.PasswordAuthentication = o (t.nullOr t.bool) true;
+      options.KbdInteractiveAuthentication = o (t.nullOr t.bool) true;
+      options.PermitRootLogin = o (t.nullOr (t.enum [ "yes" "without-password" "prohibit-password" "forced-commands-only" "no" ])) "prohibit-password";
+    }) { };
   }
 ]

@@ -8,11 +8,12 @@
     in
     {
       lib = lib0 // {
-        nixosSystem = { system ? null, modules, specialArgs ? { }, ... }:
+        # without: files of the contract to leave out, for a nixpkgs that has other options there
+        nixosSystem = { system ? null, modules, specialArgs ? { }, without ? [ ], ... }:
           let
             eval = lib0.evalModules {
               specialArgs = { modulesPath = toString ./nixos/modules; } // specialArgs;
-              modules = modules ++ (import ./contract { lib = lib0; }).modules ++ [
+              modules = modules ++ lib0.filter (m: !(lib0.elem m._file without)) (import ./contract { lib = lib0; }).modules ++ [
                 ./nixos/options.nix
                 ./system.nix
                 ({ config, ... }: {

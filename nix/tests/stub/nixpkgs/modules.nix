@@ -133,8 +133,14 @@ let
         else if live == [ ] then { }
         else throw "The option `${showOption (loc ++ [ (head live) ])}' does not exist. It is set in: ${where (head live)}";
     in
-    if bad != [ ] then throw "The option `${showOption loc}' is a set of options, but is set to something else in ${(head bad).file}."
-    else { config = free // mapAttrs (_: t: t.config) tree; options = mapAttrs (_: t: t.options) tree; inherit free; };
+    {
+      config =
+        if bad != [ ] then throw "The option `${showOption loc}' is a set of options, but is set to something else in ${(head bad).file}."
+        else free // mapAttrs (_: t: t.config) tree;
+      # without a look at the definitions: modules may ask which options there are
+      options = mapAttrs (_: t: t.options) tree;
+      inherit free;
+    };
 
   evalModules = { modules, specialArgs ? { }, prefix ? [ ], args ? { } }:
     let
