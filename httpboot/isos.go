@@ -138,7 +138,7 @@ func (i *ISOs) Create(ctx context.Context, r ISORequest, now time.Time) (ISOInfo
 		if err := tx.Put(bucketTokens, rec.Hash, []byte(rec.ID)); err != nil {
 			return err
 		}
-		return tx.Note(inventory.Entry{Time: now, Kind: "admin", By: r.By, From: r.From, Text: fmt.Sprintf("Made a USB image for %s whose token ends on %s.", r.Arch, r.Expires.Format(time.DateOnly))})
+		return tx.Note(inventory.Entry{Time: now, Kind: "admin.media", By: r.By, From: r.From, Text: fmt.Sprintf("Made a USB image for %s whose token ends on %s.", r.Arch, r.Expires.Format(time.DateOnly))})
 	})
 }
 
@@ -210,7 +210,7 @@ func (i *ISOs) Revoke(id, by string, from netip.Addr, now time.Time) error {
 		if err := dropISO(tx, rec); err != nil {
 			return err
 		}
-		return tx.Note(inventory.Entry{Time: now, Kind: "admin", By: by, From: from,
+		return tx.Note(inventory.Entry{Time: now, Kind: "admin.media", By: by, From: from,
 			Text: fmt.Sprintf("Revoked the USB image for %s that was made on %s.", rec.Arch, rec.Created.Format(time.DateOnly))})
 	})
 }

@@ -13,8 +13,10 @@ type Entry struct {
 	Seq    uint64    `json:"seq"` // over all hosts, rising
 	Time   time.Time `json:"time"`
 	HostID HostID    `json:"host_id,omitempty"`
+	// About is the host that an entry of the appliance's own activity is about; "" = none, or written by an earlier release.
+	About HostID `json:"about,omitempty"`
 	// Kind is the milestone in a fixed word: "dhcp.discover", "dhcp.offer", "dhcp.ack", "dhcp.proxy-offer",
-	// "tftp.file", "http.file", "http.script", "checkin", "progress", "state", "job.step", "job.log", "admin", …
+	// "tftp.file", "http.file", "http.script", "checkin", "progress", "state", "job.step", "job.log", "admin", "admin.access", …
 	Kind string `json:"kind"`
 	// Text is the sentence for people.
 	Text string `json:"text"`
@@ -53,7 +55,12 @@ func NoteFrom(s Store, neighbor func(netip.Addr) (MAC, bool), e Entry) error {
 }
 
 // DiaryBack reads up to limit entries of one host ("" = the appliance's own) before seq (0 = from the end), newest first.
-func (tx *Tx) DiaryBack(id HostID, before uint64, limit int) (out []Entry, err error) {
+func (tx *Tx) DiaryBack(id HostID, before uint64, limit int) ([]Entry, error) {
+	return tx.DiaryFind(id, before, limit, func(*Entry) bool { return true })
+}
+
+// DiaryFind is DiaryBack for those entries that keep says true to.
+func (tx *Tx) DiaryFind(id HostID, before uint64, limit int, keep func(*Entry) bool) (out []Entry, err error) {
 	from := ""
 	if before > 0 {
 		from = diaryKey(id, before)
@@ -66,7 +73,9 @@ func (tx *Tx) DiaryBack(id HostID, before uint64, limit int) (out []Entry, err e
 		if err := json.Unmarshal(v, &e); err != nil {
 			return false, fmt.Errorf("diary %s: %w", k, err)
 		}
-		out = append(out, e)
+		if keep(&e) {
+			out = append(out, e)
+		}
 		return true, nil
 	})
 	return out, err

@@ -90,7 +90,7 @@ func note(tx *inventory.Tx, ctx context.Context, h *inventory.Host, text string,
 	if err := tx.Note(e); err != nil {
 		return err
 	}
-	e.HostID, e.Text = "", h.Label()+": "+text
+	e.HostID, e.About, e.Text = "", h.ID, h.Label()+": "+text
 	return tx.Note(e)
 }
 
@@ -197,7 +197,7 @@ func (s *Server) forget(ctx context.Context, ref string, want IfMatchIn) error {
 			return err
 		}
 		w := caller(ctx)
-		return tx.Note(inventory.Entry{Time: now, Kind: "admin", Text: h.Label() + ": Forgotten by " + w.By + ".", By: w.By, From: w.From})
+		return tx.Note(inventory.Entry{Time: now, Kind: "admin", About: h.ID, Text: h.Label() + ": Forgotten by " + w.By + ".", By: w.By, From: w.From})
 	})
 }
 

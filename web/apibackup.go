@@ -21,7 +21,7 @@ func (s *Server) sendBackup(ctx context.Context, _ *none) (*huma.StreamResponse,
 	if s.cfg.Backup == nil {
 		return nil, problem(fmt.Errorf("backup: this appliance offers none here: %w", ErrNotHere))
 	}
-	if err := s.noteSite(ctx, "A backup was downloaded by "+caller(ctx).By+"."); err != nil {
+	if err := s.noteSite(ctx, topicBackup, "A backup was downloaded by "+caller(ctx).By+"."); err != nil {
 		return nil, problem(err)
 	}
 	return &huma.StreamResponse{Body: func(hc huma.Context) {

@@ -232,7 +232,10 @@ func (s *Server) listJobs(_ context.Context, in *jobsIn) (*listOut[Job], error) 
 	return out, err
 }
 
-type activityIn struct{ PageIn }
+type activityIn struct {
+	PageIn
+	ActivityIn
+}
 
 // listActivity is the audit log, newest first.
 func (s *Server) listActivity(_ context.Context, in *activityIn) (*listOut[inventory.Entry], error) {
@@ -242,7 +245,8 @@ func (s *Server) listActivity(_ context.Context, in *activityIn) (*listOut[inven
 	}
 	var all []inventory.Entry
 	err = s.cfg.Store.View(func(tx *inventory.Tx) error {
-		all, err = tx.DiaryBack("", before, in.Limit+1)
+		f := in.filter(tx)
+		all, err = tx.DiaryFind("", before, in.Limit+1, f.entry)
 		return err
 	})
 	return entriesPage(all, in.Limit), err

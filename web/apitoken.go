@@ -150,5 +150,5 @@ func (s *Server) revokeToken(ctx context.Context, id string) (t tokenRecord, err
 // noteAccess writes into the appliance's activity what the caller did to who may use it.
 func noteAccess(tx *inventory.Tx, ctx context.Context, now time.Time, text string) error {
 	w := caller(ctx)
-	return tx.Note(inventory.Entry{Time: now, Kind: "admin", Text: text, By: w.By, From: w.From})
+	return tx.Note(inventory.Entry{Time: now, Kind: "admin." + topicAccess, Text: text, By: w.By, From: w.From})
 }

@@ -162,7 +162,7 @@ func TestTheSocketIsNamedInTheActivity(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer res.Body.Close()
-	if e := b.lastActs(1)[0]; res.StatusCode != 201 || e.By != "admin (socket)" || e.From.IsValid() || e.Kind != "admin" || e.HostID != inventory.HostID("") {
+	if e := b.lastActs(1)[0]; res.StatusCode != 201 || e.By != "admin (socket)" || e.From.IsValid() || e.Kind != "admin.access" || e.HostID != inventory.HostID("") {
 		t.Errorf("got %d and %+v", res.StatusCode, e)
 	}
 }

@@ -55,6 +55,9 @@ func (b *box) control(site *fakeSite, hosts map[string]inventory.Host) http.Hand
 			return
 		}
 		b.events(h.ID, inventory.StepStarted{Step: r.FormValue("step"), No: no, Of: 11})
+		b.putJob(h.ID, func(j *inventory.Job) {
+			j.State, j.Step, j.StepNo, j.StepOf, j.StartedAt = inventory.JobRunning, r.FormValue("step"), no, 11, time.Now()
+		})
 		site.say(h.ID, "step %s", r.FormValue("step"))
 	})
 	mux.HandleFunc("POST /restart", func(http.ResponseWriter, *http.Request) { *b = *b.again() })

@@ -251,6 +251,24 @@ func (b *box) events(id inventory.HostID, evs ...inventory.Event) (h inventory.H
 	return h
 }
 
+// putJob changes a host's last job directly, as the pipeline would.
+func (b *box) putJob(id inventory.HostID, fn func(j *inventory.Job)) {
+	b.t.Helper()
+	b.update(func(tx *inventory.Tx) error {
+		h, err := tx.Host(id)
+		if err != nil {
+			return err
+		}
+		j, err := tx.Job(h.JobID)
+		if err != nil {
+			return err
+		}
+		fn(&j)
+		_, err = tx.PutJob(j)
+		return err
+	})
+}
+
 // foreignFacts are facts of a machine whose larger disk holds somebody's data.
 func foreignFacts() inventory.Facts {
 	f := facts()
@@ -285,6 +303,9 @@ func (b *box) seed(site *fakeSite) {
 	b.assignRole(installing, "node3", "worker")
 	b.journey(installing, began.Add(-3*time.Minute))
 	b.events(installing.ID, inventory.StepStarted{Step: "copying system, 1.2 of 2.9 GiB", No: 6, Of: 11})
+	b.putJob(installing.ID, func(j *inventory.Job) {
+		j.State, j.Step, j.StepNo, j.StepOf, j.StartedAt, j.Wrote = inventory.JobRunning, "copying system, 1.2 of 2.9 GiB", 6, 11, began.Add(-2*time.Minute), true
+	})
 	for i := range 30 {
 		site.say(installing.ID, "copying path '/nix/store/%032d-package-%d' to 'ssh-ng://root@10.0.0.3'...", i*7919, i)
 	}
@@ -293,6 +314,9 @@ func (b *box) seed(site *fakeSite) {
 	b.assignRole(installed, "node1", "worker")
 	b.events(installed.ID, inventory.StepStarted{Step: "copy", No: 6, Of: 11}, inventory.WriteStarted{}, inventory.NetbootFlipped{},
 		inventory.Verified{System: "/nix/store/0c5wz7b3-nixos-system-node1-26.05", Commit: "4b825dc642cb6eb9a060e54bf8d69288fbee4904", At: time.Now()})
+	b.putJob(installed.ID, func(j *inventory.Job) {
+		j.State, j.Step, j.StepNo, j.StepOf, j.StartedAt, j.EndedAt, j.Wrote = inventory.JobDone, "verify", 11, 11, began.Add(-9*time.Minute), began, true
+	})
 	b.put(installed.ID, func(h *inventory.Host) {
 		h.InstalledKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB1p"
 		h.OwnedDisks = map[string]string{"virtio-D40": "ephemeral", "virtio-D41": "persistent"}
@@ -303,6 +327,12 @@ func (b *box) seed(site *fakeSite) {
 	b.assignRole(failed, "node2", "server")
 	b.events(failed.ID, inventory.StepStarted{Step: "build", No: 4, Of: 11}, inventory.StepFailed{Step: "build",
 		Cause: "The system could not be built: attribute 'services.k3z' does not exist.", Hint: "Mend roles/server.nix in the hive, then retry."})
+	b.putJob(failed.ID, func(j *inventory.Job) {
+		j.State, j.Step, j.StepNo, j.StepOf, j.StartedAt, j.EndedAt = inventory.JobFailed, "build", 4, 11, began.Add(-time.Minute), began
+		j.Error, j.Hint = "The system could not be built: attribute 'services.k3z' does not exist.", "Mend roles/server.nix in the hive, then retry."
+		j.Past = []inventory.Attempt{{No: 1, By: "admin", Role: "server", Step: "preflight", Error: "The machine did not answer over SSH.", EndedAt: began.Add(-2 * time.Minute)}}
+		site.jobLogs[j.ID] = []LogLine{{ID: 1, Time: began, Text: "building the system"}, {ID: 2, Time: began, Level: "error", Text: "error: attribute 'services.k3z' does not exist"}}
+	})
 	b.discover(6)
 	ignored := b.discover(7)
 	b.events(ignored.ID, inventory.IgnoreAsked{})

@@ -46,3 +46,12 @@ func TestAJobThatEndedKeepsItsPageAndItsLog(t *testing.T) {
 		t.Errorf("a job that never was: %d %s", a.code, a.body)
 	}
 }
+
+// activity is the newest part of the appliance's own diary, newest first.
+func (b *box) activity(n int) (out []inventory.Entry, err error) {
+	err = b.store.View(func(tx *inventory.Tx) error {
+		out, err = tx.DiaryBack("", 0, n)
+		return err
+	})
+	return out, err
+}

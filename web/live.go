@@ -33,7 +33,7 @@ type view interface {
 // live is the stream of fragments of one open page: events "patch" (elements that replace those with the same id).
 func (s *Server) live(c echo.Context) error {
 	r := c.Request()
-	v, err := s.viewOf(c.QueryParam("host"), c.QueryParams())
+	v, err := s.viewOf(c.QueryParam("page"), c.QueryParam("host"), c.QueryParams())
 	if err != nil {
 		return err
 	}
@@ -151,9 +151,19 @@ func (p *pager) send(frags [][]byte, err error) error {
 	return p.out.send("patch", p.s.feed.id(p.seq), bytes.Join(frags, []byte("\n")))
 }
 
-// viewOf is the view of the machines page, or of one machine's page.
-func (s *Server) viewOf(host string, typed url.Values) (view, error) {
-	if host == "" {
+// viewOf is what a page shows live: one machine, the table of machines, or another page by its name.
+func (s *Server) viewOf(page, host string, typed url.Values) (view, error) {
+	v, err := s.innerView(page, host, typed)
+	return &withStrip{view: v, s: s}, err
+}
+
+func (s *Server) innerView(page, host string, typed url.Values) (view, error) {
+	switch {
+	case page == "network":
+		return &siteView{draw: s.networkParts}, nil
+	case page != "":
+		return &siteView{}, nil
+	case host == "":
 		return newTableView(s)
 	}
 	h, err := s.host(host)
@@ -255,7 +265,7 @@ func (v *tableView) polled() ([][]byte, error) {
 		if err := v.s.cfg.Store.View(p.readSums); err != nil {
 			return nil, err
 		}
-		names = append(names, "chips", "tasks")
+		names = append(names, "chips")
 	}
 	return v.parts(p, names...)
 }
@@ -266,7 +276,7 @@ func (v *tableView) all() ([][]byte, error) {
 		return nil, err
 	}
 	v.dirty = false
-	return v.parts(p, "rows", "chips", "tasks", "proof", "warnings", "assign")
+	return v.parts(p, "rows", "chips", "proof", "warnings", "assign")
 }
 
 func (v *tableView) parts(p *machinesPage, names ...string) (out [][]byte, err error) {

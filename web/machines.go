@@ -2,7 +2,6 @@ package web
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -165,7 +164,6 @@ type machinesPage struct {
 	Roles        []inventory.Role
 	Warnings     []Warning
 	Proof        proof
-	Tasks        []task
 	More         int  // machines that did not fit
 	SSH          bool // some are installed
 	HiveErr      string
@@ -175,15 +173,6 @@ type machinesPage struct {
 
 // announced is what was typed into the form that announces a machine.
 type announced struct{ MAC, Name, Role string }
-
-// task is a job in the strip below the table.
-type task struct {
-	Job   Job
-	Host  string
-	Ref   string
-	Now   time.Time
-	Below string // what its host is at
-}
 
 func (s *Server) machines(c echo.Context) error { return s.showMachines(c, http.StatusOK, "") }
 
@@ -238,23 +227,6 @@ func (p *machinesPage) readRows(tx *inventory.Tx, limit int) error {
 	p.IgnoredCount, p.SSH = counts[inventory.StateIgnored], counts[inventory.StateInstalled] > 0
 	sortRows(p.Rows)
 	p.Chips = chips(counts)
-	return p.readTasks(tx, l)
-}
-
-// readTasks reads the open jobs.
-func (p *machinesPage) readTasks(tx *inventory.Tx, l *lookup) error {
-	jobs, err := tx.OpenJobs()
-	if err != nil {
-		return err
-	}
-	for _, j := range jobs {
-		h, err := tx.Host(j.HostID)
-		if err != nil && !errors.Is(err, inventory.ErrNotFound) {
-			return err
-		}
-		r := rowOf(&h, l, p.Now)
-		p.Tasks = append(p.Tasks, task{Job: jobJSON(&j), Host: first(r.Name, r.MAC, r.ID), Ref: r.Ref, Now: p.Now, Below: r.Below})
-	}
 	return nil
 }
 

@@ -103,9 +103,10 @@ func (s *Server) flash(c echo.Context, text string) {
 	s.sessions.Put(c.Request().Context(), "flash", text)
 }
 
-// page is base with the sentence about what was just done.
+// page is base with the sentence about what was just done, the last jobs, and a stream that keeps them fresh.
 func (s *Server) page(c echo.Context, title, nav string) base {
 	b := s.base(c, title, nav)
+	b.Strip, b.Live = s.strip(), "/live?page="+nav+"&since="+s.feed.id(s.feed.now())
 	b.Flash = s.sessions.PopString(c.Request().Context(), "flash")
 	return b
 }

@@ -242,7 +242,7 @@ func TestRefusedSignInsAreNotedButDoNotFillTheActivity(t *testing.T) {
 	}
 	clock.add(10 * time.Minute)
 	b.send("POST", "/login", form("token", "wrong"), nil)
-	want := inventory.Entry{Kind: "admin", Text: "A sign-in was refused: wrong password or token. 95 refusals before it are not listed.", By: "unknown", Level: "warn"}
+	want := inventory.Entry{Kind: "admin.access", Text: "A sign-in was refused: wrong password or token. 95 refusals before it are not listed.", By: "unknown", Level: "warn"}
 	got := b.lastActs(1)[0]
 	if got.Kind != want.Kind || got.Text != want.Text || got.By != want.By || got.Level != want.Level || !got.From.IsLoopback() {
 		t.Errorf("got %+v, want %+v", got, want)

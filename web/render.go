@@ -126,6 +126,7 @@ type base struct {
 	Live       string // address of the page's stream, "" = none
 	Flash      string // a sentence about what was just done
 	Open       bool   // nobody is signed in: no menu
+	Strip      *strip // jobs under way, nil = not shown
 }
 
 func (s *Server) base(c echo.Context, title, nav string) base {

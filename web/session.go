@@ -151,7 +151,7 @@ func (s *Server) login(c echo.Context) error {
 		return s.loginForm(c, http.StatusUnprocessableEntity, to, text)
 	}
 	ctx := context.WithValue(c.Request().Context(), whoKey{}, who{By: "admin", From: from})
-	if err := s.noteSite(ctx, "Signed in with the "+with+"."); err != nil {
+	if err := s.noteSite(ctx, topicAccess, "Signed in with the "+with+"."); err != nil {
 		return err
 	}
 	if err := s.open(c, mark, with); err != nil {
@@ -198,7 +198,7 @@ func (s *Server) logout(c echo.Context) error {
 		return fmt.Errorf("sign-out: %w", err)
 	}
 	s.endStreams()
-	if err := s.noteSite(c.Request().Context(), "Signed out."); err != nil {
+	if err := s.noteSite(c.Request().Context(), topicAccess, "Signed out."); err != nil {
 		return err
 	}
 	return c.Redirect(http.StatusSeeOther, "/login")

@@ -125,7 +125,7 @@ func (s *Server) endSession(ctx context.Context, id string) (Session, error) {
 		return Session{}, err
 	}
 	s.endStreams()
-	return all[i], s.noteSite(ctx, "A session opened from "+all[i].From+" was ended by "+caller(ctx).By+".")
+	return all[i], s.noteSite(ctx, topicAccess, "A session opened from "+all[i].From+" was ended by "+caller(ctx).By+".")
 }
 
 // endSessions ends every session, the caller's too.
@@ -134,7 +134,7 @@ func (s *Server) endSessions(ctx context.Context) error {
 		return err
 	}
 	s.endStreams()
-	return s.noteSite(ctx, "All sessions were ended by "+caller(ctx).By+".")
+	return s.noteSite(ctx, topicAccess, "All sessions were ended by "+caller(ctx).By+".")
 }
 
 // revokeSession ends one session for the settings page.
@@ -183,7 +183,7 @@ func (s *Server) refused(from netip.Addr, text string) {
 		text += " " + plural(unsaid, "refusal") + " before it are not listed."
 	}
 	if err := s.cfg.Store.Update(func(tx *inventory.Tx) error {
-		return tx.Note(inventory.Entry{Time: now, Kind: "admin", Text: text, By: "unknown", From: from, Level: "warn"})
+		return tx.Note(inventory.Entry{Time: now, Kind: "admin." + topicAccess, Text: text, By: "unknown", From: from, Level: "warn"})
 	}); err != nil {
 		s.log.Warn("refused sign-in could not be noted", "ip", from, "err", err)
 	}

@@ -106,7 +106,7 @@ func (s *Server) backup(c echo.Context) error {
 	if s.cfg.Backup == nil {
 		return echo.NewHTTPError(http.StatusNotImplemented, "This appliance offers no backup here. Stop it and copy its data directory.")
 	}
-	if err := s.noteSite(c.Request().Context(), "The database was downloaded by "+caller(c.Request().Context()).By+"."); err != nil {
+	if err := s.noteSite(c.Request().Context(), topicBackup, "The database was downloaded by "+caller(c.Request().Context()).By+"."); err != nil {
 		return err
 	}
 	out, err := startStream(c.Response())

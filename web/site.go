@@ -104,14 +104,14 @@ func (s *Server) reserve(ctx context.Context, r Reservation) error {
 	if !r.IP.IsValid() {
 		text = fmt.Sprintf("Reservation of %s given up.", r.MAC)
 	}
-	return s.noteSite(ctx, text)
+	return s.noteSite(ctx, topicNetwork, text)
 }
 
-// noteSite writes a sentence into the appliance's own activity.
-func (s *Server) noteSite(ctx context.Context, text string) error {
+// noteSite writes a sentence into the appliance's own activity; topic is one of topics.
+func (s *Server) noteSite(ctx context.Context, topic, text string) error {
 	w := caller(ctx)
 	return s.cfg.Store.Update(func(tx *inventory.Tx) error {
-		return tx.Note(inventory.Entry{Time: s.cfg.Now(), Kind: "admin", Text: text, By: w.By, From: w.From})
+		return tx.Note(inventory.Entry{Time: s.cfg.Now(), Kind: "admin." + topic, Text: text, By: w.By, From: w.From})
 	})
 }
 
@@ -130,7 +130,7 @@ func (s *Server) refreshRoles(ctx context.Context) error {
 	if err := s.cfg.Hive.Refresh(ctx); err != nil {
 		return err
 	}
-	return s.noteSite(ctx, "The roles were read again for "+caller(ctx).By+".")
+	return s.noteSite(ctx, topicHive, "The roles were read again for "+caller(ctx).By+".")
 }
 
 func sortedRoles(h inventory.Hive) []inventory.Role {
@@ -266,15 +266,6 @@ func (s *Server) jobs(open bool) (jobs []inventory.Job, err error) {
 	})
 	slices.SortFunc(jobs, func(a, b inventory.Job) int { return b.CreatedAt.Compare(a.CreatedAt) })
 	return jobs, err
-}
-
-// activity is the newest part of the appliance's own diary, newest first.
-func (s *Server) activity(n int) (out []inventory.Entry, err error) {
-	err = s.cfg.Store.View(func(tx *inventory.Tx) error {
-		out, err = tx.DiaryBack("", 0, n)
-		return err
-	})
-	return out, err
 }
 
 // tail is the last n entries of a diary, oldest first.

@@ -100,31 +100,69 @@ type networkPage struct {
 	Reservations []Reservation
 	CanReserve   bool
 	Known        map[inventory.MAC]row
+	MoreLeases   int // that did not fit
 	Err          string
-	MAC, IP      string // typed, when Err
+	Field        string // which field Err is about: "mac", "ip", "hostname"
+	MAC, IP      string // typed, or of the reservation that is to be changed
 	Hostname     string
+	Changing     bool // MAC has a reservation
 }
+
+// maxLeases is how many leases the network page shows.
+const maxLeases = 300
 
 // Machine is the machine of a MAC, for a link; its Ref is "" when there is none.
 func (p networkPage) Machine(m inventory.MAC) row { return p.Known[m] }
 
 func (s *Server) networkPage(c echo.Context) error {
-	return s.showNetwork(c, http.StatusOK, networkPage{MAC: c.QueryParam("mac")})
+	return s.showNetwork(c, http.StatusOK, networkPage{MAC: c.QueryParam("mac"), IP: c.QueryParam("ip"), Hostname: c.QueryParam("hostname")})
 }
 
 func (s *Server) showNetwork(c echo.Context, code int, p networkPage) (err error) {
 	p.base, p.Net, p.CanReserve = s.page(c, "Network", "network"), s.network(), s.cfg.Leases != nil
 	p.Back = "/network"
-	if p.Leases, err = s.leases(); err != nil {
+	if err := s.readLeases(&p); err != nil {
 		return err
 	}
 	if p.Reservations, err = s.reservations(); err != nil {
 		return err
 	}
+	typed, _ := inventory.ParseMAC(p.MAC)
+	p.Changing = slices.ContainsFunc(p.Reservations, func(r Reservation) bool { return r.MAC == typed })
 	if p.Known, err = s.knownMACs(p); err != nil {
 		return err
 	}
 	return s.render(c, code, "network", p)
+}
+
+// readLeases reads as many leases as the page shows.
+func (s *Server) readLeases(p *networkPage) (err error) {
+	p.Leases, err = s.leases()
+	if over := len(p.Leases) - maxLeases; over > 0 {
+		p.Leases, p.MoreLeases = p.Leases[:maxLeases], over
+	}
+	return err
+}
+
+// networkParts are the parts of the network page that change by themselves.
+func (s *Server) networkParts() ([][]byte, error) {
+	p := networkPage{base: base{Now: s.cfg.Now()}, Net: s.network(), CanReserve: s.cfg.Leases != nil}
+	err := s.readLeases(&p)
+	if err != nil {
+		return nil, err
+	}
+	if p.Known, err = s.knownMACs(p); err != nil {
+		return nil, err
+	}
+	var out [][]byte
+	for _, part := range []string{"n-status", "n-leases", "n-decisions"} {
+		f, err := s.fragment("network", part, p)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, f)
+	}
+	return out, nil
 }
 
 // knownMACs finds the machines of the MACs on the page.
@@ -162,7 +200,7 @@ func (s *Server) reserveForm(c echo.Context) error {
 		err = s.reserve(c.Request().Context(), r)
 	}
 	if code := status(err); err != nil && code != http.StatusInternalServerError {
-		typed.Err = sentence(err)
+		typed.Err, typed.Field = sentence(err), reservationField(typed)
 		return s.showNetwork(c, code, typed)
 	} else if err != nil {
 		return err
@@ -171,29 +209,15 @@ func (s *Server) reserveForm(c echo.Context) error {
 	return c.Redirect(http.StatusSeeOther, "/network")
 }
 
-type activityPage struct {
-	base
-	Entries []inventory.Entry
-	Jobs    []task
-}
-
-func (s *Server) activityPage(c echo.Context) (err error) {
-	p := activityPage{base: s.page(c, "Activity", "activity")}
-	if p.Entries, err = s.activity(200); err != nil {
-		return err
+// reservationField is the field of the form that was refused.
+func reservationField(p networkPage) string {
+	if _, err := parseMAC(p.MAC); err != nil {
+		return "mac"
 	}
-	jobs, err := s.jobs(false)
-	if err != nil {
-		return err
+	if inventory.CheckName(p.Hostname) != nil {
+		return "hostname"
 	}
-	for _, j := range jobs[:min(len(jobs), 50)] {
-		t := task{Job: jobJSON(&j), Now: p.Now, Host: "a forgotten machine"}
-		if h, err := s.host(string(j.HostID)); err == nil {
-			t.Host, t.Ref = h.Label(), refOf(&h)
-		}
-		p.Jobs = append(p.Jobs, t)
-	}
-	return s.render(c, http.StatusOK, "activity", p)
+	return "ip"
 }
 
 // announceForm makes a host known before it exists.

@@ -205,7 +205,7 @@ func (s *Server) tellCertificate() error {
 		}
 		s.log.Warn("the certificate is another one", "same_key", old.pin == now.pin, "was", old.fingerprint, "now", now.fingerprint)
 		if err := s.cfg.Store.Update(func(tx *inventory.Tx) error {
-			return tx.Note(inventory.Entry{Time: s.cfg.Now(), Kind: "admin", By: "appliance", Level: level, Text: text})
+			return tx.Note(inventory.Entry{Time: s.cfg.Now(), Kind: "admin." + topicAccess, By: "appliance", Level: level, Text: text})
 		}); err != nil {
 			return err
 		}

@@ -121,8 +121,9 @@ func (a *asker) again(prompt, typed string) (string, error) {
 func activityCommand() *cobra.Command {
 	r := &remote{}
 	limit := 0
+	var host, by, kind string
 	cmd := &cobra.Command{Use: "activity", Short: "Show who did what, and what the appliance did by itself, oldest first", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
-		items, err := r.newest(c.Context(), "/activity", limit)
+		items, err := r.newest(c.Context(), "/activity?"+url.Values{"host": {host}, "by": {by}, "kind": {kind}}.Encode(), limit)
 		if err != nil {
 			return err
 		}
@@ -130,6 +131,11 @@ func activityCommand() *cobra.Command {
 		return r.table(c, items, "time", "level", "by", "from", "text")
 	}}
 	r.bind(cmd)
-	cmd.Flags().IntVar(&limit, "limit", 50, "how many of the newest; 0 = all")
+	f := cmd.Flags()
+	f.IntVar(&limit, "limit", 50, "how many of the newest; 0 = all")
+	f.StringVar(&host, "host", "", "only what is about that machine, by id, MAC or name")
+	f.StringVar(&by, "by", "", "only what was done by somebody whose name holds these words")
+	f.StringVar(&kind, "kind", "", "only of that kind: machine, access, network, media, hive, backup, trouble")
+	completeWords(cmd, "kind", "machine", "access", "network", "media", "hive", "backup", "trouble")
 	return cmd
 }

@@ -3,6 +3,7 @@
 import { chromium } from "playwright-core";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import pageTests from "./pages.mjs";
 
 const cfg = JSON.parse(readFileSync(0, "utf8"));
 const only = process.argv[2] || "";
@@ -266,6 +267,8 @@ test("200 machines with 10 changes a second stay usable", async () => {
   console.log(`  longest block of the main thread: ${Math.round(await page.evaluate(() => window.blocked))} ms`);
   await page.context().close();
 });
+
+pageTests({ test, check, equal, open, login, control, axe, shot, noScroll, cfg, pages });
 
 let bad = 0;
 for (const t of tests) {

@@ -1,0 +1,78 @@
+// What the pages beside the table can do. Called by run.mjs with its tools.
+export default ({ test, check, equal, open, login, control, axe, shot, noScroll, cfg, pages }) => {
+  const themes = { light: { colorScheme: "light" }, dark: { colorScheme: "dark" }, phone: { colorScheme: "light", viewport: { width: 390, height: 844 } } };
+
+  test("the log: pause on scroll up, follow, search, level, wrap, copy", async () => {
+    const page = await open();
+    await login(page);
+    await page.goto(cfg.url + pages.installing);
+    await page.locator("#link", { hasText: "Live" }).waitFor();
+    const log = page.locator("#log"), top = () => log.evaluate((e) => e.scrollTop), atEnd = () => log.evaluate((e) => e.scrollHeight - e.scrollTop - e.clientHeight < 24);
+    const say = (text) => control(`/say?host=node3&text=${text}`);
+    for (let i = 0; i < 30; i++) await say(`filler-${i}`);
+    await log.getByText("filler-29").waitFor();
+    check(await atEnd(), "the log does not follow");
+    await log.evaluate((e) => { e.scrollTop = 0; });
+    await page.getByText("Paused: follow again").waitFor();
+    await say("while-paused");
+    await log.getByText("while-paused").waitFor();
+    equal(await top(), 0, "place in the log while somebody reads above");
+    await page.getByText("1 new below").waitFor();
+    await page.click("#log-follow");
+    check(await atEnd(), "Follow does not go to the end");
+    await page.fill("#log-find", "filler-1");
+    await page.getByText("11 of ").waitFor();
+    equal(await log.locator("div:visible").count(), 11, "lines that hold the words");
+    await say("filler-1x");
+    await page.getByText("12 of ").waitFor();
+    await say("something-else");
+    await page.waitForTimeout(300);
+    equal(await log.locator("div:visible").count(), 12, "a new line that does not fit stays hidden");
+    await page.fill("#log-find", "");
+    await page.selectOption("#log-level", "error");
+    equal(await log.locator("div:visible").count(), 1, "errors");
+    await page.selectOption("#log-level", "warn");
+    equal(await log.locator("div:visible").count(), 2, "warnings and errors");
+    await page.selectOption("#log-level", "");
+    await page.click("#log-wrap");
+    equal(await log.evaluate((e) => getComputedStyle(e).whiteSpace), "pre", "lines unwrapped");
+    await page.click("#log-copy");
+    await page.locator("#log-count", { hasText: /copied|Ctrl-C/ }).waitFor();
+    await axe(page, "log tools");
+    await shot(page, "log-tools");
+    await page.context().close();
+  });
+
+  test("the strip of tasks and the pill are on every page and change by themselves", async () => {
+    const page = await open();
+    await login(page);
+    await page.goto(cfg.url + "/settings");
+    await page.locator("#link", { hasText: "Live" }).waitFor();
+    await control("/step?host=node3&no=7&step=mounting");
+    await page.locator("#tasks", { hasText: "step 7 of 11, mounting" }).waitFor();
+    await page.locator("#tasks").getByText("Install of node3").click();
+    await page.getByRole("heading", { name: "Install of node3" }).waitFor();
+    await page.context().close();
+  });
+
+  for (const [mode, options] of Object.entries(themes)) {
+    test(`jobs and filtered activity, ${mode}`, async () => {
+      const page = await open(options);
+      await login(page);
+      await page.goto(cfg.url + "/activity?kind=machine");
+      await axe(page, `activity filtered ${mode}`);
+      await noScroll(page, `activity filtered ${mode}`);
+      await shot(page, `activity-filtered-${mode}`);
+      await page.goto(cfg.url + "/activity?host=nobody");
+      await page.getByText("Nothing fits.").waitFor();
+      await axe(page, `activity without hits ${mode}`);
+      await page.goto(cfg.url + "/activity");
+      await page.getByRole("row", { name: /node2/ }).getByRole("link", { name: /Install as/ }).click();
+      await page.getByRole("heading", { name: "Install of node2" }).waitFor();
+      await axe(page, `job ${mode}`);
+      await noScroll(page, `job ${mode}`);
+      await shot(page, `job-${mode}`);
+      await page.context().close();
+    });
+  }
+};
