@@ -39,6 +39,8 @@ type machinePage struct {
 	Log     *logView   // nil = no job yet
 	Err     string     // why what was just asked for was not done
 	Form    url.Values // what was typed and not saved
+	Tried   string     // the act that was refused, "" = none
+	Wrong   []string   // the fields that it was refused for
 }
 
 // Val is what was typed into a field that is shown again, else the given value.
@@ -164,8 +166,8 @@ func (s *Server) fillMachine(p *machinePage, ref string) error {
 			p.Plan = makePlanView(&h, r, &inventory.Job{})
 			p.Plan.Act = ""
 		} else if known && h.State != inventory.StateIgnored {
-			j, err := tx.Job(h.JobID)
-			if err != nil && !errors.Is(err, inventory.ErrNotFound) {
+			j, err := lastJobOf(tx, &h)
+			if err != nil {
 				return err
 			}
 			p.Plan = makePlanView(&h, hive.Roles[h.Role], &j)
@@ -222,7 +224,8 @@ func (s *Server) machineAct(c echo.Context) error {
 	if rerr != nil {
 		return rerr
 	}
-	p.Err, p.Form = sentence(err), form
+	p.Err, p.Form, p.Tried = sentence(err), form, act
+	p.Wrong = wrongFields(p, act, form)
 	return s.render(c, code, "machine", p)
 }
 
@@ -244,6 +247,9 @@ func (s *Server) carryOut(c echo.Context, ref, act string, form url.Values) (str
 		return "Asked for. The disk of slot " + clip(form.Get("slot"), 63) + " is formatted in stage-0.", err
 	case "install", "reinstall":
 		if h, err = s.host(ref); err != nil {
+			return "", err
+		}
+		if err := s.samePlan(&h, form.Get("plan_id")); err != nil {
 			return "", err
 		}
 		if typed := strings.TrimSpace(form.Get("typed")); act == "reinstall" && typed != h.Label() {

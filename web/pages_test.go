@@ -207,7 +207,7 @@ func TestFormsWorkWithoutScript(t *testing.T) {
 		{"assign two", "/assign", url.Values{"role": {"worker"}, "host": {string(h.ID), "nobody"}}, 303, "1 of 2 machines got role worker. Host nobody is not known."},
 		{"cancel", page + "/cancel", nil, 303, "Done."},
 		{"an act that makes no sense", page + "/unignore", nil, 409, "it is not ignored"},
-		{"install", page + "/install", url.Values{"plan_id": {"old"}}, 303, "Confirmed."},
+		{"install", page + "/install", url.Values{}, 303, "Confirmed."},
 		{"cancel again", page + "/cancel", nil, 303, "Done."},
 		{"forget without the name", page + "/forget", url.Values{"typed": {"other"}}, 422, "to confirm that it is forgotten"},
 		{"wake", page + "/wake", nil, 303, "A wake-up packet was sent."},
@@ -429,8 +429,8 @@ func TestBarPartsFillTheBar(t *testing.T) {
 		{SizeBytes: 1000, Partitions: make([]inventory.Partition, 128)},
 	} {
 		x := 0
-		for _, p := range barParts(&d) {
-			if p.X != x || p.Width <= 0 {
+		for _, p := range barParts(&d, diskplan.FateWipe) {
+			if p.X != x || p.Width < 0 {
 				t.Errorf("%+v: part at %d, width %d, want it at %d", d, p.X, p.Width, x)
 			}
 			x += p.Width

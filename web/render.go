@@ -93,7 +93,7 @@ func parsePages(a assets) (map[string]*template.Template, error) {
 		"day":  func(t time.Time) string { return t.Format("Mon 2 Jan 2006, 15:04:05 MST") },
 		"date": func(t time.Time) string { return t.Format("2 Jan 2006") },
 		"when": func(t, now time.Time) when { return when{t, now} },
-		"join": strings.Join, "kind": kindText,
+		"join": strings.Join, "kind": kindText, "askField": askField, "bindingField": bindingField,
 		"size": func(n int64) string { return diskText(uint64(max(n, 0))) }}
 	shared, err := template.New("").Funcs(fm).ParseFS(files, "templates/layout.html", "templates/parts.html")
 	if err != nil {

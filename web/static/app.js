@@ -41,12 +41,21 @@
   // Patches: each element replaces the one with its id; ticks, typed text, open folds and focus stay.
   const touched = (i) => i.type === "checkbox" ? i.checked !== i.defaultChecked : i.options ? [...i.options].some((o) => o.selected !== o.defaultSelected) : i.type !== "hidden" && i.value !== i.defaultValue;
   const keep = (old, el) => {
+    // What was typed to confirm one plan must not confirm another.
+    const expired = [...old.querySelectorAll("[data-plan][id]")].filter((c) => { const n = el.querySelector("#" + CSS.escape(c.id)); return n && n.dataset.plan !== c.dataset.plan && (c.open || [...c.querySelectorAll("input")].some(touched)); });
+    for (const c of expired) {
+      const p = doc.createElement("p");
+      p.className = "note";
+      p.textContent = $("say").textContent = "The disks or the role changed while you were confirming. What you typed is gone: look at the disks again.";
+      el.querySelector("#" + CSS.escape(c.id)).before(p);
+    }
     for (const i of old.querySelectorAll("input,select,textarea")) {
+      if (expired.some((c) => c.contains(i))) continue;
       const n = i.name && touched(i) && [...el.querySelectorAll(`[name="${CSS.escape(i.name)}"]`)].find((x) => i.type !== "checkbox" || x.value === i.value);
       if (n && i.type === "checkbox") n.checked = i.checked;
       else if (n && (!i.options || [...n.options].some((o) => o.value === i.value))) n.value = i.value;
     }
-    for (const d of old.querySelectorAll("details[open][id]")) { const n = el.querySelector("#" + CSS.escape(d.id)); if (n) n.open = true; }
+    for (const d of old.querySelectorAll("details[open][id]")) { if (expired.includes(d)) continue; const n = el.querySelector("#" + CSS.escape(d.id)); if (n) n.open = true; }
   };
   const put = (el) => {
     const old = $(el.id);
@@ -79,6 +88,18 @@
 
   const summary = $("summary");
   if (summary) summary.focus();
+
+  // What destroys something opens with the focus on Cancel.
+  doc.addEventListener("click", (e) => {
+    const s = e.target.closest("details.confirm > summary"), c = e.target.closest("[data-close]");
+    if (s) setTimeout(() => { if (s.parentNode.open) s.parentNode.querySelector("[data-close]")?.focus(); });
+    if (c) { e.preventDefault(); shut(c.closest("details")); }
+  });
+  const shut = (d) => { d.querySelector("form").reset(); d.open = false; d.querySelector("summary").focus(); };
+  doc.addEventListener("keydown", (e) => {
+    const d = e.key === "Escape" && e.target.closest?.("details.confirm");
+    if (d) shut(d);
+  });
 
   // Keys.
   doc.addEventListener("keydown", (e) => {
