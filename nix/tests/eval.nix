@@ -249,6 +249,11 @@ in
     expect [ n.substituters n.trusted-public-keys n.connect-timeout ] [ [ "http://10.0.0.2:5000" ] [ "box-hatchery-1:A7Lwvo9KSYfyhCjHjw4pGRbBTQbUvcXmyVrL+7bBA9k=" ] 5 ];
   "fleet: the roles are the data" = expect (lib.attrNames fleet.roles) [ "plain" "server" "worker" ];
   "fleet: colmena's targets" = expect (lib.mapAttrs (_: h: h.deployment.targetHost) (removeAttrs fleet.colmenaHive [ "meta" ])) { alpha = "10.0.0.11"; beta = "beta"; };
+  "fleet: colmena's hosts are the same systems" =
+    let
+      colmena = name: (nixpkgs.lib.nixosSystem { modules = [ fleet.colmenaHive.${name} { options.deployment = lib.mkOption { type = lib.types.attrs; }; } ]; system = "x86_64-linux"; }).config;
+    in
+    expect (map (n: (colmena n).system.build.toplevel.drvPath == fleet.nixosConfigurations.${n}.config.system.build.toplevel.drvPath) [ "alpha" "beta" ]) [ true true ];
   "fleet: the summary" = expect fleet.summary.text ''
     alpha: server, 10.0.0.11, 52:54:00:aa:bb:01
       os: ephemeral on nvme-A

@@ -40,7 +40,8 @@
       # one per hosts/NAME: nixos-rebuild switch --flake .#NAME --target-host root@ADDRESS
       inherit (fleet) nixosConfigurations;
 
-      # the same for colmena: colmena apply
-      inherit (fleet) colmenaHive;
+      # the same for colmena 0.4: colmena apply. Later ones want colmena as a further input above, and its own evaluator:
+      #   colmenaHive = colmena.lib.makeHive self.outputs.colmena;
+      colmena = fleet.colmenaHive;
     };
 }

@@ -31,6 +31,10 @@ let
     run "ipxe" { script = toString embedScript; targets = toString (lib.attrNames additionalTargets); } "mkdir $out" // { inherit embedScript additionalTargets; };
   pkgs = tools // {
     inherit lib system run busybox;
+    # what colmena takes of them
+    path = ./.;
+    config = { };
+    overlays = [ ];
     stdenv.type = "derivation";
     stdenv.name = "stdenv";
     stdenv.outPath = "/usr";
