@@ -75,7 +75,7 @@ var dropped = []string{"connection reset", "broken pipe", "connection timed out"
 func installFailure(code int, phase string, lines []string) *Failure {
 	f := &Failure{Step: StepInstall}
 	if r, ok := refusals[code]; ok {
-		f.Cause, f.Hint = r.cause, r.hint
+		f.Cause, f.Hint = withLine(r.cause, refusal(lines)), r.hint
 		return f
 	}
 	for i := range signs {
@@ -114,16 +114,27 @@ func connectionLost(line string) *Failure {
 
 // refusals are the meanings of the install script's own exit codes, made before it changes anything (DESIGN section 2).
 var refusals = map[int]sign{
-	20: {cause: "A persistent disk of the plan is missing on the machine; nothing was written.",
+	20: {cause: "A disk of the plan is missing on the machine; nothing was written.",
 		hint: "Put the disk back or bind the slot to another one, then retry."},
 	21: {cause: "A persistent disk holds data that this appliance did not put there; nothing was written.",
 		hint: "Save what is on it. Then name its slot to be wiped, with its serial number, or bind the slot to another disk."},
-	22: {cause: "One disk is bound to an ephemeral and a persistent slot at once; nothing was written.",
-		hint: "Bind one of the slots to another disk, then retry."},
+	22: {cause: "Two disks cannot be told apart: one is bound to two slots, or another one carries the same labels or names; nothing was written.",
+		hint: "Bind one of the slots to another disk, or unplug the disk that is named, then retry."},
 	23: {cause: "A disk of the plan is the one stage-0 itself runs from; nothing was written.",
 		hint: "Remove the stick and netboot, or bind the slot to another disk, then retry."},
 	24: {cause: "A disk is not what the plan was confirmed with (other serial number or other content); nothing was written.",
 		hint: "Look at the new disk plan, confirm it if it is right, then retry."},
+}
+
+// refusal is what the install script itself says of why it refused; "" where it did not get through.
+func refusal(lines []string) string {
+	for _, line := range lines {
+		if _, why, ok := strings.Cut(line, "REFUSED ("); ok {
+			_, why, _ = strings.Cut(why, "): ")
+			return strings.TrimSuffix(why, " Nothing was written.")
+		}
+	}
+	return ""
 }
 
 // complaint is the last line that sounds like an error, else the last one.

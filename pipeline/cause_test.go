@@ -16,9 +16,11 @@ func TestInstallFailure(t *testing.T) {
 		lines       []string
 		cause, hint string // beginning, part
 	}{
-		{"a persistent disk is missing", phaseFormat, 20, nil, "A persistent disk of the plan is missing", "Put the disk back"},
+		{"a persistent disk is missing", phaseFormat, 20, nil, "A disk of the plan is missing", "Put the disk back"},
 		{"foreign data on a persistent disk", phaseFormat, 21, nil, "A persistent disk holds data", "Save what is on it"},
-		{"one disk in two slots", phaseFormat, 22, nil, "One disk is bound", "Bind one of the slots"},
+		{"one disk in two slots", phaseFormat, 22, nil, "Two disks cannot be told apart", "Bind one of the slots"},
+		{"a disk with a name of ours", phaseFormat, 22, []string{"x", "hatchery: REFUSED (22): the layout's array a is also on /dev/sdc. Unplug that disk, or rename it there. Nothing was written."},
+			"Two disks cannot be told apart: one is bound to two slots, or another one carries the same labels or names; nothing was written: the layout's array a is also on /dev/sdc. Unplug that disk, or rename it there.", "unplug the disk that is named"},
 		{"the boot medium", phaseFormat, 23, nil, "A disk of the plan is the one stage-0 itself runs from", "Remove the stick"},
 		{"a disk that was changed", phaseFormat, 24, []string{"Input/output error"}, "A disk is not what the plan was confirmed with", "new disk plan"},
 		{"a disk that is held by an array", phaseFormat, 1, []string{"wipefs: error: /dev/sda: probing initialization failed: Device or resource busy"},
