@@ -39,21 +39,37 @@ func (f Form) String() string {
 	return s
 }
 
-// Forms lists the forms in the order they are tried in.
-func Forms(role Role, a bootfile.Arch) []Form {
-	plain, disco, binl := Form{File: true}, Form{Class: true, Discovery: true, File: true}, Form{Class: true}
-	var list []Form
+// The forms of the first choice of boot file.
+var (
+	formPlain, formClass = Form{File: true}, Form{Class: true, File: true}
+	formDisco, formBINL  = Form{Class: true, Discovery: true, File: true}, Form{Class: true}
+
+	formsServer    = [...]Form{formPlain, formDisco, formBINL, formClass}
+	formsProxyUEFI = [...]Form{formBINL, formDisco, formClass} // R11, R14: no option 43, the answer at port 4011
+	formsProxy     = [...]Form{formDisco, formClass, formBINL}
+)
+
+// forms are those of the first choice of boot file, in the order they are tried in; again says that they are then tried with the second.
+func forms(role Role, a bootfile.Arch) (list []Form, again bool) {
 	switch {
 	case role == RoleServer:
-		list = []Form{plain, disco, binl, {Class: true, File: true}}
-	case a.UEFI(): // R11, R14: no option 43, the answer at port 4011
-		list = []Form{binl, disco, {Class: true, File: true}}
+		list = formsServer[:]
+	case a.UEFI():
+		list = formsProxyUEFI[:]
 	default:
-		list = []Form{disco, {Class: true, File: true}, binl}
+		list = formsProxy[:]
 	}
 	first, _ := bootfile.File(a, false)
-	if second, ok := bootfile.File(a, true); ok && second != first {
-		for _, f := range list {
+	second, ok := bootfile.File(a, true)
+	return list, ok && second != first
+}
+
+// Forms lists the forms in the order they are tried in.
+func Forms(role Role, a bootfile.Arch) []Form {
+	first, again := forms(role, a)
+	list := slices.Clone(first)
+	if again {
+		for _, f := range first {
 			f.Fallback = true
 			list = append(list, f)
 		}
@@ -63,8 +79,10 @@ func Forms(role Role, a bootfile.Arch) []Form {
 
 // form is the one of the client's try.
 func form(v *View, r *Request) Form {
-	list := Forms(v.Role, r.Arch)
-	return list[v.Try%len(list)]
+	list, again := forms(v.Role, r.Arch)
+	f := list[v.Try%len(list)]
+	f.Fallback = again && v.Try/len(list)%2 == 1
+	return f
 }
 
 // cannotBoot is why the client gets no boot file, "" when it gets one.
@@ -91,8 +109,10 @@ func addBoot(rep *Reply, cfg *Config, v *View, r *Request, at4011 bool) (string,
 		f.Class, f.Discovery, f.File = true, false, true
 	}
 	what, _ := bootfile.For(r.Kind.Stage(), r.Arch, netip.AddrPortFrom(v.Self, cfg.HTTPPort), f.Fallback)
-	if shim, ok := bootfile.Shim(what); ok && slices.Contains(cfg.Shims, path.Base(shim)) && r.Kind != KindIPXE {
-		what = shim
+	if len(cfg.Shims) > 0 && r.Kind != KindIPXE {
+		if shim, ok := bootfile.Shim(what); ok && slices.Contains(cfg.Shims, path.Base(shim)) {
+			what = shim
+		}
 	}
 	rep.SIAddr = v.Self // R6: next-server and server identifier are the same address
 	switch r.Kind {

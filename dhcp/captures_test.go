@@ -127,6 +127,8 @@ func play(t *testing.T, name string, packets []packet) string {
 		v.Segment = &Segment{Pool: newPool(t, relayNet), Router: netip.MustParseAddr("10.78.0.1")}
 	}
 	var out strings.Builder
+	var room Room // one for all: nothing of an earlier decision shows in a later one
+	cfg := labConfig
 	for _, p := range packets {
 		b := bytes.Clone(p.payload)
 		if relayed && p.src.Addr().IsUnspecified() { // what a relay does with a broadcast (RFC 1542 §4.1)
@@ -139,7 +141,7 @@ func play(t *testing.T, name string, packets []packet) string {
 		if err != nil {
 			t.Fatalf("packet at %s: %v", p.at, err)
 		}
-		d := Decide(labConfig, v, r, epoch)
+		d := room.Decide(&cfg, &v, &r, epoch)
 		carry(&v, r, d, epoch)
 		fmt.Fprintf(&out, "%s %s from %s: %s, %s, uuid %s\n", p.at, r.Type, p.src, r.Kind, r.Arch, r.UUID())
 		describe(t, &out, r, d)

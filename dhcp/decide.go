@@ -15,9 +15,20 @@ var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 // Decide says what a message is answered with. It is pure: the pool in the view is read
 // (outdated offers in it end), and everything that has to happen is in the result.
 func Decide(cfg Config, v View, r Request, now time.Time) Decision {
-	cfg.LeaseTime = cmp.Or(cfg.LeaseTime, time.Hour)
-	cfg.QuarantineFor = cmp.Or(cfg.QuarantineFor, 10*time.Minute)
-	d := decider{cfg: &cfg, v: &v, r: &r, hw: lease.HW(r.MAC), now: now}
+	return new(Room).Decide(&cfg, &v, &r, now)
+}
+
+// Room is what decisions are made in: their replies, leases and events are its own, so that one made in the place of an earlier
+// one costs next to no memory. The zero value is ready. Not safe for concurrent use.
+type Room struct {
+	reply  Reply
+	lease  lease.Lease
+	events [2]Event
+}
+
+// Decide is the function Decide. What it returns points into the room and is good until the next one.
+func (m *Room) Decide(cfg *Config, v *View, r *Request, now time.Time) Decision {
+	d := decider{room: m, cfg: cfg, v: v, r: r, hw: lease.HW(r.MAC), now: now, leaseTime: cmp.Or(cfg.LeaseTime, time.Hour)}
 	switch {
 	case !v.Self.Is4():
 		return silence("the interface %s has no IPv4 address", v.Iface)
@@ -26,8 +37,10 @@ func Decide(cfg Config, v View, r Request, now time.Time) Decision {
 	case v.Port == PortPXE:
 		return d.bootServer()
 	case v.Role != RoleServer || v.Segment == nil:
-		d.noRange = v.Role == RoleServer
-		d.v.Role = RoleProxy
+		if d.noRange = v.Role == RoleServer; d.noRange {
+			proxy := *v
+			d.v, proxy.Role = &proxy, RoleProxy
+		}
 		return d.proxy()
 	}
 	d.pool = v.Segment.Pool
@@ -55,12 +68,15 @@ func (d *decider) serve() Decision {
 }
 
 type decider struct {
+	room *Room
 	cfg  *Config
 	v    *View
 	r    *Request
 	pool *lease.Pool
 	hw   lease.HW
 	now  time.Time
+
+	leaseTime time.Duration
 	// noRange says that we are a server, but have no addresses for the client's segment.
 	noRange bool
 }
@@ -79,8 +95,9 @@ func plainDuration(d time.Duration) string {
 // reply is a message back to the client, with what every reply has.
 func (d *decider) reply(t MessageType) *Reply {
 	r := d.r
-	rep := &Reply{Type: t, XID: r.XID, Hops: r.Hops, Broadcast: r.Broadcast, Relay: r.Relay, MAC: r.MAC, ServerID: d.v.Self, Agent: r.Agent,
-		Options: make([]Option, 0, 12)}
+	rep := &d.room.reply
+	*rep = Reply{Type: t, XID: r.XID, Hops: r.Hops, Broadcast: r.Broadcast, Relay: r.Relay, MAC: r.MAC, ServerID: d.v.Self, Agent: r.Agent,
+		Options: rep.Options[:0], values: rep.values[:0]}
 	if t == Ack {
 		rep.CIAddr = r.CIAddr // RFC 2131 table 3
 	}
@@ -116,25 +133,29 @@ func (d *decider) sendTo(rep *Reply) SendTo {
 // offer answers a DISCOVER as the segment's server (RFC 2131 §4.3.1).
 func (d *decider) offer() Decision {
 	r := d.r
-	asked := r.event("dhcp.discover", "asks for an address.", netip.Addr{})
 	ip, err := d.pool.Pick(d.hw, r.Wanted, d.now)
 	if err != nil {
 		out := silence("%v", err)
 		out.Rule = "no address to give"
-		asked.Level, asked.Text = "warn", fmt.Sprintf("asks for an address, but there is none: %v.", err)
-		out.Events = []Event{asked}
+		if d.diary() {
+			asked := r.event("dhcp.discover", fmt.Sprintf("asks for an address, but there is none: %v.", err), netip.Addr{})
+			asked.Level = "warn"
+			d.tell(&out, asked)
+		}
 		return out
 	}
 	rep := d.reply(Offer)
 	rep.YIAddr = ip
 	d.addLease(rep, ip, true)
 	out := Decision{Reply: rep, Hold: ip, Rule: "offered an address"}
-	text := "was offered " + ip.String()
-	out.Reason = "offered " + ip.String() + d.whyOffered(ip)
-	d.addBoot(&out, &text)
+	addr := ip.String()
+	out.Reason = "offered " + addr + d.whyOffered(ip)
+	boot := d.addBoot(&out)
 	d.addNetwork(rep)
 	out.SendTo = d.sendTo(rep)
-	out.Events = []Event{asked, r.event("dhcp.offer", text+".", netip.Addr{})}
+	if d.diary() {
+		d.tell(&out, r.event("dhcp.discover", "asks for an address.", netip.Addr{}), r.event("dhcp.offer", "was offered "+addr+boot+".", netip.Addr{}))
+	}
 	return out
 }
 
@@ -154,26 +175,35 @@ func (d *decider) whyOffered(ip netip.Addr) string {
 	return ", the next free one"
 }
 
-// addBoot adds the boot file to an answer that has an address, if there is one to give.
-func (d *decider) addBoot(out *Decision, text *string) {
+// addBoot adds the boot file to an answer that has an address, if there is one to give, and returns the diary's words for that.
+func (d *decider) addBoot(out *Decision) string {
 	if !d.r.Kind.Boots() {
-		return
+		return ""
 	}
 	if why := cannotBoot(d.v, d.r); why != "" {
 		out.Reason += ", no boot file: " + why
-		*text += ", without a boot file: " + why
-		return
+		return ", without a boot file: " + why
 	}
 	out.Offered, out.Form = addBoot(out.Reply, d.cfg, d.v, d.r, false)
-	what := offerText(d.v, d.r, out.Offered, out.Form)
-	out.Reason += " and " + what
-	*text += " and " + what
+	text := " and " + offerText(d.v, d.r, out.Offered, out.Form)
+	out.Reason += text
+	return text
+}
+
+// diary reports whether anybody reads what is written of the sender.
+func (d *decider) diary() bool { return !d.v.Stranger || d.r.Kind.Boots() }
+
+// tell adds at most two events.
+func (d *decider) tell(out *Decision, events ...Event) {
+	if d.diary() {
+		out.Events = d.room.events[:copy(d.room.events[:], events)]
+	}
 }
 
 // addLease adds the address's own options: they come before the boot file.
 func (d *decider) addLease(rep *Reply, ip netip.Addr, times bool) {
 	if times {
-		secs := uint32(d.cfg.LeaseTime / time.Second)
+		secs := uint32(d.leaseTime / time.Second)
 		rep.addSeconds(51, secs)
 		rep.addSeconds(58, secs/2)
 		rep.addSeconds(59, secs/8*7)
@@ -217,8 +247,7 @@ func (d *decider) hostRoutes() []byte {
 	var b []byte
 	for _, rt := range d.cfg.Routes {
 		if rt.To.Bits() == 32 && rt.Via.Is4() && len(b) <= 255-8 {
-			b = append(b, rt.To.Addr().AsSlice()...)
-			b = append(b, rt.Via.AsSlice()...)
+			b = append4(append4(b, rt.To.Addr()), rt.Via)
 		}
 	}
 	return b

@@ -64,6 +64,9 @@ type View struct {
 	// Alone says that no other DHCP server is known on the segment, so that addresses we know
 	// nothing of can be refused in the name of the network.
 	Alone bool
+	// Stranger says that the sender is no host of ours, so that nobody reads what it does unless it boots: Decision.Events
+	// stay empty.
+	Stranger bool
 	// Ignored says that a person chose to ignore the host: an address, but no boot file.
 	Ignored bool
 	// Try counts how often the client asked again without ever loading what it was offered:

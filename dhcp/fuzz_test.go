@@ -1,6 +1,7 @@
 package dhcp
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"path/filepath"
@@ -9,6 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"github.com/staged-hive/hatchery/inventory"
 )
 
 // seeds adds every client packet of the captures.
@@ -79,10 +82,40 @@ func FuzzDecide(f *testing.F) {
 			return
 		}
 		checkReply(t, r, d, server && !at4011)
+		checkRoom(t, v, r, d)
 		if ignored && d.Offered != "" {
 			t.Error("an ignored host was offered a boot file")
 		}
 	})
+}
+
+// checkRoom decides in a room where another decision was made, and encodes over another message: nothing of those shows.
+func checkRoom(t *testing.T, v View, r Request, want Decision) {
+	cfg, other, used := labConfig, v, Request{Type: Discover, MAC: inventory.MAC{2, 1, 1, 1, 1, 1}, Kind: KindPXE, HasArch: true, Arch: 7}
+	other.Port, other.Ignored = PortServer, false
+	var room Room
+	first := room.Decide(&cfg, &other, &used, epoch)
+	b, err := first.Reply.Encode(1500)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := room.Decide(&cfg, &v, &r, epoch)
+	b, err = got.Reply.EncodeInto(b, r.Limit)
+	c, wantErr := want.Reply.Encode(r.Limit)
+	if !bytes.Equal(b, c) || (err == nil) != (wantErr == nil) {
+		t.Errorf("in a room that was used: %v\n%x\nwant %v\n%x", err, b, wantErr, c)
+	}
+	addrs := cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
+	if diff := cmp.Diff(want.Events, got.Events, addrs); diff != "" || got.Reason != want.Reason {
+		t.Errorf("in a room that was used: %q, want %q; events\n%s", got.Reason, want.Reason, diff)
+	}
+	if diff := cmp.Diff(want.Lease, got.Lease, addrs); diff != "" {
+		t.Errorf("lease in a room that was used:\n%s", diff)
+	}
+	v.Stranger = true
+	if silent := room.Decide(&cfg, &v, &r, epoch); silent.Reason != want.Reason || len(silent.Events) > 0 && !r.Kind.Boots() {
+		t.Errorf("a stranger: %q, %v, want %q and nothing for the diary unless it boots", silent.Reason, silent.Events, want.Reason)
+	}
 }
 
 func checkReply(t *testing.T, r Request, d Decision, server bool) {

@@ -14,7 +14,7 @@ func (d *decider) proxy() Decision {
 			out.Other = r.ServerID
 		}
 		if r.Type == Discover || r.Type == RequestMsg { // a known host is alive, and, when it renews, where
-			out.Events = []Event{r.event("", "", r.CIAddr)}
+			d.tell(&out, r.event("", "", r.CIAddr))
 		}
 		return out
 	}
@@ -51,7 +51,7 @@ func (d *decider) proxyOffer(why string) Decision {
 			asked.Text = "asks for a boot file and gets none: " + why + "."
 			asked.Level = "warn"
 		}
-		out.Events = []Event{asked}
+		d.tell(&out, asked)
 		return out
 	}
 	rep := d.reply(Offer)
@@ -60,7 +60,7 @@ func (d *decider) proxyOffer(why string) Decision {
 	what := offerText(d.v, r, out.Offered, out.Form)
 	out.SendTo = d.sendTo(rep)
 	out.Reason = "offered " + what + ", no address"
-	out.Events = []Event{asked, r.event("dhcp.proxy-offer", "was offered "+what+"; the address comes from another server.", netip.Addr{})}
+	d.tell(&out, asked, r.event("dhcp.proxy-offer", "was offered "+what+"; the address comes from another server.", netip.Addr{}))
 	return out
 }
 
@@ -102,6 +102,6 @@ func (d *decider) bootAck(why string) Decision {
 			out.SendTo.To = d.v.Src
 		}
 	}
-	out.Events = []Event{r.event("dhcp.ack", "was told to load "+what+" (it "+why+").", r.CIAddr)}
+	d.tell(&out, r.event("dhcp.ack", "was told to load "+what+" (it "+why+").", r.CIAddr))
 	return out
 }

@@ -47,6 +47,8 @@ type Reply struct {
 	File      string     // at most 127 bytes, sent zero-terminated
 	Options   []Option
 	Agent     []byte // option 82, echoed as it came, last (RFC 3046 §2.1)
+
+	values []byte // those of Options that were made for it
 }
 
 // Option is the value of an option, nil when the reply does not have it.
@@ -66,39 +68,54 @@ func (r *Reply) add(code byte, value []byte) {
 }
 
 func (r *Reply) addAddr(code byte, addrs ...netip.Addr) {
-	var v []byte
+	start := len(r.values)
 	for _, a := range addrs {
-		if a.Is4() && len(v) < 252 {
-			v = append(v, a.AsSlice()...)
+		if a.Is4() && len(r.values)-start < 252 {
+			r.values = append4(r.values, a)
 		}
 	}
-	r.add(code, v)
+	r.addFrom(code, start)
 }
 
-func (r *Reply) addText(code byte, s string) { r.add(code, []byte(s)) }
+func (r *Reply) addText(code byte, s string) {
+	start := len(r.values)
+	r.values = append(r.values, s...)
+	r.addFrom(code, start)
+}
 
 func (r *Reply) addSeconds(code byte, n uint32) {
-	r.add(code, binary.BigEndian.AppendUint32(nil, n))
+	start := len(r.values)
+	r.values = binary.BigEndian.AppendUint32(r.values, n)
+	r.addFrom(code, start)
+}
+
+// addFrom adds an option whose value was appended to values.
+func (r *Reply) addFrom(code byte, start int) {
+	r.add(code, r.values[start:len(r.values):len(r.values)])
 }
 
 // Encode makes the message's bytes: at most limit (the client's option 57; 0 when it sent
 // none), at least MinReply. Options 53 and 54 always come first; options that do not
 // fit are left out, the last ones first. ErrTooLong when not even those two fit, which only an
 // absurd option 82 brings about.
-func (r *Reply) Encode(limit int) ([]byte, error) {
+func (r *Reply) Encode(limit int) ([]byte, error) { return r.EncodeInto(nil, limit) }
+
+// EncodeInto is Encode into the room of b, whatever its length.
+func (r *Reply) EncodeInto(b []byte, limit int) ([]byte, error) {
 	room := minRoom
 	if limit > 576 {
 		// RFC 2132 §9.10 counts the DHCP message; ROMs count the datagram: the smaller reading is safe.
 		room = min(limit-28, maxRoom)
 	}
-	b := make([]byte, 240, MinReply+64)
+	b = slices.Grow(b[:0], MinReply+64)[:240]
+	clear(b)
 	r.header(b)
 	tail := 1 // the end option
 	if len(r.Agent) > 0 {
 		tail += 2*((len(r.Agent)+254)/255) + len(r.Agent)
 	}
 	b = append(b, 53, 1, byte(r.Type), 54, 4)
-	b = append(b, as4(r.ServerID)...)
+	b = append4(b, r.ServerID)
 	if len(b)+tail > room {
 		return nil, fmt.Errorf("%d bytes, %d allowed: %w", len(b)+tail, room, ErrTooLong)
 	}
@@ -114,8 +131,8 @@ func (r *Reply) Encode(limit int) ([]byte, error) {
 		b = append(b, part...)
 	}
 	b = append(b, 255)
-	if len(b) < MinReply {
-		b = append(b, make([]byte, MinReply-len(b))...)
+	for len(b) < MinReply {
+		b = append(b, 0)
 	}
 	return b, nil
 }
@@ -127,19 +144,21 @@ func (r *Reply) header(b []byte) {
 	if r.Broadcast {
 		b[10] = 0x80
 	}
-	copy(b[12:], as4(r.CIAddr))
-	copy(b[16:], as4(r.YIAddr))
-	copy(b[20:], as4(r.SIAddr))
-	copy(b[24:], as4(r.Relay))
+	append4(b[:12], r.CIAddr)
+	append4(b[:16], r.YIAddr)
+	append4(b[:20], r.SIAddr)
+	append4(b[:24], r.Relay)
 	copy(b[28:34], r.MAC[:])
 	copy(b[44:107], r.SName)
 	copy(b[108:235], r.File)
 	copy(b[236:], []byte{99, 130, 83, 99}) // magic cookie, RFC 2131 §3
 }
 
-func as4(a netip.Addr) []byte {
+// append4 appends an IPv4 address, 0.0.0.0 for any other.
+func append4(b []byte, a netip.Addr) []byte {
 	if !a.Is4() {
-		return make([]byte, 4)
+		return append(b, 0, 0, 0, 0)
 	}
-	return a.AsSlice()
+	ip := a.As4()
+	return append(b, ip[:]...)
 }

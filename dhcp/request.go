@@ -1,7 +1,9 @@
 package dhcp
 
 import (
+	"bytes"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
@@ -114,16 +116,19 @@ type Request struct {
 	Kind Kind
 }
 
-// Parse decodes and classifies a message; nothing of the result points into b. Messages as nearly all clients send them
-// are read in place, the others by the codec, with the same result. ErrNotDHCP and the codec's errors say why not.
-func Parse(b []byte) (Request, error) {
+// Parse decodes and classifies a message; nothing of the result points into b. ErrNotDHCP and the codec's errors say why not.
+func Parse(b []byte) (Request, error) { return ParseInPlace(slices.Clone(b)) }
+
+// ParseInPlace is Parse for who keeps b unchanged as long as the result: messages as nearly all clients send them
+// are read where they are, the others by the codec, with the same result.
+func ParseInPlace(b []byte) (Request, error) {
 	if len(b) < 240 {
 		return Request{}, fmt.Errorf("%d bytes, a DHCP message has at least 240: %w", len(b), ErrNotDHCP)
 	}
 	if len(b) > MaxMessage {
 		return Request{}, fmt.Errorf("%d bytes, at most %d are read: %w", len(b), MaxMessage, ErrNotDHCP)
 	}
-	o := options{b: slices.Clone(b)}
+	o := options{b: b}
 	if h, ok := scan(&o); ok {
 		return classify(h, &o)
 	}
@@ -252,7 +257,14 @@ func (r *Request) UUID() string {
 		return ""
 	}
 	g := r.GUID[1:]
-	u := fmt.Sprintf("%02x%02x%02x%02x-%02x%02x-%02x%02x-%x-%x", g[3], g[2], g[1], g[0], g[5], g[4], g[7], g[6], g[8:10], g[10:16])
+	b := make([]byte, 0, 36)
+	for i, at := range [16]byte{3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15} {
+		if i == 4 || i == 6 || i == 8 || i == 10 {
+			b = append(b, '-')
+		}
+		b = hex.AppendEncode(b, g[at:at+1])
+	}
+	u := string(b)
 	if inventory.Filler(u) {
 		return ""
 	}
@@ -314,11 +326,11 @@ func cut(b []byte, n int) []byte { return b[:min(n, len(b))] }
 
 // cleanName is a host name a client says of itself: letters, digits, '-', '.', '_', at most 63.
 func cleanName(b []byte) string {
-	s := strings.TrimRight(string(cut(b, 64)), "\x00")
-	for _, c := range []byte(s) {
+	b = bytes.TrimRight(cut(b, 64), "\x00")
+	for _, c := range b {
 		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '.' || c == '_') {
 			return ""
 		}
 	}
-	return string(cut([]byte(s), 63))
+	return string(cut(b, 63))
 }

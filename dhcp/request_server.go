@@ -1,7 +1,7 @@
 package dhcp
 
 import (
-	"bytes"
+	"cmp"
 	"fmt"
 	"net/netip"
 	"time"
@@ -60,16 +60,17 @@ func (d *decider) ourClient(ip netip.Addr) bool {
 // client identifier, was the last to extend. Firmware, iPXE and a system that starts never extend what they did not
 // ask for themselves, so one machine that boots never does this. Whose address is reserved keeps it.
 func (d *decider) collides(ip netip.Addr) bool {
-	old, ok := d.pool.Lease(ip)
 	_, reserved := d.pool.Reservation(d.hw)
-	return ok && !reserved && d.r.CIAddr == ip && old.Key() == d.hw && old.Live(d.now) && old.ByRenewal && !bytes.Equal(old.ClientID, d.r.ClientID)
+	return !reserved && d.r.CIAddr == ip && d.pool.ExtendedByOther(ip, d.hw, d.r.ClientID, d.now)
 }
 
 // split sends the second of two machines with one MAC for an address of its own.
 func (d *decider) split(ip netip.Addr) Decision {
 	out := d.nak(ip, fmt.Errorf("another running machine with the same MAC uses it: %w", lease.ErrTaken))
 	out.Split = true
-	out.Events[0].Text = fmt.Sprintf("extends %s, and so does another machine with the same MAC and another client id. The two get addresses of their own; give one of them another MAC.", ip)
+	for i := range out.Events {
+		out.Events[i].Text = fmt.Sprintf("extends %s, and so does another machine with the same MAC and another client id. The two get addresses of their own; give one of them another MAC.", ip)
+	}
 	return out
 }
 
@@ -122,25 +123,28 @@ func (d *decider) ack(ip netip.Addr, why string) Decision {
 	rep := d.reply(Ack)
 	rep.YIAddr = ip
 	d.addLease(rep, ip, true)
-	l := &lease.Lease{IP: ip, HW: lease.HW(r.MAC), ByRenewal: r.CIAddr == ip && !r.ServerID.IsValid(), ClientID: r.ClientID, Hostname: r.Hostname, State: lease.StateBound, Granted: d.now, Renewed: d.now,
+	l := &d.room.lease
+	*l = lease.Lease{IP: ip, HW: lease.HW(r.MAC), ByRenewal: r.CIAddr == ip && !r.ServerID.IsValid(), ClientID: r.ClientID, Hostname: r.Hostname, State: lease.StateBound, Granted: d.now, Renewed: d.now,
 		// RFC 2131 §4.4.1: the client counts from when it sent the REQUEST, so this is never before its own end. Not
 		// rounded: that would strip the monotonic reading, and a clock that is set would end all leases.
-		Expires: d.now.Add(d.cfg.LeaseTime + time.Second), Relay: r.Relay}
+		Expires: d.now.Add(d.leaseTime + time.Second), Relay: r.Relay}
 	if d.hw != l.HW {
 		l.Twin = d.hw
 	}
-	if old, ok := d.pool.Lease(ip); ok && old.Key() == d.hw && old.Live(d.now) {
-		l.Granted = old.Granted
+	if granted, ok := d.pool.Granted(ip, d.hw, d.now); ok {
+		l.Granted = granted
 	}
 	if res, ok := d.pool.Reservation(d.hw); ok && res.IP == ip {
 		l.Reserved = true
 	}
-	out := Decision{Reply: rep, Lease: l, Reason: "gave " + ip.String() + ", because " + why, Rule: "gave an address, because " + why}
-	text := fmt.Sprintf("got the address %s for %s", ip, plainDuration(d.cfg.LeaseTime))
-	d.addBoot(&out, &text)
+	addr := ip.String()
+	out := Decision{Reply: rep, Lease: l, Reason: "gave " + addr + ", because " + why, Rule: "gave an address, because " + why}
+	boot := d.addBoot(&out)
 	d.addNetwork(rep)
 	out.SendTo = d.sendTo(rep)
-	out.Events = []Event{r.event("dhcp.ack", text+".", ip)}
+	if d.diary() {
+		d.tell(&out, r.event("dhcp.ack", "got the address "+addr+" for "+plainDuration(d.leaseTime)+boot+".", ip))
+	}
 	return out
 }
 
@@ -152,7 +156,7 @@ func (d *decider) nak(ip netip.Addr, err error) Decision {
 	out.SendTo = d.sendTo(rep)
 	e := d.r.event("dhcp.nak", fmt.Sprintf("wants %s, which it cannot have: %v. It was told to ask anew.", ip, err), netip.Addr{})
 	e.Level = "warn"
-	out.Events = []Event{e}
+	d.tell(&out, e)
 	return out
 }
 
@@ -165,13 +169,13 @@ func (d *decider) decline() Decision {
 	case !d.pool.Held(r.Wanted, d.hw, d.now) || d.pool.Claimed(r.Wanted, d.hw):
 		return silence("declines %s, which it does not have", r.Wanted)
 	}
-	l := d.pool.Quarantine(r.Wanted, lease.HW(r.MAC), d.now, d.cfg.QuarantineFor)
+	l := d.pool.Quarantine(r.Wanted, lease.HW(r.MAC), d.now, cmp.Or(d.cfg.QuarantineFor, 10*time.Minute))
 	out := silence("%s is in use by somebody else: kept from everybody until %s", r.Wanted, l.Expires.Format(time.TimeOnly))
 	out.Lease = &l
 	e := r.event("dhcp.decline", fmt.Sprintf("found that somebody else uses %s. Nobody gets that address for %s; look for a machine with a fixed address.",
 		r.Wanted, plainDuration(l.Expires.Sub(d.now))), netip.Addr{})
 	e.Level = "warn"
-	out.Events = []Event{e}
+	d.tell(&out, e)
 	return out
 }
 
@@ -205,7 +209,7 @@ func (d *decider) inform() Decision {
 	rep := d.reply(Ack)
 	d.addLease(rep, r.CIAddr, false) // no lease times: the address is not ours
 	out := Decision{Reply: rep, Reason: "told the network's settings", Rule: "told the network's settings"}
-	d.addBoot(&out, new(string))
+	d.addBoot(&out)
 	d.addNetwork(rep)
 	out.SendTo = d.sendTo(rep)
 	return out

@@ -154,6 +154,17 @@ func (tx *Tx) byIndex(key string) (Host, error) {
 // HostByMAC reads the host that has the MAC, booting or not. ErrNotFound.
 func (tx *Tx) HostByMAC(m MAC) (Host, error) { return tx.byIndex("mac/" + m.String()) }
 
+// MACs calls fn for every MAC of every host, without reading the hosts.
+func (tx *Tx) MACs(fn func(MAC)) error {
+	return tx.Scan(BucketIndex, "mac/", "", func(k string, _ []byte) (bool, error) {
+		m, err := ParseMAC(strings.TrimPrefix(k, "mac/"))
+		if err == nil {
+			fn(m)
+		}
+		return true, err
+	})
+}
+
 // HostByUUID reads the host with that SMBIOS UUID, in either byte order. ErrNotFound, also for fillers.
 func (tx *Tx) HostByUUID(u string) (h Host, err error) {
 	for _, k := range uuidKeys(u) {

@@ -120,6 +120,28 @@ func (p *Pool) blocked(e *entry, now time.Time) bool {
 
 func (p *Pool) expires(e *entry) time.Time { return p.time(&e.rec, e.rec.expires) }
 
+// Granted is when the client was given the address that it has a live lease of.
+func (p *Pool) Granted(ip netip.Addr, hw HW, now time.Time) (at time.Time, ok bool) {
+	e := p.at(ip)
+	if e == nil || e.rec.key() != hw || !p.live(e, now) {
+		return at, false
+	}
+	return p.time(&e.rec, e.rec.granted), true
+}
+
+// ExtendedByOther reports whether the last to extend the client's live lease of the address was a running system with another
+// client identifier.
+func (p *Pool) ExtendedByOther(ip netip.Addr, hw HW, clientID []byte, now time.Time) bool {
+	e := p.at(ip)
+	if e == nil || e.rec.key() != hw || !p.live(e, now) || !e.rec.byRenewal {
+		return false
+	}
+	if e.rec.usualID {
+		return !isHW(clientID, e.rec.hw)
+	}
+	return e.rec.names[:e.rec.idLen] != string(clientID)
+}
+
 // at is what is known of an address, nil when that is nothing.
 func (p *Pool) at(ip netip.Addr) *entry {
 	if !ip.Is4() {

@@ -99,7 +99,11 @@ type noStore struct{ inventory.Store }
 
 // handle is what the reader of a socket does with one packet.
 func handle(s *Server, from arrival, b []byte) {
-	if a, ok := s.take(from, b); ok {
-		s.finish([]answer{a})
+	switch a := s.take(from, b); {
+	case a == nil:
+	case a.d.Lease != nil:
+		s.storeFirst([]*answer{a}, false)
+	default:
+		s.finish([]*answer{a})
 	}
 }

@@ -2,70 +2,75 @@ package server
 
 import (
 	"sync"
-	"time"
 
-	"github.com/staged-hive/hatchery/dhcp"
 	"github.com/staged-hive/hatchery/dhcp/lease"
 )
 
 // maxCommits is how many answers may wait for the disk at once; more requests wait in the socket.
 const maxCommits = 1024
 
-// answer is a decision on its way out.
-type answer struct {
-	link *link
-	req  dhcp.Request
-	d    dhcp.Decision
-	at   time.Time
-}
-
 // commits are the answers whose leases are not on disk yet. One goroutine at a time writes all that have gathered
 // while the last sync ran, in one more sync.
 type commits struct {
 	mu      sync.Mutex
 	room    *sync.Cond
-	waiting []answer
+	waiting []*answer
 	running bool
+	batch   []*answer     // the committer's
+	leases  []lease.Lease // the committer's
 }
 
-// storeFirst sends the answer once its lease is on disk. It waits while too many do.
-func (s *Server) storeFirst(a answer) {
+// storeFirst sends the answers once their leases are on disk. It waits while too many do. alone says that nothing else
+// is to be done meanwhile: then they are stored here, which spares a lone client the wait for another thread.
+func (s *Server) storeFirst(list []*answer, alone bool) {
 	c := &s.commits
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	for len(c.waiting) >= maxCommits {
 		c.room.Wait()
 	}
-	c.waiting = append(c.waiting, a)
-	if !c.running {
-		c.running = true
+	c.waiting = append(c.waiting, list...)
+	began := !c.running
+	c.running = true
+	c.mu.Unlock()
+	if began && alone {
+		s.commitOnce()
+		began = !s.commits.end()
+	}
+	if began {
 		s.pending.Go(s.commitWaiting)
 	}
 }
 
+// end ends the committer if nobody waits.
+func (c *commits) end() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.running = len(c.waiting) > 0
+	return !c.running
+}
+
 // commitWaiting stores and answers until nobody waits.
 func (s *Server) commitWaiting() {
-	c := &s.commits
-	var batch []answer
-	for {
-		c.mu.Lock()
-		clear(batch)
-		batch, c.waiting = c.waiting, batch[:0]
-		if len(batch) == 0 {
-			c.running = false
-			c.mu.Unlock()
-			return
-		}
-		c.room.Broadcast()
-		c.mu.Unlock()
-		list := make([]lease.Lease, len(batch))
-		for i := range batch {
-			list[i] = *batch[i].d.Lease
-		}
-		if s.commit(list) == nil {
-			s.finish(batch)
-		}
+	for ended := false; !ended; ended = s.commits.end() {
+		s.commitOnce()
 	}
+}
+
+// commitOnce stores and answers those that wait. Only the committer calls it.
+func (s *Server) commitOnce() {
+	c := &s.commits
+	c.mu.Lock()
+	c.batch, c.waiting = c.waiting, c.batch[:0]
+	c.room.Broadcast()
+	c.mu.Unlock()
+	c.leases = c.leases[:0]
+	for _, a := range c.batch {
+		c.leases = append(c.leases, *a.d.Lease)
+	}
+	if s.commit(c.leases) == nil {
+		s.finish(c.batch)
+	}
+	clear(c.batch)
 }
 
 // commit makes leases durable and tells the pools.

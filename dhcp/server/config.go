@@ -36,7 +36,7 @@ func ParseMode(s string) (Mode, error) {
 
 // LeaseStore keeps leases on disk. boltdb.DB is one. Safe for concurrent use.
 type LeaseStore interface {
-	// CommitLeases returns once all are durable.
+	// CommitLeases returns once all are durable, and keeps nothing of the list.
 	CommitLeases(list ...lease.Lease) error
 	// Leases reads all that are stored.
 	Leases() ([]lease.Lease, error)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/staged-hive/hatchery/dhcp"
@@ -13,56 +14,69 @@ import (
 	"github.com/staged-hive/hatchery/inventory"
 )
 
-// arrival is how a packet came in.
-type arrival struct {
-	link *link
-	port uint16 // ours
-	src  netip.AddrPort
-	// toUs says that it was sent to an address of ours rather than broadcast: a client that
-	// renews through a router.
-	toUs bool
+// answer is a message and what is decided about it, on its way out. It has room of its own for all of it, so that it can be
+// used again for another message once it has left.
+type answer struct {
+	link  *link
+	at    time.Time
+	raw   []byte // the message; req points into it
+	req   dhcp.Request
+	known known
+	view  dhcp.View
+	room  dhcp.Room
+	d     dhcp.Decision // points into room
+	reply []byte
+	err   error // why the reply was not sent
 }
 
-// take is the first half of one packet's way: decode, limit, decide. It returns the answer that can leave now,
-// if there is one; an answer with a lease leaves when that is stored.
-func (s *Server) take(a arrival, b []byte) (answer, bool) {
-	l := a.link
-	now := s.cfg.Now()
+func (s *Server) newAnswer() *answer {
+	if a, ok := s.spare.Get().(*answer); ok {
+		return a
+	}
+	return new(answer)
+}
+
+// take is the first half of one packet's way: decode, limit, decide. It returns nil when nothing is to be said or
+// done about it; else the answer leaves when its lease, if it has one, is stored.
+func (s *Server) take(from arrival, b []byte) *answer {
 	s.count.received.Add(1)
-	req, err := dhcp.Parse(b)
-	if err != nil {
+	a := s.newAnswer()
+	a.link, a.at, a.err = from.link, s.cfg.Now(), nil
+	a.raw = append(a.raw[:0], b...)
+	var err error
+	if a.req, err = dhcp.ParseInPlace(a.raw); err != nil {
 		s.count.malformed.Add(1)
-		s.log.Debug("packet is no DHCP request", "iface", l.name, "ip", a.src.Addr(), "err", err)
-		return answer{}, false
+		s.log.Debug("packet is no DHCP request", "iface", from.link.name, "ip", from.src.Addr(), "err", err)
+		s.spare.Put(a)
+		return nil
 	}
-	if !s.limit.allow(req.MAC, now) {
+	if !s.limit.allow(a.req.MAC, a.at) {
 		s.count.limited.Add(1)
-		return answer{}, false
+		s.spare.Put(a)
+		return nil
 	}
-	var k known
-	if req.Kind.Boots() {
-		k = s.lookUp(req.MAC)
+	a.known = known{host: s.hosts.may(a.req.MAC)}
+	if a.req.Kind.Boots() {
+		s.lookUp(a.req.MAC, &a.known)
 	}
-	d := s.decide(a, req, k, now)
-	out := answer{link: l, req: req, d: d, at: now}
-	if d.Lease != nil {
-		s.storeFirst(out)
-		return answer{}, false
-	}
-	return out, true
+	s.decide(a, from)
+	return a
 }
 
-// known is what the inventory says of a machine that netboots.
+// known is what the inventory says of a machine.
 type known struct {
-	ignored bool      // a person's choice
-	form    savedForm // of boot offer that it took
+	host    bool      // it may be one of ours
+	ignored bool      // a person's choice; of a machine that netboots
+	form    savedForm // of boot offer that it took; of a machine that netboots
 }
 
-func (s *Server) lookUp(mac inventory.MAC) known {
-	var k known
+func (s *Server) lookUp(mac inventory.MAC, k *known) {
 	err := s.cfg.Store.View(func(tx *inventory.Tx) error {
 		if _, err := tx.GetJSON(bucketForms, mac.String(), &k.form); err != nil {
 			return err
+		}
+		if !k.host {
+			return nil
 		}
 		h, err := tx.HostByMAC(mac)
 		if errors.Is(err, inventory.ErrNotFound) {
@@ -74,31 +88,27 @@ func (s *Server) lookUp(mac inventory.MAC) known {
 	if err != nil {
 		s.log.Error("host cannot be read for DHCP", "mac", mac, "err", err)
 	}
-	return k
 }
 
 // decide asks the core, and takes in what it says about offers, under one lock: between a
 // look at the pool and the mark in it nobody else looks.
-func (s *Server) decide(a arrival, req dhcp.Request, k known, now time.Time) dhcp.Decision {
-	l := a.link
+func (s *Server) decide(a *answer, from arrival) {
+	l, req, k, v, d, now := a.link, &a.req, &a.known, &a.view, &a.d, a.at
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.role == "" {
-		return dhcp.Decision{Reason: "the role (server or ProxyDHCP) is not chosen yet", Rule: "the role is not chosen yet"}
+		*d = dhcp.Decision{Reason: "the role (server or ProxyDHCP) is not chosen yet", Rule: "the role is not chosen yet"}
+		return
 	}
-	v := dhcp.View{Role: s.role, Iface: l.name, Port: a.port, Src: a.src, Ignored: k.ignored, Alone: s.others.alone(l.name, now), Selves: s.selves()}
-	seg := s.segmentOf(a, &req)
-	v.Self = l.self(seg, req.CIAddr)
-	cfg := dhcp.Config{HTTPPort: uint16(s.cfg.HTTPPort), Shims: s.cfg.Shims, LeaseTime: s.cfg.LeaseTime, Domain: s.cfg.Domain, DNS: s.cfg.DNS, NTP: s.cfg.NTP, Routes: s.cfg.Routes}
-	if cfg.DNS == nil {
-		cfg.DNS = s.resolved
-	}
+	seg := s.segmentOf(from, req)
+	*v = dhcp.View{Role: s.role, Iface: l.name, Self: l.self(seg, req.CIAddr), Selves: s.selves(), Port: from.port, Src: from.src,
+		Alone: s.others.alone(l.name, now), Stranger: !k.host, Ignored: k.ignored}
 	if seg != nil {
 		v.Segment = &seg.Segment
 	}
-	v.Try = s.tries.next(&req, s.role, k.form, now)
-	d := dhcp.Decide(cfg, v, req, now)
-	s.tries.offered(&req, &d, now)
+	v.Try = s.tries.next(req, s.role, k.form, now)
+	*d = a.room.Decide(s.core(), v, req, now)
+	s.tries.offered(req, d, now)
 	if seg != nil {
 		if d.Hold.IsValid() {
 			seg.Pool.Hold(d.Hold, d.Client, now)
@@ -120,7 +130,16 @@ func (s *Server) decide(a arrival, req dhcp.Request, k known, now time.Time) dhc
 			s.askNow.Do(func() { s.tryAsk(l) })
 		}
 	}
-	return d
+}
+
+// core is the configuration of decisions. The caller holds the lock.
+func (s *Server) core() *dhcp.Config {
+	c := &s.decisions
+	*c = dhcp.Config{HTTPPort: uint16(s.cfg.HTTPPort), Shims: s.cfg.Shims, LeaseTime: s.cfg.LeaseTime, Domain: s.cfg.Domain, DNS: s.cfg.DNS, NTP: s.cfg.NTP, Routes: s.cfg.Routes}
+	if c.DNS == nil {
+		c.DNS = s.resolved
+	}
+	return c
 }
 
 // segmentOf is the pool of the client's segment: by the relay's address or its wish, by the client's
@@ -144,18 +163,19 @@ func (s *Server) segmentOf(a arrival, req *dhcp.Request) *segment {
 	return nil
 }
 
+// selves are our addresses, good while the caller holds the lock.
 func (s *Server) selves() []netip.Addr {
-	var out []netip.Addr
+	s.own = s.own[:0]
 	for _, l := range s.links {
 		for _, p := range l.addrs {
-			out = append(out, p.Addr())
+			s.own = append(s.own, p.Addr())
 		}
 	}
-	return out
+	return s.own
 }
 
-// finish is the second half: send the replies, write down what happened.
-func (s *Server) finish(list []answer) {
+// finish is the second half: send the replies, write down what happened. The answers are not the caller's any more.
+func (s *Server) finish(list []*answer) {
 	for len(list) > 0 {
 		n := 1
 		for n < len(list) && list[n].link == list[0].link {
@@ -167,38 +187,52 @@ func (s *Server) finish(list []answer) {
 }
 
 // finishOn finishes answers that leave by the same interface.
-func (s *Server) finishOn(l *link, list []answer) {
-	errs := make([]error, len(list))
-	var out []outgoing
-	var whose []int
-	for i := range list {
-		a := &list[i]
+func (s *Server) finishOn(l *link, list []*answer) {
+	m, ok := s.mail.Get().(*mail)
+	if !ok {
+		m = new(mail)
+	}
+	for _, a := range list {
 		if a.d.Reply == nil {
 			continue
 		}
-		b, err := a.d.Reply.Encode(a.req.Limit)
-		if err != nil {
-			errs[i] = err
-			continue
+		if a.reply, a.err = a.d.Reply.EncodeInto(a.reply, a.req.Limit); a.err == nil {
+			m.out, m.whose = append(m.out, outgoing{to: a.d.SendTo, b: a.reply}), append(m.whose, a)
 		}
-		out, whose = append(out, outgoing{to: a.d.SendTo, b: b}), append(whose, i)
 	}
-	s.send(l, out)
-	for i, o := range out {
-		errs[whose[i]] = o.err
+	if len(m.out) > 0 {
+		s.send(l, m.out)
 	}
-	for i := range list {
-		s.writeDown(&list[i], errs[i])
+	for i, a := range m.whose {
+		a.err = m.out[i].err
+	}
+	m.clear()
+	s.mail.Put(m)
+	for _, a := range list {
+		s.writeDown(a)
+		s.spare.Put(a)
 	}
 }
 
+// mail is the replies that leave together.
+type mail struct {
+	out   []outgoing
+	whose []*answer
+}
+
+func (m *mail) clear() {
+	clear(m.out)
+	clear(m.whose)
+	m.out, m.whose = m.out[:0], m.whose[:0]
+}
+
 // writeDown counts an answer, lists it and hands it to the diary.
-func (s *Server) writeDown(a *answer, err error) {
+func (s *Server) writeDown(a *answer) {
 	l, req, d, now := a.link, &a.req, &a.d, a.at
-	if err != nil {
+	if a.err != nil {
 		s.count.sendErrors.Add(1)
-		d.Reason += "; the reply could not be sent: " + err.Error()
-		s.log.Debug("DHCP reply not sent", "iface", l.name, "mac", req.MAC, "err", err)
+		d.Reason += "; the reply could not be sent: " + a.err.Error()
+		s.log.Debug("DHCP reply not sent", "iface", l.name, "mac", req.MAC, "err", a.err)
 		s.ring.add(req, d, l.name, now)
 		return
 	}
@@ -208,6 +242,6 @@ func (s *Server) writeDown(a *answer, err error) {
 		s.log.Debug("DHCP", "iface", l.name, "mac", req.MAC, "xid", hex.EncodeToString(req.XID[:]), "stage", req.Kind, "step", req.Type, "reason", d.Reason)
 	}
 	if len(d.Events) > 0 {
-		s.notes.add(note{at: now, events: d.Events})
+		s.notes.add(note{at: now, events: slices.Clone(d.Events)})
 	}
 }

@@ -4,8 +4,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/staged-hive/hatchery/inventory"
 )
 
@@ -23,7 +21,8 @@ type limiter struct {
 		second int64
 		n      uint16
 	}
-	all *rate.Limiter
+	last  time.Time
+	spent float64 // of inAll, which fill up again in a second
 }
 
 // allow reports whether a message may be looked at.
@@ -34,16 +33,17 @@ func (l *limiter) allow(mac inventory.MAC, now time.Time) bool {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.all == nil {
-		l.all = rate.NewLimiter(inAll, inAll)
+	if passed := now.Sub(l.last); passed > 0 {
+		l.spent, l.last = max(0, l.spent-inAll*passed.Seconds()), now
 	}
 	s := &l.slots[h%limSlots]
-	if s.second != now.Unix() {
-		s.second, s.n = now.Unix(), 0
+	if second := now.Unix(); s.second != second {
+		s.second, s.n = second, 0
 	}
-	if s.n >= perMAC {
+	if s.n >= perMAC || l.spent > inAll-1 {
 		return false
 	}
 	s.n++
-	return l.all.AllowN(now, 1)
+	l.spent++
+	return true
 }

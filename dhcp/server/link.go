@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -182,41 +181,6 @@ func (s *Server) open(ctx context.Context, f iface) (*link, error) {
 		s.sockets.Go(func() { s.advertise(ctx, l) })
 	}
 	return l, nil
-}
-
-// readAtOnce is how many packets one system call takes in at most.
-const readAtOnce = 32
-
-// read answers every packet of a socket until the socket is closed.
-func (s *Server) read(l *link, port uint16, c *ipv4.PacketConn) {
-	list := make([]ipv4.Message, readAtOnce)
-	for i := range list {
-		list[i].Buffers, list[i].OOB = [][]byte{make([]byte, dhcp.MaxMessage)}, ipv4.NewControlMessage(ipv4.FlagInterface|ipv4.FlagDst)
-	}
-	var answers []answer
-	for {
-		n, err := c.ReadBatch(list, 0)
-		if err != nil {
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			s.log.Debug("socket", "iface", l.name, "err", err)
-			continue
-		}
-		clear(answers)
-		answers = answers[:0]
-		for _, m := range list[:n] {
-			var cm ipv4.ControlMessage
-			if err := cm.Parse(m.OOB[:m.NN]); err != nil || cm.IfIndex != 0 && cm.IfIndex != l.index {
-				continue // SO_BINDTODEVICE already sees to that
-			}
-			from := arrival{link: l, port: port, src: addrPort(m.Addr), toUs: !cm.Dst.Equal(net.IPv4bcast)}
-			if a, ok := s.take(from, m.Buffers[0][:m.N]); ok {
-				answers = append(answers, a)
-			}
-		}
-		s.finish(answers)
-	}
 }
 
 func (l *link) close() {

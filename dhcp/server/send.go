@@ -30,31 +30,64 @@ func (s *Server) transmit(l *link, out []outgoing) {
 			o.err = fmt.Errorf("no socket for port %d", o.to.From)
 		}
 	}
-	for port, c := range l.ports {
-		var list []ipv4.Message
-		var from []*outgoing
-		for i := range out {
-			o := &out[i]
-			if o.to.From != port || !o.to.MAC.IsZero() && l.raw != nil {
-				continue
-			}
-			dst := o.to.To
-			if !o.to.MAC.IsZero() {
-				dst = netip.AddrPortFrom(netip.AddrFrom4([4]byte{255, 255, 255, 255}), dst.Port())
-			}
-			list = append(list, ipv4.Message{Buffers: [][]byte{o.b}, Addr: net.UDPAddrFromAddrPort(dst)})
-			from = append(from, o)
-		}
-		for len(list) > 0 {
-			n, err := c.WriteBatch(list, 0)
-			if err != nil {
-				n = max(n, 0)
-				from[n].err = err
-				n++
-			}
-			list, from = list[n:], from[n:]
-		}
+	p, ok := s.post.Get().(*post)
+	if !ok {
+		p = new(post)
 	}
+	for port, c := range l.ports {
+		for i := range out {
+			if o := &out[i]; o.to.From == port && (o.to.MAC.IsZero() || l.raw == nil) {
+				p.add(o)
+			}
+		}
+		p.send(c)
+	}
+	s.post.Put(p)
+}
+
+// post is room for what one system call sends.
+type post struct {
+	list []ipv4.Message
+	from []*outgoing
+	room []*postRoom
+}
+
+// postRoom is what a message points to.
+type postRoom struct {
+	b    [1][]byte
+	ip   [4]byte
+	addr net.UDPAddr
+}
+
+func (p *post) add(o *outgoing) {
+	i := len(p.list)
+	if i == len(p.room) {
+		p.room = append(p.room, new(postRoom))
+	}
+	m := p.room[i]
+	m.b[0], m.ip = o.b, broadcast.As4()
+	if o.to.MAC.IsZero() && o.to.To.Addr().Is4() {
+		m.ip = o.to.To.Addr().As4()
+	}
+	m.addr = net.UDPAddr{IP: m.ip[:], Port: int(o.to.To.Port())}
+	p.list, p.from = append(p.list, ipv4.Message{Buffers: m.b[:], Addr: &m.addr}), append(p.from, o)
+}
+
+// send sends what was added.
+func (p *post) send(c *ipv4.PacketConn) {
+	list, from := p.list, p.from
+	for len(list) > 0 {
+		n, err := c.WriteBatch(list, 0)
+		if err != nil {
+			n = max(n, 0)
+			from[n].err = err
+			n++
+		}
+		list, from = list[n:], from[n:]
+	}
+	clear(p.list)
+	clear(p.from)
+	p.list, p.from = p.list[:0], p.from[:0]
 }
 
 func (s *Server) sendFrame(l *link, o *outgoing) error {

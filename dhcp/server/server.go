@@ -30,7 +30,11 @@ type Server struct {
 	ring    ring
 	limit   limiter
 	notes   *notes
+	hosts   hosts
 	commits commits
+	spare   sync.Pool // of *answer
+	mail    sync.Pool // of *mail
+	post    sync.Pool // of *post
 	pending sync.WaitGroup
 	sockets sync.WaitGroup // the readers
 
@@ -53,6 +57,9 @@ type Server struct {
 	others   others
 	tries    *tries
 	resolved []netip.Addr // this machine's resolvers
+
+	decisions dhcp.Config  // of core
+	own       []netip.Addr // of selves
 }
 
 // segment is a pool and what goes with it.
@@ -93,12 +100,16 @@ func (s *Server) Run(ctx context.Context) error {
 		return err
 	}
 	g, gctx := errgroup.WithContext(ctx)
+	changes := s.cfg.Store.Watch(gctx)
+	if err := s.hosts.fill(s.cfg.Store); err != nil {
+		return fmt.Errorf("hardware addresses of the hosts: %w", err)
+	}
 	if err := s.pollLinks(gctx, true); err != nil {
 		s.closeLinks()
 		return err
 	}
 	g.Go(func() error { return s.notes.run(gctx) })
-	g.Go(func() error { return s.watchFiles(gctx) })
+	g.Go(func() error { return s.learn(changes) })
 	g.Go(func() error { return s.chooseRole(gctx) })
 	g.Go(func() error { return s.poll(gctx) })
 	g.Go(func() error { return s.keepLooking(gctx) })

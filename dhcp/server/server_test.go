@@ -44,6 +44,7 @@ func (m *memLeases) CommitLeases(list ...lease.Lease) error {
 		if m.leases == nil {
 			m.leases = map[netip.Addr]lease.Lease{}
 		}
+		l.ClientID = slices.Clone(l.ClientID)
 		m.leases[l.IP] = l
 		m.mu.Unlock()
 	}
@@ -327,6 +328,36 @@ func TestManyLeasesShareASync(t *testing.T) {
 	b.s.pending.Wait()
 	if !slices.Equal(batches, []int{1, 49}) || len(seen) != 50 {
 		t.Errorf("leases were stored in batches of %v for %d addresses: want one, then the 49 that gathered meanwhile", batches, len(seen))
+	}
+}
+
+// TestALoneLeaseIsStoredAtOnce: by who read the request, and those that come meanwhile are not forgotten.
+func TestALoneLeaseIsStoredAtOnce(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, dhcp.RoleServer, nil)
+	alone := func(n byte) {
+		a := b.s.take(arrival{link: b.l, port: 67}, msg(t, dhcpv4.MessageTypeRequest, inventory.MAC{2, 0, 0, 0, 0, n}, wants(netip.AddrFrom4([4]byte{10, 0, 0, 100 + n})), ours))
+		b.s.storeFirst([]*answer{a}, true)
+	}
+	var batches []int
+	b.leases.commits = func(list []lease.Lease) {
+		if batches = append(batches, len(list)); len(batches) == 1 {
+			alone(2) // while the first one is on its way to the disk
+			alone(3)
+		}
+	}
+	alone(1)
+	if len(b.wire) == 0 {
+		t.Error("not answered when its lease was stored")
+	}
+	b.s.pending.Wait()
+	for n := byte(1); n <= 3; n++ {
+		if got, want := yiaddr(b.hear().m), netip.AddrFrom4([4]byte{10, 0, 0, 100 + n}); got != want {
+			t.Errorf("answer %d: got %s, want %s", n, got, want)
+		}
+	}
+	if alone(4); !slices.Equal(batches, []int{1, 2, 1}) {
+		t.Errorf("stored in batches of %v, want 1, 2, 1", batches)
 	}
 }
 

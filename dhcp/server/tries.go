@@ -2,7 +2,6 @@ package server
 
 import (
 	"container/list"
-	"context"
 	"errors"
 	"sync"
 	"time"
@@ -185,12 +184,13 @@ func saveForms(tx *inventory.Tx, forms map[inventory.MAC]savedForm) error {
 	return nil
 }
 
-// watchFiles learns from the boot diary that a machine fetched its boot file, or that its iPXE runs:
+// learn follows the inventory: which hosts there are, and, from the boot diary, that a machine fetched its boot file or that its iPXE runs:
 // autoexec.ipxe takes it to its script without another DHCP round.
-func (s *Server) watchFiles(ctx context.Context) error { return s.learn(s.cfg.Store.Watch(ctx)) }
-
 func (s *Server) learn(changes <-chan inventory.Change) error {
 	for c := range changes {
+		if err := s.hosts.follow(s.cfg.Store, c); err != nil && !errors.Is(err, inventory.ErrNotFound) {
+			s.log.Error("host cannot be read", "err", err)
+		}
 		if c.Kind != inventory.DiaryGrew || c.Entry == nil || c.Host == "" {
 			continue
 		}
