@@ -130,6 +130,7 @@ in
       description = "Make the key that the LAN's binary cache signs with";
       before = [ "harmonia.service" "hatchery.service" ];
       requiredBy = [ "harmonia.service" ];
+      wantedBy = [ "hatchery.service" ]; # harmonia may be started by the first download only (harmonia.socket)
       unitConfig.ConditionPathExists = "!${cacheKeys}/public";
       path = [ config.nix.package ];
       serviceConfig = {

@@ -238,6 +238,9 @@ in
     expect
       [ on.services.harmonia.cache.enable on.services.harmonia.cache.settings.priority on.services.harmonia.cache.signKeyPaths (off.services.harmonia.cache.enable) off.networking.firewall.allowedTCPPorts (lib.hasInfix "cache" off.services.hatchery.configFile.text) ]
       [ true 30 [ "/var/lib/hatchery-cache/secret" ] false [ 8080 8443 ] false ];
+  "appliance: the cache's key is there before the program, whoever starts harmonia" =
+    let u = (appliance { }).systemd.services.hatchery-cache-key; in
+    expect [ u.before u.wantedBy u.requiredBy ] [ [ "harmonia.service" "hatchery.service" ] [ "hatchery.service" ] [ "harmonia.service" ] ];
   "appliance: the same where harmonia's options are not split yet" =
     let on = (applianceBefore { }).services.harmonia; off = (applianceBefore { binaryCache.enable = false; }).services.harmonia; in
     expect [ on off.enable ] [ { enable = true; signKeyPaths = [ "/var/lib/hatchery-cache/secret" ]; settings = { bind = "[::]:5000"; priority = 30; }; } false ];
