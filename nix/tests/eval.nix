@@ -214,6 +214,11 @@ in
     builtins.seq (s "x86_64-linux") (builtins.seq (s "aarch64-linux") "ok");
   "bootImage wants a key" = throws (hatchery.lib.bootImage { ip = "10.0.0.9"; }).drvPath;
   "bootImage evaluates" = builtins.seq (hatchery.lib.bootImage { ip = "10.0.0.9"; gateway = "10.0.0.1"; rootSSHKeys = [ "ssh-ed25519 AAAA a" ]; }).drvPath "ok";
+  "bootImage: a fixed address, no agent, keys and no password" =
+    let c = (hatchery.lib.bootImage { ip = "10.0.0.9"; prefixLength = 16; gateway = "10.0.0.1"; dns = [ "10.0.0.2" ]; rootSSHKeys = [ "ssh-ed25519 AAAA a" ]; }).config; n = c.systemd.network.networks."10-static"; in
+    expect
+      [ n.address n.routes n.dns c.networking.useDHCP c.users.users.root.openssh.authorizedKeys.keys c.users.users.root.initialHashedPassword (c.systemd.services ? hatchery-agent) ]
+      [ [ "10.0.0.9/16" ] [ { Gateway = "10.0.0.1"; } ] [ "10.0.0.2" ] false [ "ssh-ed25519 AAAA a" ] "!" false ];
   "appliance: unit, firewall, daemon" =
     let c = appliance { builders = [ { hostName = "big.lan"; systems = [ "aarch64-linux" ]; } ]; }; u = c.systemd.services.hatchery.serviceConfig; in
     builtins.seq u.ExecStart (expect

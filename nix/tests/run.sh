@@ -51,6 +51,15 @@ for e in "$root"/nix/examples/*/; do
   done
 done
 
+# what the appliance serves: iPXE with our script inside, under the names that firmware asks for
+conf=$(nix build --json --no-link "path:$tmp/example-appliance#nixosConfigurations.box.config.services.hatchery.configFile" --no-write-lock-file "${args[@]}" 2>"$tmp/log" | jq -r '.[0].outputs.out') ||
+  { cat "$tmp/log" >&2; exit 1; }
+ipxe=$(sed -n 's/^ipxe = "\(.*\)"/\1/p' "$conf")
+for f in undionly.kpxe snponly.efi ipxe-amd64.efi; do
+  cmp "$ipxe/$f" "$root/nix/fallback.ipxe"
+done
+echo "example appliance, iPXE: our script is in $(cd "$ipxe" && echo *)"
+
 "$here/byhand.sh" "$tmp/flakes" "${args[@]}"
 
 # the nixosTests: their nodes evaluate and their scripts are Python; they run where there is KVM and internet

@@ -28,7 +28,11 @@ let
     "nixfmt" "nixos-facter" "nixos-install-tools" "openssh" "parted" "rsync" "systemd" "systemdMinimal" "util-linux" "xfsprogs" "zfs"
   ] (name: { type = "derivation"; inherit name; outPath = "/usr"; });
   ipxe = { embedScript ? null, additionalTargets ? { }, additionalOptions ? [ ], firmwareBinary ? "" }:
-    run "ipxe" { script = toString embedScript; targets = toString (lib.attrNames additionalTargets); } "mkdir $out" // { inherit embedScript additionalTargets; };
+    # every file is the script inside it
+    run "ipxe" { embed = embedScript; targets = toString ([ "undionly.kpxe" "ipxe.efi" ] ++ lib.attrNames additionalTargets); } ''
+      mkdir $out
+      for t in $targets; do cp $embed $out/''${t##*/}; done
+    '';
   pkgs = tools // {
     inherit lib system run busybox;
     # what colmena takes of them

@@ -19,5 +19,5 @@ in
     set -- $targets
     for s in $sources; do mkdir -p tree/$(dirname $1); cp $s tree/$1; shift; done
     xorriso -as mkisofs -quiet -R -V stub -o $out/iso/stub.iso tree
-  '';
+  '' // { inherit config; };
 }
