@@ -90,7 +90,7 @@ func (d *decider) bootAck(why string) Decision {
 	}
 	rep := d.reply(t)
 	rep.CIAddr = r.CIAddr
-	out := Decision{Reply: rep, Rule: why + ": told a boot file"}
+	out := Decision{Reply: rep, Rule: why}
 	out.Offered, out.Form = addBoot(rep, d.cfg, d.v, r, true)
 	what := offerText(d.v, r, out.Offered, out.Form)
 	out.Reason = why + ": told " + what

@@ -138,7 +138,7 @@ func (d *decider) ack(ip netip.Addr, why string) Decision {
 		l.Reserved = true
 	}
 	addr := ip.String()
-	out := Decision{Reply: rep, Lease: l, Reason: "gave " + addr + ", because " + why, Rule: "gave an address, because " + why}
+	out := Decision{Reply: rep, Lease: l, Reason: "gave " + addr + ", because " + why, Rule: why}
 	boot := d.addBoot(&out)
 	d.addNetwork(rep)
 	out.SendTo = d.sendTo(rep)

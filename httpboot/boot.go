@@ -40,6 +40,9 @@ func (s *Server) script(c echo.Context) error {
 		in.Why = "too many requests from this address in a short time."
 		return s.send(c, in)
 	}
+	if s.cfg.Doctor(p.MAC) {
+		return s.send(c, s.selfTest(p, boot))
+	}
 	if decided, err := s.decide(p, from, boot, now); err != nil {
 		s.cfg.Log.Error("boot script", "mac", p.MAC, "ip", from, "err", err)
 		in.Why = "its database cannot be written to, its log says more."
@@ -106,6 +109,19 @@ func (s *Server) decide(p Params, from netip.Addr, boot netip.AddrPort, now time
 		}).again
 	}
 	return in, err
+}
+
+// selfTest is the script for the machine that the doctor plays: stage-0, with a nonce that nobody issued.
+func (s *Server) selfTest(p Params, boot netip.AddrPort) Input {
+	in := Input{Kind: KindNoImage, Label: "the self-test", Params: p, Boot: boot}
+	im, err := s.image(p)
+	if err != nil {
+		in.Why = err.Error()
+		return in
+	}
+	in.Kind, in.Why, in.Nonce = KindStage0, "it is the self-test", strings.Repeat("0", 32)
+	in.Arch, in.Version, in.Digest, in.Kernel, in.Initrd, in.Cmdline = im.Arch, im.Version, im.Digest, im.Kernel, im.Initrd, im.Cmdline
+	return in
 }
 
 // ownDisk sends a machine that has something of its own to boot there, without writing anything: a database that

@@ -41,6 +41,9 @@ type Config struct {
 	Neighbor func(netip.Addr) (inventory.MAC, bool)
 	// LeaseIP is the address that our DHCP server gave to a MAC; nil = never any.
 	LeaseIP func(inventory.MAC) (netip.Addr, bool)
+	// Doctor reports whether a MAC is the one that the self-test plays a machine with: it gets the script that boots stage-0
+	// and leaves no trace in the inventory. nil = none is.
+	Doctor func(inventory.MAC) bool
 	// Segments are the appliance's own networks; nil reads its interfaces.
 	Segments func() []netip.Prefix
 	// PageURL is where people find a host's page, for its screen; nil or "" = not shown.
@@ -78,6 +81,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.LeaseIP == nil {
 		c.LeaseIP = func(inventory.MAC) (netip.Addr, bool) { return netip.Addr{}, false }
+	}
+	if c.Doctor == nil {
+		c.Doctor = func(inventory.MAC) bool { return false }
 	}
 	if c.JoinToken == nil {
 		c.JoinToken = func(string, time.Time) error { return errors.New("this appliance has made no USB images") }

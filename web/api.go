@@ -53,6 +53,7 @@ func (s *Server) api(e *echo.Echo, g *echo.Group) {
 	s.streamAPI(a)
 	s.accessAPI(a)
 	s.backupAPI(a)
+	s.careAPI(a)
 	s.sshAPI(a)
 	s.isoAPI(a)
 	s.jobLogAPI(a)

@@ -46,6 +46,8 @@ type Config struct {
 	Wake func(ctx context.Context, mac inventory.MAC) error
 	// Backup writes a consistent copy of the database; nil = no download.
 	Backup func(w io.Writer) error
+	// Care looks after the appliance itself; nil = neither self-test nor support bundle nor packets.
+	Care Care
 	// SelfCheck finds what keeps machines from booting, for people to read; nil = nothing.
 	SelfCheck func() []Warning
 	// Health is why the appliance can save nothing now, in words that strangers may read; nil, or an error of nil = it can.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/netip"
 	"slices"
@@ -363,4 +364,21 @@ func (c *clock) add(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.t = c.t.Add(d)
+}
+
+// fakeCare finds one thing and writes words instead of archives.
+type fakeCare struct{}
+
+func (fakeCare) Doctor(context.Context) ([]Check, error) {
+	return []Check{{Name: "nix", State: CheckFail, Text: "There is no nix.", Hint: "Install it."}}, nil
+}
+
+func (fakeCare) Support(_ context.Context, w io.Writer) error {
+	_, err := io.WriteString(w, "bundle")
+	return err
+}
+
+func (fakeCare) Packets(w io.Writer, macs []inventory.MAC, ips []netip.Addr) error {
+	_, err := fmt.Fprint(w, "packets of ", macs, ips)
+	return err
 }

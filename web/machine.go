@@ -37,6 +37,7 @@ type machinePage struct {
 	Disks   []diskBar
 	Jobs    []jobView  // the last ones, newest first
 	Log     *logView   // nil = no job yet
+	Packets bool       // its packets can be downloaded
 	Err     string     // why what was just asked for was not done
 	Form    url.Values // what was typed and not saved
 	Tried   string     // the act that was refused, "" = none
@@ -158,7 +159,7 @@ func (s *Server) fillMachine(p *machinePage, ref string) error {
 			return err
 		}
 		p.Row, p.Host, p.Label = rowOf(&h, &lookup{roles: hive.Roles, job: tx.Job}, p.Now), hostJSON(&h, p.Now), h.Label()
-		p.Path = "/hosts/" + p.Row.Ref
+		p.Path, p.Packets = "/hosts/"+p.Row.Ref, s.cfg.Care != nil
 		p.Acts, p.Roles = s.buttons(&h), sortedRoles(hive)
 		_, known := hive.Roles[h.Role]
 		p.NoRole = h.Role != "" && !known

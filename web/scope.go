@@ -40,7 +40,7 @@ func needs(method, route string) Scope {
 	route = strings.TrimPrefix(route, "/api/v1")
 	under := func(prefix string) bool { return route == prefix || strings.HasPrefix(route, prefix+"/") }
 	switch {
-	case under("/tokens"), under("/sessions"), under("/password"), under("/settings"), under("/backup"):
+	case under("/tokens"), under("/sessions"), under("/password"), under("/settings"), under("/backup"), under("/support"):
 		return ScopeAdmin
 	case under("/isos") && route != "/isos" && method != http.MethodDelete:
 		return ScopeOperate // the bytes hold a token that lets machines in

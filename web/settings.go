@@ -21,6 +21,7 @@ type settingsPage struct {
 	TokenFile   string
 	Dir         string
 	CanBackup   bool
+	CanSupport  bool
 	Tokens      []Token
 	Made        *NewToken // just made: its secret is shown this once
 	Form        tokenForm // typed, when it was refused
@@ -40,6 +41,7 @@ func (s *Server) settingsPage(c echo.Context) error {
 func (s *Server) showSettings(c echo.Context, code int, p settingsPage) error {
 	p.base, p.URL, p.Fingerprint, p.Pin = s.page(c, "Settings", "settings"), s.URL(), s.Fingerprint(), s.Pin()
 	p.Back, p.Dir, p.TokenFile, p.CanBackup = "/settings", s.cfg.Dir, filepath.Join(s.cfg.Dir, "admin-token"), s.cfg.Backup != nil
+	p.CanSupport = s.cfg.Care != nil
 	if c := s.inUse.Load(); c != nil && c.Leaf != nil {
 		p.CertEnds = c.Leaf.NotAfter
 	}

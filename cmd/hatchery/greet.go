@@ -8,14 +8,16 @@ import (
 	"path/filepath"
 )
 
-func newLogger(cfg config) *slog.Logger {
+// newLogger logs to the standard error, and its end into tail.
+func newLogger(cfg config, tail io.Writer) *slog.Logger {
 	var level slog.Level
 	_ = level.UnmarshalText([]byte(cfg.LogLevel)) // checked by settings.check
 	opts := &slog.HandlerOptions{Level: level}
+	out := io.MultiWriter(os.Stderr, tail)
 	if cfg.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(os.Stderr, opts))
+		return slog.New(slog.NewJSONHandler(out, opts))
 	}
-	return slog.New(slog.NewTextHandler(os.Stderr, opts))
+	return slog.New(slog.NewTextHandler(out, opts))
 }
 
 // greet tells whoever started the appliance where its page is and what it does from now on.

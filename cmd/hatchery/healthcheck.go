@@ -37,26 +37,31 @@ func healthcheckCommand() *cobra.Command {
 
 // health asks /healthz, which needs no token.
 func (r *remote) health(ctx context.Context) (string, error) {
+	raw, err := r.plain(ctx, "/healthz")
+	return cell(strings.TrimSpace(string(raw))), err
+}
+
+// plain reads one of the pages that need no token. An error is what it says with another status than 200.
+func (r *remote) plain(ctx context.Context, path string) ([]byte, error) {
 	client, base, _, err := r.client()
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/healthz", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+path, nil)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	res, err := client.Do(req)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	defer res.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(res.Body, 4<<10))
+	raw, err := io.ReadAll(io.LimitReader(res.Body, 4<<20))
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	said := cell(strings.TrimSpace(string(raw)))
 	if res.StatusCode != http.StatusOK {
-		return "", errors.New(said)
+		return nil, errors.New(cell(strings.TrimSpace(string(raw))))
 	}
-	return said, nil
+	return raw, nil
 }

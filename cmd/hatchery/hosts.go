@@ -20,7 +20,7 @@ func hostsCommand() *cobra.Command {
 	cmd.AddCommand(r.listHosts(), r.showHost(), r.addHost(), r.assignHost(), r.planHost(),
 		r.confirmVerb("install", "Confirm the disk plan of a machine that waits for it, or install it by its role"),
 		r.confirmVerb("reinstall", "Install an installed machine anew; persistent disks are kept"),
-		r.formatHost(), r.deployHosts(), r.forgetHost(), r.logHost(), r.diaryHost(), r.hardwareHost())
+		r.formatHost(), r.deployHosts(), r.forgetHost(), r.logHost(), r.diaryHost(), r.hardwareHost(), r.packetsHost())
 	cmd.AddCommand(r.sshFiles()...)
 	for verb, short := range map[string]string{
 		"approve": "Approve what stopped automation for a machine", "cancel": "Give up a machine's job",

@@ -170,36 +170,6 @@ func objects(list any) []map[string]any {
 	return out
 }
 
-// doctorCommand is `hatchery doctor`: the page's self-check.
-func doctorCommand() *cobra.Command {
-	r := &remote{}
-	cmd := &cobra.Command{Use: "doctor", Short: "Tell what keeps machines from booting or installing; exit code 1 when something does", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
-		items, err := r.items(c.Context(), "/warnings")
-		if err != nil {
-			return err
-		}
-		if r.json {
-			err = r.table(c, items)
-		}
-		for _, it := range items {
-			if !r.json {
-				fmt.Fprintf(c.OutOrStdout(), "! %s\n  %s\n", cell(it["text"]), cell(it["hint"]))
-			}
-		}
-		switch {
-		case err != nil:
-			return err
-		case len(items) > 0:
-			return fmt.Errorf("%d things keep machines from booting or installing", len(items))
-		case !r.json:
-			fmt.Fprintln(c.OutOrStdout(), "Nothing keeps machines from booting or installing.")
-		}
-		return nil
-	}}
-	r.bind(cmd)
-	return cmd
-}
-
 // reservationsCommand is `hatchery reservations …`.
 func reservationsCommand() *cobra.Command {
 	r := &remote{}

@@ -18,6 +18,8 @@ import (
 
 	"github.com/staged-hive/hatchery/dhcp/server"
 	"github.com/staged-hive/hatchery/httpboot"
+	"github.com/staged-hive/hatchery/internal/capture"
+	"github.com/staged-hive/hatchery/internal/doctor"
 	"github.com/staged-hive/hatchery/internal/hive"
 	"github.com/staged-hive/hatchery/internal/meter"
 	"github.com/staged-hive/hatchery/internal/neighbor"
@@ -72,24 +74,28 @@ func overlay(given *pflag.FlagSet, s *settings) error {
 
 // appliance is everything `serve` runs, wired.
 type appliance struct {
-	cfg    config
-	log    *slog.Logger
-	db     *boltdb.DB
-	took   prometheus.Collector // how long the store's commits took
-	meter  *meter.Meter
-	images *stage0.Store
-	media  *media
-	dhcp   *server.Server
-	tftp   *tftp.Server
-	boot   *httpboot.Server
-	isos   *httpboot.ISOs
-	web    *web.Server
-	jobs   *pipeline.Runner
+	cfg     config
+	log     *slog.Logger
+	tail    *logTail
+	db      *boltdb.DB
+	took    prometheus.Collector // how long the store's commits took
+	meter   *meter.Meter
+	guise   *doctor.Guise
+	packets *capture.Recorder
+	images  *stage0.Store
+	media   *media
+	dhcp    *server.Server
+	tftp    *tftp.Server
+	boot    *httpboot.Server
+	isos    *httpboot.ISOs
+	web     *web.Server
+	jobs    *pipeline.Runner
 }
 
 // serve opens the data folder, wires everything, runs until ctx ends or something fails.
 func serve(ctx context.Context, cfg config, out io.Writer) error {
-	log := newLogger(cfg)
+	tail := &logTail{}
+	log := newLogger(cfg, tail)
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return fmt.Errorf("data folder %s: %w", cfg.Data, err)
 	}
@@ -107,7 +113,7 @@ func serve(ctx context.Context, cfg config, out io.Writer) error {
 		return err
 	}
 	defer images.Close()
-	a := &appliance{cfg: cfg, log: log, db: db, took: took, meter: meter.New(db), images: images, media: &media{dir: cfg.IPXE, images: images, folder: cfg.Stage0}}
+	a := &appliance{cfg: cfg, log: log, tail: tail, db: db, took: took, meter: meter.New(db), guise: doctor.NewGuise(), packets: capture.New(log), images: images, media: &media{dir: cfg.IPXE, images: images, folder: cfg.Stage0}}
 	if err := a.wire(); err != nil {
 		return err
 	}
@@ -128,7 +134,7 @@ func (a *appliance) wire() error {
 	book := leaseBook{a.db, a.cfg.reserved}
 	if a.dhcp, err = server.New(server.Config{Interfaces: a.cfg.Interfaces, Mode: server.Mode(a.cfg.DHCP), Force: a.cfg.DHCPForce,
 		Range: a.cfg.dhcpRange, Router: a.cfg.router, DNS: a.cfg.dns, NTP: a.cfg.ntp, Domain: a.cfg.DHCPDomain, Routes: a.cfg.routes, Relayed: a.cfg.relayed,
-		LeaseTime: a.cfg.leaseTime, HTTPPort: port, Shims: a.media.shims(), RouterAdv: a.cfg.RouterAdv == "auto", Store: a.db, Leases: book, Log: a.log}); err != nil {
+		LeaseTime: a.cfg.leaseTime, HTTPPort: port, Shims: a.media.shims(), RouterAdv: a.cfg.RouterAdv == "auto", Doctor: a.guise.Is, Store: a.db, Leases: book, Log: a.log}); err != nil {
 		return err
 	}
 	if a.tftp, err = tftp.New(tftp.Config{Addr: ":69", Files: files, Store: a.db, Neighbor: neighbor.MAC, HTTPPort: port, Log: a.log}); err != nil {
@@ -139,7 +145,7 @@ func (a *appliance) wire() error {
 		return err
 	}
 	if a.boot, err = httpboot.New(httpboot.Config{Addr: a.cfg.bootAddr.String(), Store: a.db, Stage0: a.images, Files: files, JoinToken: a.isos.CheckToken,
-		AuthorizedKeys: func() []string { return keys }, Discovery: a.cfg.discovery, Neighbor: neighbor.MAC, LeaseIP: a.dhcp.LeaseOf,
+		AuthorizedKeys: func() []string { return keys }, Discovery: a.cfg.discovery, Neighbor: neighbor.MAC, LeaseIP: a.dhcp.LeaseOf, Doctor: a.guise.Is,
 		PageURL: a.pageURL, KernelArgs: a.cfg.KernelArgs, Log: a.log}); err != nil {
 		return err
 	}
@@ -158,7 +164,7 @@ func (a *appliance) wire() error {
 	net := &network{dhcp: a.dhcp}
 	a.web, err = web.New(web.Config{Addr: a.cfg.WebAddr, Dir: a.cfg.Data, TLS: a.cfg.WebTLS, Names: a.cfg.WebNames, Version: versionText(), Store: a.db,
 		Network: net, Leases: leases{book, a.dhcp}, Media: a.media, ISOs: isos{a.isos}, SelfCheck: func() []web.Warning { return append(a.warnings(), net.warnings()...) }, Logs: jobLogs{a.jobs}, Operator: operator{a.jobs},
-		Hive: roles{a.jobs, late}, Backup: a.backup, Health: a.health, AgentHandler: a.boot.AgentHandler(), Metrics: registry, Log: a.log})
+		Hive: roles{a.jobs, late}, Backup: a.backup, Care: care{a}, Health: a.health, AgentHandler: a.boot.AgentHandler(), Metrics: registry, Log: a.log})
 	return err
 }
 
@@ -176,6 +182,7 @@ func (a *appliance) run(ctx context.Context, out io.Writer) error {
 	g.Go(func() error { return a.backups(ctx) })
 	g.Go(func() error { return a.announce(ctx) })
 	g.Go(func() error { return a.meter.Run(ctx) })
+	g.Go(func() error { return a.packets.Run(ctx) })
 	g.Go(func() error {
 		for _, r := range ready {
 			select {

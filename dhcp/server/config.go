@@ -78,6 +78,10 @@ type Config struct {
 	// ProbeFor is how long other servers are looked for at start; 0 = 10 s, in server mode 5 s.
 	ProbeFor time.Duration
 
+	// Doctor reports whether a MAC is the one that the self-test plays a machine with: it is answered as any other and
+	// leaves no trace in the inventory. nil = none is.
+	Doctor func(inventory.MAC) bool
+
 	Store  inventory.Store
 	Leases LeaseStore
 	Log    *slog.Logger     // nil = discarded
@@ -98,6 +102,9 @@ func (c *Config) check() error {
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Doctor == nil {
+		c.Doctor = func(inventory.MAC) bool { return false }
 	}
 	if c.Now == nil {
 		c.Now = time.Now

@@ -106,9 +106,16 @@ func (s *Server) decide(a *answer, from arrival) {
 	if seg != nil {
 		v.Segment = &seg.Segment
 	}
-	v.Try = s.tries.next(req, s.role, k.form, now)
+	doctor := s.cfg.Doctor(req.MAC)
+	if !doctor {
+		v.Try = s.tries.next(req, s.role, k.form, now)
+	}
 	*d = a.room.Decide(s.core(), v, req, now)
-	s.tries.offered(req, d, now)
+	if doctor {
+		d.Events = nil
+	} else {
+		s.tries.offered(req, d, now)
+	}
 	if seg != nil {
 		if d.Hold.IsValid() {
 			seg.Pool.Hold(d.Hold, d.Client, now)

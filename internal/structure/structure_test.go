@@ -32,6 +32,8 @@ var allowed = map[string][]string{
 	"web":                      {"inventory", "inventory/diskplan", "internal/stage0", "internal/tlspin"},
 	"internal/agentapi":        {"inventory", "internal/tlspin"},
 	"internal/stage0":          {},
+	"internal/capture":         {"inventory"},
+	"internal/doctor":          {"inventory"},
 	"internal/dnssd":           {},
 	"internal/hive":            {"inventory"},
 	"internal/lab":             {},
