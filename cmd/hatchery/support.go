@@ -230,7 +230,7 @@ var secretLooks = []struct {
 	{regexp.MustCompile(`(://)[^/\s:@"']+(:[^/\s@"']*)?@`), "${1}[secret]@"},
 	{regexp.MustCompile(`(?i)((?:access[-_]tokens?|password|passwd|passphrase|secret|token|api[-_]?key|private[-_]key|nonce)["']?\s*[:=]\s*["']?)([^\s"',}]{6,})`), "${1}[secret]"},
 	{regexp.MustCompile(`(?i)(access-tokens["']?[\s,=]+["']?[^\s"'=]+=)([^\s"',]+)`), "${1}[secret]"}, // nix.conf(5)
-	{regexp.MustCompile(`(\bcode["']?[=:]["']?)[A-Z2-9]{4,6}-[A-Z2-9]{4,6}\b`), "${1}[secret]"}, // of the first run
+	{regexp.MustCompile(`(\bcode["']?[=:]["']?)[A-Z2-9]{4,6}-[A-Z2-9]{4,6}\b`), "${1}[secret]"},       // of the first run
 	{regexp.MustCompile(`(?i)(bearer\s+)\S+`), "${1}[secret]"},
 	{regexp.MustCompile(`\b(ghp|gho|ghs|github_pat|glpat)[_-][A-Za-z0-9_-]{10,}`), "[secret]"},
 	{regexp.MustCompile(`K10[0-9a-f]{40,}::\S+`), "[secret]"}, // k3s
