@@ -14,8 +14,9 @@ const maxPage = 106
 // quiet is the width of the light border around the code (ISO/IEC 18004 §6.3.8), in modules.
 const quiet = 4
 
-// pageQR draws the address of a page as a QR code and writes it below, for a console with light text on dark ground:
-// two modules, one above the other, a character. "" for what is no web address, or one too long.
+// pageQR writes the address of a page and draws it below as a QR code, for a console with light text on dark ground:
+// two modules, one above the other, a character. What follows pushes the address off the screen first, not the code.
+// "" for what is no web address, or one too long.
 func pageQR(page string) string {
 	u, err := url.Parse(page)
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || len(page) > maxPage || strings.ContainsFunc(page, func(r rune) bool { return r <= ' ' || r > '~' }) {
@@ -27,6 +28,7 @@ func pageQR(page string) string {
 	}
 	light := func(x, y int) bool { return !code.Black(x, y) } // outside of the code is light, too
 	var b strings.Builder
+	b.WriteString("hatchery-agent: this machine's page: " + page + "\n")
 	for y := -quiet; y < code.Size+quiet; y += 2 {
 		for x := -quiet; x < code.Size+quiet; x++ {
 			lower := y+1 < code.Size+quiet && light(x, y+1)
@@ -43,6 +45,5 @@ func pageQR(page string) string {
 		}
 		b.WriteByte('\n')
 	}
-	b.WriteString("hatchery-agent: this machine's page: " + page + "\n")
 	return b.String()
 }

@@ -14,10 +14,10 @@ func TestPageQRIsTheCode(t *testing.T) {
 	const page = "https://10.77.0.1:8443/hosts/0123456789abcdef0123"
 	got := pageQR(page)
 	lines := strings.Split(strings.TrimSuffix(got, "\n"), "\n")
-	if last := lines[len(lines)-1]; !strings.HasSuffix(last, page) {
-		t.Errorf("the address is not written out: %q", last)
+	if !strings.HasSuffix(lines[0], page) {
+		t.Errorf("the address is not written out: %q", lines[0])
 	}
-	lines = lines[:len(lines)-1]
+	lines = lines[1:]
 	code, err := qr.Encode(page, qr.L)
 	if err != nil {
 		t.Fatal(err)

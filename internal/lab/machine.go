@@ -37,6 +37,8 @@ type MachineConfig struct {
 	NoNetboot bool
 	// OwnOrder leaves the boot order to the firmware's own variables; otherwise the hypervisor sets it at every start.
 	OwnOrder bool
+	// Screen is an x86 machine with a graphics card: see [Machine.Screenshot].
+	Screen bool
 	// Accel is QEMU's accelerator; "" means that of HATCHERY_LAB_ACCEL, else emulation, which runs everywhere.
 	Accel string
 }
@@ -251,7 +253,12 @@ func (m *Machine) Reset() error {
 	m.mu.Lock()
 	m.begin()
 	m.mu.Unlock()
-	return qmp(filepath.Join(m.dir, "qmp"), "system_reset")
+	return qmp(filepath.Join(m.dir, "qmp"), "system_reset", nil)
+}
+
+// Screenshot writes what the screen of a machine that is on shows to a file, as PNG.
+func (m *Machine) Screenshot(file string) error {
+	return qmp(filepath.Join(m.dir, "qmp"), "screendump", map[string]string{"filename": file, "format": "png"})
 }
 
 // Running reports whether the machine is on.

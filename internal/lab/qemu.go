@@ -49,10 +49,13 @@ func qemuArgs(c MachineConfig, dir string) []string {
 	switch {
 	case c.Firmware.arm():
 		q = append(q, "-machine", "virt", "-cpu", "cortex-a57")
-	case c.Firmware == BIOS:
+	case c.Firmware == BIOS && !c.Screen:
 		q = append(q, "-machine", "q35,graphics=off", "-cpu", cpu(c.Accel))
 	default:
 		q = append(q, "-machine", "q35", "-cpu", cpu(c.Accel))
+	}
+	if c.Screen {
+		q = append(q, "-device", "VGA")
 	}
 	if code, _ := c.Firmware.image(); code != "" {
 		q = append(q, "-drive", "if=pflash,unit=0,format=raw,readonly=on,file="+code,

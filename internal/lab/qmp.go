@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// qmp sends one command to QEMU's control socket and waits for its answer.
-func qmp(socket, command string) error {
+// qmp sends one command to QEMU's control socket and waits for its answer; arguments may be nil.
+func qmp(socket, command string, arguments map[string]string) error {
 	c, err := net.DialTimeout("unix", socket, 2*time.Second)
 	if err != nil {
 		return fmt.Errorf("qmp %s: %w", command, err)
@@ -20,12 +20,16 @@ func qmp(socket, command string) error {
 	if _, err := r.ReadBytes('\n'); err != nil { // the greeting
 		return fmt.Errorf("qmp %s: %w", command, err)
 	}
-	for _, name := range []string{"qmp_capabilities", command} {
-		if _, err := fmt.Fprintf(c, "{\"execute\":%q}\n", name); err != nil {
-			return fmt.Errorf("qmp %s: %w", name, err)
+	type call struct {
+		Execute   string            `json:"execute"`
+		Arguments map[string]string `json:"arguments,omitempty"`
+	}
+	for _, send := range []call{{Execute: "qmp_capabilities"}, {command, arguments}} {
+		if err := json.NewEncoder(c).Encode(send); err != nil {
+			return fmt.Errorf("qmp %s: %w", send.Execute, err)
 		}
 		if err := qmpAnswer(r); err != nil {
-			return fmt.Errorf("qmp %s: %w", name, err)
+			return fmt.Errorf("qmp %s: %w", send.Execute, err)
 		}
 	}
 	return nil
