@@ -149,8 +149,8 @@ func (h *Host) set(a Assignment) error {
 			continue
 		}
 		pins[slot] = disk
-		if err := errors.Join(CheckRole(slot), CheckDiskID(disk)); slot == "" || err != nil {
-			return fmt.Errorf("pin of slot %q to disk %q: want a slot's name and a name from /dev/disk/by-id: %w", cut(slot), cut(disk), ErrInvalid)
+		if err := errors.Join(CheckRole(slot), CheckDiskName(disk)); slot == "" || err != nil {
+			return fmt.Errorf("pin of slot %q to disk %q: want a slot's name and a name from /dev/disk/by-id, or path:NAME from /dev/disk/by-path: %w", cut(slot), cut(disk), ErrInvalid)
 		}
 	}
 	h.Pins = pins

@@ -125,6 +125,9 @@ func (d *Disk) check() error {
 			return err
 		}
 	}
+	if err := checkUdevName(d.Path, "a name from /dev/disk/by-path"); err != nil && d.Path != "" {
+		return err
+	}
 	for _, s := range []*string{&d.Name, &d.Serial, &d.WWN, &d.Model, &d.Type, &d.Transport} {
 		*s = Clean(*s, MaxFactLen)
 	}
@@ -136,20 +139,6 @@ func (d *Disk) check() error {
 		for _, s := range []*string{&p.Label, &p.Type, &p.FS, &p.FSLabel, &p.UUID} {
 			*s = Clean(*s, 128)
 		}
-	}
-	return nil
-}
-
-// CheckDiskID accepts the base name of a link in /dev/disk/by-id: udev's safe alphabet
-// (systemd 252 src/shared/udev-util.c), no '/', at most 255. It reaches Nix and shell code
-// as data, so nothing else passes. ErrInvalid.
-func CheckDiskID(id string) error {
-	ok := id != "" && id != "." && id != ".." && len(id) <= 255
-	for _, c := range id {
-		ok = ok && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("#+-.:=@_", c))
-	}
-	if !ok {
-		return fmt.Errorf("disk id %q: not a name from /dev/disk/by-id: %w", cut(id), ErrInvalid)
 	}
 	return nil
 }

@@ -136,9 +136,13 @@ func TestFactsCheck(t *testing.T) {
 		"too many partitions": func(f *inventory.Facts) {
 			f.Disks[0].Partitions = make([]inventory.Partition, inventory.MaxPartitions+1)
 		},
-		"too many names of a disk":  func(f *inventory.Facts) { f.Disks[0].ByID = make([]string, 65) },
-		"a disk id that is a path":  func(f *inventory.Facts) { f.Disks[0].ID = "../../etc/passwd" },
-		"a by-id name with a space": func(f *inventory.Facts) { f.Disks[0].ByID[0] = "a b" },
+		"too many names of a disk":   func(f *inventory.Facts) { f.Disks[0].ByID = make([]string, 65) },
+		"a disk id that is a path":   func(f *inventory.Facts) { f.Disks[0].ID = "../../etc/passwd" },
+		"a by-id name with a space":  func(f *inventory.Facts) { f.Disks[0].ByID[0] = "a b" },
+		"a disk id like a port's":    func(f *inventory.Facts) { f.Disks[0].ID = "path:pci-0000:00:05.0" },
+		"a by-id name like a port's": func(f *inventory.Facts) { f.Disks[0].ByID[0] = "path:x" },
+		"a port that is a path":      func(f *inventory.Facts) { f.Disks[0].Path = "../../../etc/passwd" },
+		"a port with a quote":        func(f *inventory.Facts) { f.Disks[0].Path = "pci'" },
 	} {
 		f := goodFacts()
 		change(&f)

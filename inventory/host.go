@@ -217,7 +217,9 @@ type CPU struct {
 type Disk struct {
 	ID   string   `json:"id"`
 	ByID []string `json:"by_id,omitempty"` // all its by-id names, sorted
-	Name string   `json:"name"`            // the kernel's, for people only: never in a plan
+	// Path is the base name of a link in /dev/disk/by-path: the port that it hangs at; "" = not told.
+	Path string `json:"path,omitempty"`
+	Name string `json:"name"` // the kernel's, for people only: never in a plan
 	// Serial and WWN identify the disk itself; either may be "".
 	Serial    string `json:"serial,omitempty"`
 	WWN       string `json:"wwn,omitempty"`

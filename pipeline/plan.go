@@ -35,11 +35,20 @@ func sameDisks(p *diskplan.Plan, last *hive.Plan) bool {
 		}
 		n++
 		d, ok := last.Disks[b.Slot]
-		if !ok || d.ID != b.Disk || d.Serial != b.Serial || d.WWN != b.WWN || d.Class != b.Class {
+		now := hive.PlanDisk{Class: b.Class, ID: b.Disk, Serial: b.Serial, WWN: b.WWN}
+		if inventory.ByPath(b.Disk) {
+			now.SizeBytes, now.Model = b.SizeBytes, b.Model
+		}
+		if !ok || !samePlanned(now, d) {
 			return false
 		}
 	}
 	return n == len(last.Disks)
+}
+
+// samePlanned reports whether two plans mean one disk for a slot, whatever is on it.
+func samePlanned(a, b hive.PlanDisk) bool {
+	return a.Class == b.Class && a.ID == b.ID && a.Serial == b.Serial && a.WWN == b.WWN && a.SizeBytes == b.SizeBytes && a.Model == b.Model
 }
 
 // obstacle is the sentence that stands in the plan's way, "" when it may be carried out.
@@ -76,7 +85,7 @@ func hivePlan(p *diskplan.Plan, h *inventory.Host, wipes []string) *hive.Plan {
 		if b.Disk == "" {
 			continue
 		}
-		i := slices.IndexFunc(h.Facts.Disks, func(d inventory.Disk) bool { return d.ID == b.Disk })
+		i := slices.IndexFunc(h.Facts.Disks, func(d inventory.Disk) bool { return d.StableName() == b.Disk })
 		d := hive.PlanDiskOf(b.Class, h.Facts.Disks[i])
 		d.Owned = b.Owned == b.Class
 		out.Disks[b.Slot] = d
@@ -87,7 +96,7 @@ func hivePlan(p *diskplan.Plan, h *inventory.Host, wipes []string) *hive.Plan {
 	return out
 }
 
-// diskIDs lists the by-id names of the plan's disks, in order of slot.
+// diskIDs lists the names of the plan's disks, in order of slot.
 func diskIDs(p *hive.Plan) []string {
 	var ids []string
 	for _, s := range slotsOf(p) {

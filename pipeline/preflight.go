@@ -28,7 +28,7 @@ const minMemory = 700 << 20
 const maxSkew = 2 * time.Second
 
 // lookScript is the script that looks at a machine in stage-0 and changes nothing. ids are the
-// by-id names of the plan's disks: udev's safe alphabet only (inventory.CheckDiskID).
+// names of the plan's disks: udev's safe alphabet only (inventory.CheckDiskName).
 func lookScript(ids []string) string {
 	var b strings.Builder
 	b.WriteString("# hatchery: look\nexport LC_ALL=C\n")
@@ -40,17 +40,18 @@ sed -n 's/^MemTotal: *\([0-9]*\) kB/memory \1/p' /proc/meminfo
 while read -r dev dir rest; do case $dir in /mnt|/mnt/*) echo "mounted $dir $dev";; esac; done </proc/mounts
 while read -r dev rest; do case $dev in /*) echo "swap $dev";; esac; done </proc/swaps
 look() {
-	d=$(readlink -f "/dev/disk/by-id/$1")
+	d=$(readlink -f "$2")
 	[ -b "$d" ] || { echo "disk $1 missing"; return; }
 	echo "disk $1 device $d"
 	echo "disk $1 serial $(lsblk -dnro SERIAL "$d")"
+	echo "disk $1 size $(lsblk -bdnro SIZE "$d")"
 	wipefs -ni -O TYPE "$d" | sed "s|^|disk $1 signature |"
 	lsblk -nro PARTUUID "$d" | sed -n "s|^\(..*\)|disk $1 part \1|p"
 	lsblk -nro NAME,TYPE,MOUNTPOINT "$d" | sed "s|^|disk $1 child |"
 }
 `)
 	for _, id := range ids {
-		b.WriteString("look " + quote(id) + "\n")
+		b.WriteString("look " + quote(id) + " " + quote(inventory.DevicePath(id)) + "\n")
 	}
 	b.WriteString("echo end\n")
 	return b.String()
@@ -76,6 +77,7 @@ type lookedDisk struct {
 	missing    bool
 	device     string
 	serial     string
+	size       uint64 // bytes, 0 = not told
 	signatures []string
 	partUUIDs  []string
 	busy       []string // assembled arrays, volume groups and mounts on it
@@ -137,6 +139,8 @@ func (l *look) parseDisk(rest string) {
 		d.device = val
 	case "serial":
 		d.serial = val
+	case "size":
+		d.size, _ = strconv.ParseUint(val, 10, 64)
 	case "signature":
 		if val != "" && val != "PMBR" {
 			d.signatures = append(d.signatures, val)
@@ -225,6 +229,10 @@ func (l *look) differs(p hive.PlanDisk) string {
 		return "is gone"
 	case p.Serial != "" && d.serial != "" && p.Serial != d.serial:
 		return fmt.Sprintf("has serial number %s, not %s", d.serial, p.Serial)
+	case inventory.ByPath(p.ID) && p.Serial == "" && p.WWN == "" && d.serial != "":
+		return fmt.Sprintf("has serial number %s, which it did not have", d.serial)
+	case p.SizeBytes != 0 && d.size != 0 && p.SizeBytes != d.size:
+		return fmt.Sprintf("has %d bytes, not %d", d.size, p.SizeBytes)
 	case !sameSet(p.Signatures, d.signatures):
 		return fmt.Sprintf("holds %s, not %s as when the plan was made", listOr(d.signatures, "nothing"), listOr(p.Signatures, "nothing"))
 	case !sameSet(p.PartUUIDs, d.partUUIDs):

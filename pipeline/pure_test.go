@@ -187,6 +187,44 @@ func TestJudgeLook(t *testing.T) {
 	}
 }
 
+// TestJudgeLookByPort: a disk that is known by its port alone is compared by all that can be told of it.
+func TestJudgeLookByPort(t *testing.T) {
+	t.Parallel()
+	const name = "path:pci-0000:00:05.0"
+	if s := lookScript([]string{name}); !strings.Contains(s, "look 'path:pci-0000:00:05.0' '/dev/disk/by-path/pci-0000:00:05.0'\n") {
+		t.Errorf("the script does not look at the port:\n%s", s)
+	}
+	if s := mountsScript([]string{name}); !strings.Contains(s, "'/dev/disk/by-path/pci-0000:00:05.0'") {
+		t.Errorf("the script does not look at the port's mounts:\n%s", s)
+	}
+	d := hive.PlanDiskOf(inventory.ClassEphemeral, inventory.Disk{Path: "pci-0000:00:05.0", Model: "M", SizeBytes: 512, Signatures: []string{"gpt"}})
+	if d.ID != name || d.SizeBytes != 512 || d.Model != "M" {
+		t.Errorf("planned disk: got %+v, want its port, size and model", d)
+	}
+	good := strings.ReplaceAll(strings.Replace(strings.Replace(goodLook, "serial A", "serial \ndisk virtio-a size 512", 1), "disk virtio-a part 0FC63DAF-0000-4000-8000-0000000000AB\n", "", 1), "virtio-a", name)
+	for what, c := range map[string]struct{ out, cause string }{
+		"the same":        {good, ""},
+		"another size":    {strings.Replace(good, "size 512", "size 1024", 1), "has 1024 bytes, not 512"},
+		"a serial number": {strings.Replace(good, "serial \n", "serial NEW\n", 1), "has serial number NEW, which it did not have"},
+		"other contents":  {strings.Replace(good, "signature gpt", "signature dos", 1), "holds dos, not gpt"},
+	} {
+		l := parseLook(c.out)
+		f := l.judge("b1", &hive.Plan{ID: "p", Disks: map[string]hive.PlanDisk{"os": d}})
+		if c.cause == "" && f != nil || c.cause != "" && (f == nil || !strings.Contains(f.Cause, c.cause)) {
+			t.Errorf("%s: got %+v, want a cause with %q", what, f, c.cause)
+		}
+	}
+	other := d
+	for _, change := range []func(){func() { other.SizeBytes++ }, func() { other.Model = "N" }, func() { other.Serial = "S" }, func() { other.ID = "ata-x" }} {
+		if other = d; !samePlanned(d, other) {
+			t.Error("a disk is not the same as itself")
+		}
+		if change(); samePlanned(d, other) {
+			t.Errorf("%+v passes for %+v", other, d)
+		}
+	}
+}
+
 func TestJudgeMounts(t *testing.T) {
 	t.Parallel()
 	plan := &hive.Plan{Disks: map[string]hive.PlanDisk{"os": {ID: "virtio-a"}, "data": {ID: "virtio-b"}}}

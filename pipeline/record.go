@@ -98,7 +98,7 @@ func (r *record) begun(h *inventory.Host, j *inventory.Job) map[string]string {
 	begun := map[string]string{}
 	for slot, d := range r.Last.Disks {
 		blank := len(d.Signatures) == 0 && len(d.PartUUIDs) == 0 || slices.Contains(r.Last.WipePersistent, slot)
-		same := slices.ContainsFunc(h.Facts.Disks, func(x inventory.Disk) bool { return x.ID == d.ID && x.Serial == d.Serial && x.WWN == d.WWN })
+		same := slices.ContainsFunc(h.Facts.Disks, func(x inventory.Disk) bool { return samePlanned(hive.PlanDiskOf(d.Class, x), d) })
 		if d.Class == inventory.ClassPersistent && blank && same {
 			begun[slot] = d.ID
 		}

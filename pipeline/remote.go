@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/staged-hive/hatchery/internal/hive"
+	"github.com/staged-hive/hatchery/inventory"
 )
 
 // sweepScript ends what an earlier run left going on the machine: the processes of every other SSH
@@ -83,7 +84,7 @@ while read -r dev dir fs rest; do
 done </proc/mounts
 `)
 	for _, id := range ids {
-		b.WriteString("echo " + quote("disk "+id) + " \"$(readlink -f " + quote("/dev/disk/by-id/"+id) + ")\"\n")
+		b.WriteString("echo " + quote("disk "+id) + " \"$(readlink -f " + quote(inventory.DevicePath(id)) + ")\"\n")
 	}
 	b.WriteString("echo end\n")
 	return b.String()

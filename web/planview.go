@@ -98,7 +98,7 @@ func formats(h *inventory.Host, role inventory.Role) (out []diskplan.Binding) {
 // Holding says in a few words what is on a disk of the plan.
 func (v *planView) Holding(disk string) string {
 	for _, d := range v.Disks {
-		if d.ID == disk {
+		if d.ID == disk || inventory.PathPrefix+d.Path == disk {
 			return d.Holds
 		}
 	}

@@ -16,7 +16,7 @@ var notDisks = []string{"loop", "ram", "zram", "dm-", "md", "sr", "fd", "nbd", "
 
 // disks lists the machine's whole disks and what is on them.
 func (m machine) disks(ctx context.Context) []inventory.Disk {
-	names := m.byID()
+	names, ports := m.links("dev/disk/by-id"), m.links("dev/disk/by-path")
 	boot := m.bootDisks()
 	var out []inventory.Disk
 	for _, name := range m.diskNames() {
@@ -24,6 +24,7 @@ func (m machine) disks(ctx context.Context) []inventory.Disk {
 			break
 		}
 		d := m.identify(name, names[name])
+		d.Path = pickPort(ports[name])
 		d.Boot = slices.Contains(boot, name)
 		m.contents(ctx, &d)
 		out = append(out, d)
@@ -46,11 +47,11 @@ func (m machine) diskNames() []string {
 	return out
 }
 
-// byID maps kernel names to the names in /dev/disk/by-id that lead to them, sorted.
-func (m machine) byID() map[string][]string {
+// links maps kernel names to the names in one of udev's folders that lead to them, sorted.
+func (m machine) links(dir string) map[string][]string {
 	out := map[string][]string{}
-	for _, link := range m.list("dev/disk/by-id") {
-		name := m.base("dev/disk/by-id/" + link)
+	for _, link := range m.list(dir) {
+		name := m.base(dir + "/" + link)
 		if name != "" && inventory.CheckDiskID(link) == nil {
 			out[name] = append(out[name], link)
 		}
@@ -77,6 +78,18 @@ func pickID(names []string) string {
 	best := ""
 	for _, n := range names {
 		if best == "" || rank(n) < rank(best) || rank(n) == rank(best) && n < best {
+			best = n
+		}
+	}
+	return best
+}
+
+// pickPort chooses one of a disk's by-path names: the shortest, since udev's older forms of a name only add to it
+// ("virtio-pci-…", "…-ata-1.0").
+func pickPort(names []string) string {
+	best := ""
+	for _, n := range names {
+		if best == "" || len(n) < len(best) || len(n) == len(best) && n < best {
 			best = n
 		}
 	}

@@ -27,7 +27,7 @@ func TestFactsOfARecordedMachine(t *testing.T) {
 				Model: "Fast Disk", SizeBytes: 1 << 20, Type: "ssd", Transport: "nvme", Signatures: []string{}},
 			{ID: "usb-Stick_STICK1", ByID: []string{"usb-Stick_STICK1"}, Name: "sda", Serial: "STICK1", WWN: "0x5000", Model: "Stick", SizeBytes: 1 << 20,
 				Type: "ssd", Transport: "usb", Removable: true, Boot: true, Signatures: []string{}},
-			{ID: "virtio-AAA", ByID: []string{"virtio-AAA"}, Name: "vda", Serial: "AAA", SizeBytes: 4 << 20, Type: "virtual", Transport: "virtio",
+			{ID: "virtio-AAA", ByID: []string{"virtio-AAA"}, Path: "pci-0000:00:04.0", Name: "vda", Serial: "AAA", SizeBytes: 4 << 20, Type: "virtual", Transport: "virtio",
 				Signatures: []string{"gpt"}, Bootable: true, Partitions: []inventory.Partition{
 					{Number: 1, SizeBytes: 1 << 20, Label: "ESP", Type: typeESP, FS: "vfat", FSLabel: "BOOT", UUID: "00000001-0001-0000-0000-000000000000"},
 					{Number: 2, SizeBytes: 2 << 20, Label: "root", Type: "0fc63daf-8483-4772-0000-000000000000", FS: "ext4", FSLabel: "nixos", UUID: "00000002-0001-0000-0000-000000000000"},

@@ -80,6 +80,10 @@ func testMachine(t testing.TB) tree {
 	r.link("../../nvme0n1", "dev/disk/by-id/nvme-eui.0025385b21404a5d")
 	r.link("../../nvme0n1", "dev/disk/by-id/nvme-Fast_Disk_NV1")
 	r.link("../../sda", "dev/disk/by-id/usb-Stick_STICK1")
+	r.link("../../vda", "dev/disk/by-path/virtio-pci-0000:00:04.0")
+	r.link("../../vda", "dev/disk/by-path/pci-0000:00:04.0")
+	r.link("../../vda1", "dev/disk/by-path/pci-0000:00:04.0-part1")
+	r.link("../../sda", "dev/disk/by-path/a name that udev would never make")
 	return r
 }
 

@@ -243,7 +243,7 @@ func (r *remote) assignHost() *cobra.Command {
 	f.StringVar(&name, "name", "", "host name")
 	f.StringVar(&role, "role", "", "role; a machine that was never installed gets its job")
 	f.StringVar(&kernelArgs, "kernel-args", "", "words for stage-0's kernel command line")
-	f.StringToStringVar(&pins, "pin", nil, "SLOT=DISK, by its name in /dev/disk/by-id; repeatable")
+	f.StringToStringVar(&pins, "pin", nil, "SLOT=DISK, by its name in /dev/disk/by-id, or path:NAME by its port's in /dev/disk/by-path where it has no other; repeatable")
 	addr.bind(f)
 	bindWatch(cmd, &follow)
 	r.completeRole(cmd)

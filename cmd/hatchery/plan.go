@@ -64,6 +64,9 @@ func printPlan(w io.Writer, p *diskplan.Plan, host, verb string) error {
 		slots = append(slots, []string{s.Slot, s.Class, s.Disk, s.Serial, sizeText(s.SizeBytes), string(s.Fate), s.Why})
 	}
 	for _, d := range p.Disks {
+		if d.Path != "" {
+			d.Model = strings.TrimSpace(d.Model + " at port " + d.Path)
+		}
 		disks = append(disks, []string{d.Model, d.Serial, sizeText(d.SizeBytes), d.Holds, d.Slot, string(d.Fate), d.Why})
 	}
 	if err := columns(w, []string{"slot", "class", "disk", "serial", "size", "fate", "why"}, slots); err != nil {

@@ -64,10 +64,13 @@ type Plan struct {
 // PlanDisk is the one disk that fills a slot, and what it must look like just before the first write.
 type PlanDisk struct {
 	Class string `json:"class"` // inventory.ClassEphemeral, inventory.ClassPersistent
-	ID    string `json:"id"`    // name in /dev/disk/by-id
+	ID    string `json:"id"`    // inventory.Disk.StableName: in /dev/disk/by-id, or path:NAME in /dev/disk/by-path
 	// Serial and WWN are compared when they are not "".
 	Serial string `json:"serial,omitempty"`
 	WWN    string `json:"wwn,omitempty"`
+	// SizeBytes and Model are compared too, where the disk is known by its port alone; else absent.
+	SizeBytes uint64 `json:"sizeBytes,omitempty"`
+	Model     string `json:"model,omitempty"`
 	// Signatures are the types found on the whole disk (wipefs names without PMBR), empty = none.
 	Signatures []string `json:"signatures"`
 	// PartUUIDs are the PARTUUIDs of its GPT partitions, lower case; empty = none.
@@ -79,7 +82,10 @@ type PlanDisk struct {
 
 // PlanDiskOf takes from an inventory disk what the install script compares.
 func PlanDiskOf(class string, d inventory.Disk) PlanDisk {
-	p := PlanDisk{Class: class, ID: d.ID, Serial: d.Serial, WWN: d.WWN, Signatures: []string{}, PartUUIDs: []string{}}
+	p := PlanDisk{Class: class, ID: d.StableName(), Serial: d.Serial, WWN: d.WWN, Signatures: []string{}, PartUUIDs: []string{}}
+	if inventory.ByPath(p.ID) {
+		p.SizeBytes, p.Model = d.SizeBytes, d.Model
+	}
 	for _, s := range d.Signatures {
 		if s != "PMBR" {
 			p.Signatures = append(p.Signatures, s)
@@ -238,10 +244,10 @@ func (d *PlanDisk) check(slot string) error {
 	if d.Class != inventory.ClassEphemeral && d.Class != inventory.ClassPersistent {
 		return fmt.Errorf("slot %s has class %q: want ephemeral or persistent", slot, clip(d.Class))
 	}
-	if err := inventory.CheckDiskID(d.ID); err != nil {
+	if err := inventory.CheckDiskName(d.ID); err != nil {
 		return fmt.Errorf("slot %s: %w", slot, err)
 	}
-	for _, s := range append([]string{d.Serial, d.WWN}, append(slices.Clone(d.Signatures), d.PartUUIDs...)...) {
+	for _, s := range append([]string{d.Serial, d.WWN, d.Model}, append(slices.Clone(d.Signatures), d.PartUUIDs...)...) {
 		if len(s) > inventory.MaxFactLen || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' }) {
 			return fmt.Errorf("slot %s: %q is not plain text", slot, clip(s))
 		}

@@ -23,6 +23,8 @@ type Disk struct {
 	Size int64
 	// Serial is the disk's serial number; "" means one made of bus and position.
 	Serial string
+	// Nameless leaves the serial number out: a virtio disk then has no name in /dev/disk/by-id.
+	Nameless bool
 	// Image is a raw file that the disk begins as a copy of; "" means blank.
 	Image string
 }

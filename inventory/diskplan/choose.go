@@ -22,7 +22,7 @@ func (m *planner) unfit(i int, slot inventory.Slot, pinned bool) BlockerKind {
 		return BlockReadOnly
 	case d.SizeBytes == 0:
 		return BlockTooSmall
-	case d.ID == "":
+	case d.ID == "" && (!pinned || d.Path == ""):
 		return BlockNoID
 	case m.double[i]:
 		return BlockDuplicate
@@ -63,6 +63,10 @@ func (m *planner) bindPins(names []string) {
 			m.blockDisk(BlockSameDisk, n, i, fmt.Sprintf("Slots %s and %s are both pinned to disk %s.", other, n, pin), "Pin one of them to another disk.")
 			continue
 		}
+		if text, do := m.wrongPin(n, i); text != "" {
+			m.blockDisk(BlockPort, n, i, text, do)
+			continue
+		}
 		kind := m.unfit(i, slot, true)
 		if kind == "" && m.disks[i].SizeBytes < slot.Select.MinBytes {
 			kind = BlockTooSmall
@@ -71,8 +75,28 @@ func (m *planner) bindPins(names []string) {
 			m.blockUnfit(kind, n, i)
 			continue
 		}
-		m.take(n, i, "pinned by hand")
+		how := "pinned by hand"
+		if inventory.ByPath(pin) {
+			how += " to its port, where " + label(&m.disks[i]) + " is now"
+		}
+		m.take(n, i, how)
 	}
+}
+
+// wrongPin says why a slot may not have disk i by the pin that it has, "" when it may: a port is what a disk is known
+// by only where it has no other name, and where a person looks at what hangs there.
+func (m *planner) wrongPin(n string, i int) (text, do string) {
+	d := &m.disks[i]
+	switch port := inventory.ByPath(m.in.Host.Pins[n]); {
+	case port && d.ID != "":
+		return fmt.Sprintf("Slot %s is pinned to the port of disk %s, which has a name of its own.", n, label(d)), fmt.Sprintf("Pin the slot to %s, if that is the disk you mean.", d.ID)
+	case port && m.in.Auto:
+		return fmt.Sprintf("Slot %s is pinned to the port of disk %s: a port is not a disk, so no rule installs by it.", n, label(d)),
+			"Look at the disk plan and ask for the install yourself."
+	case !port && d.ID == "": // what else it claims to be called does not matter
+		return fmt.Sprintf("Slot %s cannot have disk %s: it has no name that plans could use.", n, label(d)), "Pin the slot to another disk."
+	}
+	return "", ""
 }
 
 // open reports whether a slot still looks for a disk by itself.
@@ -86,7 +110,7 @@ func (m *planner) open(n string) bool {
 func (m *planner) bindPrevious(names []string) {
 	for _, n := range names {
 		i := m.find(m.in.Host.Bound[n])
-		if i < 0 || !m.open(n) {
+		if i < 0 || !m.open(n) || m.disks[i].ID == "" || inventory.ByPath(m.in.Host.Bound[n]) { // a port takes a person's pin
 			continue
 		}
 		slot, d := m.in.Role.Disks[n], &m.disks[i]

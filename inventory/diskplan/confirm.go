@@ -42,7 +42,7 @@ func (p *Plan) Confirmed(c inventory.Confirmation) error {
 	}
 	for slot, word := range c.Confirm {
 		b, ok := p.Slot(slot)
-		if !ok || b.Disk == "" || word != b.Serial && word != b.WWN && word != b.Disk {
+		if !ok || b.Disk == "" || word != b.Serial && word != b.WWN && word != b.Disk && word != b.Word() {
 			return fmt.Errorf("slot %s was confirmed with %q, but its disk is %q, serial %q: look at the plan again: %w", slot, word, b.Disk, b.Serial, ErrChanged)
 		}
 	}
@@ -72,7 +72,7 @@ func (p *Plan) Differs(fresh *inventory.Facts) error {
 		if b.Disk == "" {
 			continue
 		}
-		i := slices.IndexFunc(fresh.Disks, func(d inventory.Disk) bool { return called(&d, b.Disk) })
+		i := slices.IndexFunc(fresh.Disks, func(d inventory.Disk) bool { return d.Called(b.Disk) })
 		if i < 0 {
 			return fmt.Errorf("disk %s of slot %s is gone: nothing was written: %w", b.Disk, b.Slot, ErrChanged)
 		}
@@ -80,7 +80,7 @@ func (p *Plan) Differs(fresh *inventory.Facts) error {
 			return fmt.Errorf("disk %s of slot %s %s: nothing was written; look at the new plan: %w", b.Disk, b.Slot, why, ErrChanged)
 		}
 		if double[i] {
-			return fmt.Errorf("disk %s of slot %s: another disk shows the same serial number or WWN now: nothing was written: %w", b.Disk, b.Slot, ErrChanged)
+			return fmt.Errorf("disk %s of slot %s: another disk shows the same serial number, WWN or partitions now: nothing was written: %w", b.Disk, b.Slot, ErrChanged)
 		}
 	}
 	return nil
@@ -93,6 +93,10 @@ func (b *Binding) differs(d *inventory.Disk) string {
 		return fmt.Sprintf("has serial %q instead of %q", d.Serial, b.Serial)
 	case d.WWN != b.WWN:
 		return fmt.Sprintf("has WWN %q instead of %q", d.WWN, b.WWN)
+	case inventory.ByPath(b.Disk) && d.ID != "":
+		return fmt.Sprintf("has a name of its own now, %s", d.ID)
+	case inventory.ByPath(b.Disk) && d.Model != b.Model:
+		return fmt.Sprintf("is of model %q instead of %q", d.Model, b.Model)
 	case d.SizeBytes != b.SizeBytes:
 		return fmt.Sprintf("has %d bytes instead of %d", d.SizeBytes, b.SizeBytes)
 	case d.Boot:

@@ -44,8 +44,11 @@ func (m *planner) blockUnfit(kind BlockerKind, n string, i int) {
 	case BlockNoID:
 		text, do = "it has no stable name in /dev/disk/by-id, so nothing could make sure that the right disk is written to",
 			"In a virtual machine give the disk a serial number; else use a disk that has one."
+		if d.Path != "" {
+			do = fmt.Sprintf("In a virtual machine give the disk a serial number; or, if you mean whatever hangs at that port, pin the slot to %s by hand.", d.StableName())
+		}
 	case BlockDuplicate:
-		text, do = "another disk shows the same serial number or WWN: one disk by two paths, or an enclosure that hides the disk's own",
+		text, do = "another disk shows the same serial number, WWN or partitions: one disk by two paths, or an enclosure that hides the disk's own",
 			"Leave one path only, or connect the disk directly."
 	case BlockRemovable:
 		text, do = "it is a USB or removable disk", "Pin the slot to it if you mean it, or name it in the slot's select."
@@ -65,7 +68,7 @@ func (m *planner) blockUnfit(kind BlockerKind, n string, i int) {
 func (m *planner) judgeGone(names []string) {
 	var lost []string // persistent disks of ours that are gone
 	for id, class := range m.in.Host.OwnedDisks {
-		if class == inventory.ClassPersistent && m.find(id) < 0 {
+		if class == inventory.ClassPersistent && (m.find(id) < 0 || inventory.ByPath(id)) { // a port is not found, it is pinned
 			lost = append(lost, id)
 		}
 	}
@@ -83,6 +86,11 @@ func (m *planner) judgeGone(names []string) {
 		case gone == "" && len(m.in.Host.Bound) == 0 && len(lost) > 0:
 			gone = strings.Join(lost, ", ")
 		default:
+			continue
+		}
+		if m.find(gone) >= 0 {
+			m.block(Blocker{Kind: BlockMissing, Slot: n, Disk: gone, Text: fmt.Sprintf("The data of slot %s is on the disk at port %s, and the slot is not pinned to it any more.", n, strings.TrimPrefix(gone, inventory.PathPrefix)),
+				Do: fmt.Sprintf("Pin the slot to %s again; or pin it to another disk to go on without the data.", gone)})
 			continue
 		}
 		m.block(Blocker{Kind: BlockMissing, Slot: n, Disk: gone, Text: fmt.Sprintf("The data of slot %s is on disk %s, which the machine does not have now.", n, gone),
@@ -103,8 +111,11 @@ func (m *planner) binding(n string) Binding {
 		return b
 	}
 	d := &m.disks[i]
-	b.Disk, b.Serial, b.WWN, b.Model, b.SizeBytes = d.ID, d.Serial, d.WWN, d.Model, d.SizeBytes
+	b.Disk, b.Serial, b.WWN, b.Model, b.SizeBytes = d.StableName(), d.Serial, d.WWN, d.Model, d.SizeBytes
 	b.Contents, b.Owned = contents(d), m.owned(d)
+	if slot.Class == inventory.ClassPersistent && b.Owned == slot.Class && m.stranger(d, n) {
+		b.Owned = ""
+	}
 	why := ""
 	if slot.Class == inventory.ClassEphemeral {
 		why = m.judgeEphemeral(&b, i)
@@ -121,13 +132,15 @@ func (m *planner) judgeEphemeral(b *Binding, i int) string {
 	switch {
 	case d.Blank():
 		return "It is blank and is formatted."
-	case b.Owned == inventory.ClassEphemeral:
+	case b.Owned == inventory.ClassEphemeral && !inventory.ByPath(b.Disk):
 		return "An earlier install of this host is on it; it is erased and formatted anew."
 	}
 	b.Confirm = b.Word()
 	what := "data that this appliance did not put there"
 	if b.Owned == inventory.ClassPersistent {
 		what = "persistent data of this host"
+	} else if inventory.ByPath(b.Disk) {
+		what = "data, and nothing tells whose: a disk that is known by its port alone may be another one at every start"
 	}
 	m.blockDisk(BlockForeign, b.Slot, i, fmt.Sprintf("Disk %s for slot %s holds %s: %s.", label(d), b.Slot, what, m.holds(d)),
 		fmt.Sprintf("If it may be erased, confirm it with %s; else pin the slot to another disk.", b.Confirm))
@@ -138,7 +151,7 @@ func (m *planner) judgePersistent(b *Binding, i int) string {
 	d := &m.disks[i]
 	other := ""
 	for s, id := range m.in.Host.Bound {
-		if s != b.Slot && called(d, id) && (other == "" || s < other) { // always the same one
+		if s != b.Slot && d.Called(id) && (other == "" || s < other) { // always the same one
 			other = s
 		}
 	}
@@ -154,7 +167,7 @@ func (m *planner) judgePersistent(b *Binding, i int) string {
 	case d.Blank():
 		b.Fate = FateFormatIfBlank
 		return "It is blank and is formatted this once; later installs keep it."
-	case b.Owned == inventory.ClassPersistent && other == "" && m.in.Begun[b.Slot] == d.ID && halfFormatted(d, b.Slot):
+	case b.Owned == inventory.ClassPersistent && other == "" && m.in.Begun[b.Slot] == b.Disk && halfFormatted(d, b.Slot):
 		b.Fate, b.Wiped = FateWipe, true
 		return "It was blank when this install began to format it and was cut short; no file system is on it yet. It is formatted anew."
 	case b.Owned == inventory.ClassPersistent && other == "":
@@ -191,6 +204,9 @@ func (m *planner) fate(i int, slots []Binding) DiskFate {
 	d := &m.disks[i]
 	f := DiskFate{ID: d.ID, Serial: d.Serial, Model: d.Model, SizeBytes: d.SizeBytes, Type: d.Type, Transport: d.Transport,
 		Holds: m.holds(d), Fate: FateUntouched}
+	if d.ID == "" {
+		f.Path = d.Path
+	}
 	if n, ok := m.taken[i]; ok {
 		b := slots[slices.IndexFunc(slots, func(b Binding) bool { return b.Slot == n })]
 		f.Slot, f.Fate, f.Why = n, b.Fate, b.Why
@@ -203,8 +219,11 @@ func (m *planner) fate(i int, slots []Binding) DiskFate {
 		f.Why = "It is read-only."
 	case BlockNoID:
 		f.Why = "It has no stable name, so it is never written to."
+		if d.Path != "" {
+			f.Why = "It has no name but its port's, so it is left alone unless a person pins a slot to that."
+		}
 	case BlockDuplicate:
-		f.Why = "Another disk shows the same serial number or WWN, so it is never written to."
+		f.Why = "Another disk shows the same serial number, WWN or partitions, so it is never written to."
 	case BlockRemovable:
 		f.Why = "USB and removable disks are left alone unless pinned or named by the role."
 	case BlockNoSerial:

@@ -1,6 +1,7 @@
 package diskplan
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -76,7 +77,7 @@ func (m *planner) block(b Blocker) { m.blockers = append(m.blockers, b) }
 // blockDisk blocks because of disk i.
 func (m *planner) blockDisk(kind BlockerKind, slot string, i int, text, do string) {
 	d := &m.disks[i]
-	m.block(Blocker{Kind: kind, Slot: slot, Disk: d.ID, Model: d.Model, Serial: d.Serial, SizeBytes: d.SizeBytes,
+	m.block(Blocker{Kind: kind, Slot: slot, Disk: d.StableName(), Model: d.Model, Serial: d.Serial, SizeBytes: d.SizeBytes,
 		Holds: m.holds(d), Text: text, Do: do})
 }
 
@@ -84,30 +85,44 @@ func (m *planner) take(slot string, i int, how string) {
 	m.bind[slot], m.taken[i], m.how[slot] = i, slot, how
 }
 
-// called reports whether a by-id name is one of the disk's.
-func called(d *inventory.Disk, name string) bool {
-	return name != "" && (d.ID == name || slices.Contains(d.ByID, name))
-}
-
 func (m *planner) find(name string) int {
-	return slices.IndexFunc(m.disks, func(d inventory.Disk) bool { return called(&d, name) })
+	return slices.IndexFunc(m.disks, func(d inventory.Disk) bool { return d.Called(name) })
 }
 
 // owned is the class under which this appliance put something on the disk, "" when it did not.
-// A disk under several names that was ever persistent is persistent.
+// A disk under several names that was ever persistent is persistent. What was recorded of its port alone counts
+// where nothing else does, and only as persistent: it makes nobody's disk ours to erase.
 func (m *planner) owned(d *inventory.Disk) string {
-	class := ""
+	class, port := "", ""
 	for name, c := range m.in.Host.OwnedDisks {
-		if called(d, name) && (class == "" || c == inventory.ClassPersistent) {
+		switch {
+		case !d.Called(name):
+		case inventory.ByPath(name):
+			if c == inventory.ClassPersistent {
+				port = c
+			}
+		case class == "" || c == inventory.ClassPersistent:
 			class = c
 		}
 	}
-	return class
+	return cmp.Or(class, port)
+}
+
+// stranger reports whether the disk would count as a slot's persistent one by its port alone, and nothing on it says
+// so too: what another slot or nobody labelled may be anybody's.
+func (m *planner) stranger(d *inventory.Disk, slot string) bool {
+	for name := range m.in.Host.OwnedDisks {
+		if !inventory.ByPath(name) && d.Called(name) {
+			return false
+		}
+	}
+	return !d.Blank() && !slices.ContainsFunc(d.Partitions, func(p inventory.Partition) bool { return strings.HasPrefix(p.Label, "disk-"+slot+"-") })
 }
 
 // duplicates marks the disks whose serial or WWN another one has too: the same disk by two paths
 // (multipath), or enclosures that all say the same. Nothing can tell them apart just before a write.
 // NVMe namespaces share their controller's serial but have a WWN of their own: those are different disks.
+// A disk without serial and WWN that has another one's partitions is that one by a second path, or its copy.
 func duplicates(disks []inventory.Disk) []bool {
 	out := make([]bool, len(disks))
 	for i := range disks {
@@ -117,9 +132,22 @@ func duplicates(disks []inventory.Disk) []bool {
 			if a.Serial != "" && a.Serial == b.Serial && !told || a.WWN != "" && a.WWN == b.WWN || a.ID != "" && a.ID == b.ID {
 				out[i], out[j] = true, true
 			}
+			if twin := samePartitions(a, b) || a.Path != "" && a.Path == b.Path; twin {
+				out[i], out[j] = out[i] || anonymous(a), out[j] || anonymous(b)
+			}
 		}
 	}
 	return out
+}
+
+// anonymous reports whether nothing about the disk itself tells it from others.
+func anonymous(d *inventory.Disk) bool { return d.Serial == "" && d.WWN == "" }
+
+// samePartitions reports whether both are of one size and share a GPT partition's unique id.
+func samePartitions(a, b *inventory.Disk) bool {
+	return a.SizeBytes == b.SizeBytes && slices.ContainsFunc(a.Partitions, func(p inventory.Partition) bool {
+		return len(p.UUID) == 36 && slices.ContainsFunc(b.Partitions, func(q inventory.Partition) bool { return q.UUID == p.UUID })
+	})
 }
 
 // identify hashes what a person must have looked at. Fixed-length lower-case hex: it goes into file names.
@@ -129,13 +157,17 @@ func identify(p *Plan, role inventory.Role) string {
 		Optional                              bool
 		Size                                  uint64
 		Contents                              []string
+		Model                                 string `json:",omitempty"` // where only the port is known beside it
 	}
 	var slots []slot
 	for _, b := range p.Slots {
 		if b.Owned == b.Class {
 			b.Contents = nil // ours already: what exactly is on it decides nothing, and an installed host's facts are old
 		}
-		slots = append(slots, slot{Slot: b.Slot, Class: b.Class, Disk: b.Disk, Serial: b.Serial, WWN: b.WWN, Owned: b.Owned,
+		if !inventory.ByPath(b.Disk) {
+			b.Model = ""
+		}
+		slots = append(slots, slot{Slot: b.Slot, Model: b.Model, Class: b.Class, Disk: b.Disk, Serial: b.Serial, WWN: b.WWN, Owned: b.Owned,
 			Optional: b.Optional, Size: b.SizeBytes, Contents: b.Contents})
 	}
 	raw, err := json.Marshal(struct {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/staged-hive/hatchery/inventory"
 )
@@ -58,7 +59,8 @@ type Binding struct {
 	Class    string `json:"class"` // inventory.ClassEphemeral, inventory.ClassPersistent
 	Optional bool   `json:"optional,omitempty"`
 	Fate     Fate   `json:"fate,omitempty"` // "" when no disk fills it
-	// Disk is the disk's name in /dev/disk/by-id; "" when no disk fills the slot.
+	// Disk is the disk's name in /dev/disk/by-id, or "path:" and its port's in /dev/disk/by-path where it has no other
+	// and a person pinned it; "" when no disk fills the slot.
 	Disk      string `json:"disk,omitempty"`
 	Serial    string `json:"serial,omitempty"`
 	WWN       string `json:"wwn,omitempty"`
@@ -77,19 +79,18 @@ type Binding struct {
 }
 
 // Path is the stable device path, "" when no disk fills the slot.
-func (b *Binding) Path() string {
-	if b.Disk == "" {
-		return ""
-	}
-	return "/dev/disk/by-id/" + b.Disk
-}
+func (b *Binding) Path() string { return inventory.DevicePath(b.Disk) }
 
-// Word is what a person types for the slot's disk: its serial, else its WWN, else its by-id name.
-func (b *Binding) Word() string { return cmp.Or(b.Serial, b.WWN, b.Disk) }
+// Word is what a person types for the slot's disk: its serial, else its WWN, else its by-id name, else its port. The
+// plan's id, which goes with it, holds the size, model and contents of what was seen at that port.
+func (b *Binding) Word() string {
+	return cmp.Or(b.Serial, b.WWN, strings.TrimPrefix(b.Disk, inventory.PathPrefix))
+}
 
 // DiskFate is a disk of the machine and what happens to it.
 type DiskFate struct {
-	ID        string `json:"id"` // in /dev/disk/by-id; "" when it has no such name
+	ID        string `json:"id"`             // in /dev/disk/by-id; "" when it has no such name
+	Path      string `json:"path,omitempty"` // in /dev/disk/by-path, where it has no ID
 	Serial    string `json:"serial,omitempty"`
 	Model     string `json:"model,omitempty"`
 	SizeBytes uint64 `json:"size_bytes"`
@@ -114,6 +115,7 @@ const (
 	BlockNoSerial          BlockerKind = "no-serial"               // neither serial nor WWN, and not pinned
 	BlockTooSmall          BlockerKind = "too-small"               // smaller than the slot's minBytes, or no medium in it
 	BlockDuplicate         BlockerKind = "duplicate"               // serial or WWN appears twice: multipath, or a cheap enclosure
+	BlockPort              BlockerKind = "pinned-by-port"          // pinned by its port though it has a name, or for a rule's install
 	BlockBootMedium        BlockerKind = "boot-medium"             // stage-0 runs from it
 	BlockRemovable         BlockerKind = "removable"               // USB or removable, and neither pinned nor named by the role
 	BlockReadOnly          BlockerKind = "read-only"
@@ -126,7 +128,7 @@ const (
 type Blocker struct {
 	Kind      BlockerKind `json:"kind"`
 	Slot      string      `json:"slot,omitempty"`
-	Disk      string      `json:"disk,omitempty"` // by-id name, when it has one
+	Disk      string      `json:"disk,omitempty"` // what a pin calls it, when it has such a name
 	Model     string      `json:"model,omitempty"`
 	Serial    string      `json:"serial,omitempty"`
 	SizeBytes uint64      `json:"size_bytes,omitempty"`

@@ -298,14 +298,17 @@ func checkPlan(t failer, in Input, p Plan) {
 			continue
 		}
 		b, _ := p.Slot(f.Slot)
-		if seen[f.Slot] || b.Disk != d.ID || b.Fate != f.Fate {
+		if seen[f.Slot] || b.Disk != d.StableName() || b.Fate != f.Fate {
 			t.Errorf("disk %s says slot %s, which has %s", f.ID, f.Slot, b.Disk)
 		}
 		seen[f.Slot] = true
-		if d.Boot || d.ReadOnly || d.ID == "" || d.SizeBytes == 0 {
+		if d.Boot || d.ReadOnly || d.StableName() == "" || d.SizeBytes == 0 {
 			t.Errorf("disk %s is used though it must not be: %+v", f.ID, d)
 		}
-		if strings.Contains(b.Path(), d.Name) || !strings.HasPrefix(b.Path(), "/dev/disk/by-id/") {
+		if d.ID == "" && (in.Auto || in.Host.Pins[f.Slot] != b.Disk) {
+			t.Errorf("disk %s is used by its port, and no person pinned it", b.Disk)
+		}
+		if want := "/dev/disk/by-"; strings.Contains(b.Path(), d.Name) || !strings.HasPrefix(b.Path(), want) || strings.HasPrefix(b.Path(), want+"id/") != (d.ID != "") {
 			t.Errorf("path %s", b.Path())
 		}
 	}

@@ -55,8 +55,11 @@ func label(d *inventory.Disk) string {
 	if d.Serial != "" {
 		s += " serial " + d.Serial
 	}
-	if d.ID != "" {
+	switch {
+	case d.ID != "":
 		s += " (" + d.ID + ")"
+	case d.Path != "":
+		s += " (port " + d.Path + ")"
 	}
 	return s
 }

@@ -6,11 +6,11 @@
 # MEM                 megabytes of the machine (1536)
 # KINDS               "btrfs lvm luks md": further layouts whose data must stay; needs the real disko and a stage-0
 #                     with their tools
-# WHAT                "plain race": these
+# WHAT                "plain race port": these
 # Needs nix, qemu-system-x86_64 (emulation will do), ssh, cpio. About five minutes.
 set -euo pipefail
 stage0=$(realpath "${1:?usage: cases.sh STAGE0}") here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-: "${KINDS:=}" "${WHAT:=plain race}"
+: "${KINDS:=}" "${WHAT:=plain race port}"
 W=$(mktemp -d)
 H=$W/hive mac=52:54:00:aa:bb:01 pid='' bad=0 ran=0
 trap '[ -z "$pid" ] || kill "$pid" 2>/dev/null || true; rm -rf "$W"' EXIT
@@ -45,6 +45,9 @@ for d in OSDISK:1G DATADISK:256M DATA2:256M; do
   truncate -s "${d#*:}" "$W/${d%:*}"
   drives+=(-drive "if=none,id=${d%:*},file=$W/${d%:*},format=raw,cache=unsafe" -device "virtio-blk-pci,drive=${d%:*},serial=${d%:*}")
 done
+# one that has no name but its port's
+truncate -s 1G "$W/PORTDISK"
+drives+=(-drive "if=none,id=PORTDISK,file=$W/PORTDISK,format=raw,cache=unsafe" -device "virtio-blk-pci,drive=PORTDISK")
 port=$((20000 + $$ % 20000))
 qemu-system-x86_64 -accel tcg,thread=multi -cpu Nehalem,-cx16 -smp 1 -m "${MEM:-1536}" -nodefaults -no-user-config -display none -machine q35,graphics=off \
   -device virtio-rng-pci -kernel "$stage0/kernel" -initrd "$W/initrd" -append "console=ttyS0 quiet no_timer_check mitigations=off" "${drives[@]}" \
@@ -74,11 +77,14 @@ chmod +x /usr/local/bin/blank
 
 # --- plans and scripts ---------------------------------------------------------------
 seen() { # ID: { id, serial, signatures, partUuids } of a disk as the agent would report it
-  vm "d=\$(realpath /dev/disk/by-id/$1) k=\${d##*/}
-    jq -nc --arg id '$1' --arg serial \"\$(cat /sys/block/\$k/serial 2>/dev/null)\" \
+  local at=by-id/$1
+  [ "$1" = "${1#path:}" ] || at=by-path/${1#path:}
+  vm "d=\$(realpath /dev/disk/$at) k=\${d##*/}
+    jq -nc --arg id '$1' --argjson size \"\$(cat /sys/block/\$k/size 2>/dev/null || echo 0)\" --arg serial \"\$(cat /sys/block/\$k/serial 2>/dev/null)\" \
       --arg s \"\$(wipefs --noheadings --output TYPE \$d 2>/dev/null | grep -v PMBR | sort -u)\" \
       --arg p \"\$(for p in /sys/block/\$k/\$k*; do [ -e \$p ] && blkid -p -o value -s PART_ENTRY_UUID /dev/\${p##*/}; done | sort -u)\" \
-      '{id: \$id, serial: \$serial, signatures: (\$s | split(\"\\n\") | map(gsub(\" \"; \"\") | select(. != \"\"))), partUuids: (\$p | split(\"\\n\") | map(select(. != \"\")))}'"
+      '{id: \$id, serial: \$serial, signatures: (\$s | split(\"\\n\") | map(gsub(\" \"; \"\") | select(. != \"\"))), partUuids: (\$p | split(\"\\n\") | map(select(. != \"\")))}
+        + (if (\$id | startswith(\"path:\")) then {sizeBytes: (\$size * 512)} else {} end)'"
 }
 os=(os=ephemeral:virtio-OSDISK) data=(data=persistent:virtio-DATADISK)
 # plan [--role R] [--wipe SLOT] [--tweak JQ] SLOT=CLASS:ID…: looks at the machine and builds its script, in $script
@@ -93,7 +99,7 @@ plan() {
   umounted
   for a; do
     class=${a#*=} class=${class%%:*}
-    disks=$(jq -c --arg s "${a%%=*}" --arg c "$class" --argjson d "$(seen "${a##*:}")" '.[$s] = $d + {class: $c}' <<<"$disks")
+    disks=$(jq -c --arg s "${a%%=*}" --arg c "$class" --argjson d "$(seen "${a#*:}")" '.[$s] = $d + {class: $c}' <<<"$disks")
   done
   jq -n --arg mac "$mac" --arg role "$role" --arg id "p-$RANDOM$RANDOM" --argjson disks "$disks" --argjson wipe "$wipe" \
     '{schema: 1, name: "node1", mac: $mac, role: $role, system: "x86_64-linux", firmware: "uefi", plan: {id: $id, disks: $disks, wipePersistent: $wipe}} | '"$tweak" >"$H/hosts/node1/host.json"
@@ -189,6 +195,35 @@ plain() {
   vm 'blank /dev/vda /dev/vdb'
   plan "${os[@]}" "${data[@]}"
   expect 0 "blank again"
+}
+names() { vm "for l in /dev/disk/$1/*; do [ \"\$(realpath \$l)\" != /dev/$2 ] || echo \${l##*/}; done"; } # DIR KERNELNAME
+# a disk that is known by its port alone
+port() {
+  vm 'blank /dev/vda /dev/vdb /dev/vdd'
+  local by vda
+  by=path:$(names by-path vdd | sort | head -1) vda=path:$(names by-path vda | sort | head -1)
+  is "the disk without a serial number has no name of its own" "$(names by-id vdd)" ""
+  plan --tweak '.plan.disks.os.sizeBytes = 512' os=ephemeral:"$by" "${data[@]}"
+  expect 24 "by its port: a disk of another size hangs there"
+  plan --tweak '.plan.disks.os.model = "Virtual disk"' os=ephemeral:"$by" "${data[@]}"
+  expect 24 "by its port: a disk of another model hangs there"
+  plan --tweak '.plan.disks.os.serial = ""' os=ephemeral:"$vda" "${data[@]}"
+  expect 24 "by its port: a disk with a serial number hangs there"
+  plan os=ephemeral:"$vda" data=persistent:virtio-OSDISK
+  expect 22 "one disk by its port and by its name"
+  plan os=ephemeral:path:pci-0000:00:1e.0 "${data[@]}"
+  expect 20 "by its port: nothing hangs there"
+  plan os=ephemeral:"$by" "${data[@]}"
+  expect 0 "by its port: blank disks are formatted and mounted"
+  umounted
+  expect 24 "the same script a second time: the disk at the port is not as planned"
+  plan --wipe data os=ephemeral:virtio-OSDISK data=persistent:"$by"
+  expect 0 "a persistent disk by its port, its wipe asked for"
+  vm 'echo two >/mnt/data/marker; sync'
+  vm 'blank /dev/vda'
+  plan os=ephemeral:virtio-OSDISK data=persistent:"$by"
+  expect 0 "a persistent disk by its port, with data"
+  is "its data is kept" "$(marker)" two
 }
 # somebody with root writes to a disk between the judgement and our write
 race() {

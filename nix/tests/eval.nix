@@ -107,6 +107,10 @@ in
     { partitioning.ephemeral.disk.os = content os; }
     { partitioning.persistent.disk.data = data; }
   ] [ "`data`" "plan" ];
+  "the plan's names are where udev has them" = expect (lib.mapAttrs (_: d: d.device) (system [
+    (planned { os = slot "ephemeral" "path:pci-0000:00:05.0-ata-1"; data = slot "persistent" "virtio-DATA"; })
+    { partitioning.ephemeral.disk.os = content os; partitioning.persistent.disk.data = content data; }
+  ]).disko.devices.disk) { os = "/dev/disk/by-path/pci-0000:00:05.0-ata-1"; data = byId "virtio-DATA"; };
   "refused: a slot without a layout" = refused [
     (planned { os = slot "ephemeral" "os"; data = slot "persistent" "data"; })
     { partitioning.ephemeral.disk.os = content os; }

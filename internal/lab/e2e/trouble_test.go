@@ -14,7 +14,8 @@ import (
 // plan is what the API says an install would do, as far as the tests look.
 type plan struct {
 	ID       string
-	Blockers []struct{ Kind, Slot, Serial, Text, Do string }
+	Slots    []struct{ Slot, Disk, Confirm, Why string }
+	Blockers []struct{ Kind, Slot, Disk, Serial, Text, Do string }
 }
 
 func (i *installation) plan(t *testing.T, wipe string) plan {
@@ -30,21 +31,21 @@ func (i *installation) plan(t *testing.T, wipe string) plan {
 	return p
 }
 
-// TestForeignData gives a role to a machine with data of others on both disks: nothing is
-// written until each disk was named by a person.
+// TestForeignData gives a role to a machine with data of others on both disks, one of which has no name but its
+// port's: nothing is written until that one was pinned by hand and each disk was named by a person.
 func TestForeignData(t *testing.T) {
 	image := bootable(t)
 	i := newInstallationWith(t, lab.MachineConfig{Name: "foreign", MemoryMiB: 1024, Disks: []lab.Disk{
-		{Serial: "OS-0001", Size: 17 << 30, Image: image}, {Bus: "scsi", Serial: "STATE-0001", Size: 9 << 30, Image: image}}})
+		{Nameless: true, Size: 17 << 30, Image: image}, {Bus: "scsi", Serial: "STATE-0001", Size: 9 << 30, Image: image}}})
 	before := hashes(t, i.m)
 	powerOn(t, i.appliance, i.m).ready(t, 3*time.Minute)
 	i.assign(t)
-	blocked := func(serial string) {
+	blocked := func(by string) {
 		t.Helper()
 		eventually(t, time.Minute, func() string {
 			h, err := i.host(i.m.MAC())
-			if err != nil || h == nil || h.State != "queued" || !strings.Contains(h.BlockedOn, serial) {
-				return "not queued for a decision about " + serial + ": " + describe(h, err)
+			if err != nil || h == nil || h.State != "queued" || !strings.Contains(h.BlockedOn, by) {
+				return "not queued for a decision about " + by + ": " + describe(h, err)
 			}
 			return ""
 		})
@@ -52,14 +53,28 @@ func TestForeignData(t *testing.T) {
 			t.Fatalf("disks changed while a decision is waited for:\nbefore %s\nafter  %s", before, after)
 		}
 	}
-	blocked("OS-0001")
+	blocked("no stable name")
 	p := i.plan(t, "")
+	refused := slices.IndexFunc(p.Blockers, func(b struct{ Kind, Slot, Disk, Serial, Text, Do string }) bool {
+		return b.Kind == "no-stable-name" && b.Slot == "os"
+	})
+	if refused < 0 || !strings.HasPrefix(p.Blockers[refused].Disk, "path:") {
+		t.Fatalf("blockers %+v, want the system's slot without a disk that has a name, and its port", p.Blockers)
+	}
+	t.Log(p.Blockers[refused].Text, p.Blockers[refused].Do)
+	pin := p.Blockers[refused].Disk
+	port := strings.TrimPrefix(pin, "path:")
+	if _, err := i.call(http.MethodPut, "/hosts/"+i.m.MAC(), map[string]any{"pins": map[string]string{"os": pin}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	blocked("port alone")
+	p = i.plan(t, "")
 	var kinds []string
 	for _, b := range p.Blockers {
-		kinds = append(kinds, b.Kind+" "+b.Slot+" "+b.Serial)
+		kinds = append(kinds, b.Kind+" "+b.Slot+" "+b.Disk)
 		t.Logf("%s: %s %s", b.Kind, b.Text, b.Do)
 	}
-	if want := []string{"foreign-data os OS-0001", "foreign-data-persistent state STATE-0001"}; !slices.Equal(kinds, want) {
+	if want := []string{"foreign-data os " + pin, "foreign-data-persistent state scsi-0QEMU_QEMU_HARDDISK_STATE-0001"}; !slices.Equal(kinds, want) {
 		t.Errorf("blockers %q, want %q", kinds, want)
 	}
 
@@ -67,23 +82,29 @@ func TestForeignData(t *testing.T) {
 		_, err := i.call(http.MethodPost, "/hosts/"+i.m.MAC()+"/install", map[string]any{"plan_id": p.ID, "confirm": confirm, "wipePersistent": wipe}, nil)
 		return err
 	}
-	if err := install(p, map[string]string{"os": "OS-0001"}, []string{}...); err == nil {
+	if err := install(p, map[string]string{"os": port}, []string{}...); err == nil {
 		t.Error("an install that leaves foreign data on the persistent disk undecided was accepted")
 	} else {
 		t.Log(err)
 	}
 	wiping := i.plan(t, "state")
-	if err := install(wiping, map[string]string{"os": "OS-0001", "state": "WRONG"}, "state"); err == nil {
+	if err := install(wiping, map[string]string{"os": port, "state": "WRONG"}, "state"); err == nil {
 		t.Error("a wipe with another disk's serial was accepted")
 	}
 	if after := hashes(t, i.m); after != before {
 		t.Fatalf("disks changed by refused requests:\nbefore %s\nafter  %s", before, after)
 	}
-	if err := install(wiping, map[string]string{"os": "OS-0001", "state": "STATE-0001"}, "state"); err != nil {
+	if err := install(wiping, map[string]string{"os": port, "state": "STATE-0001"}, "state"); err != nil {
 		t.Fatal(err)
 	}
 	i.state(t, 8*time.Minute, "installed")
 	checkInstalled(t, i)
+	if out, _ := i.ssh(t, "readlink -f /dev/disk/by-path/"+port+"; findmnt -nro SOURCE / | sed 's/[0-9]*$//'"); out == "" || strings.Count(out, strings.SplitN(out, "\n", 2)[0]) != 2 {
+		t.Errorf("the disk at the port, and the one that the system runs from: %q, want the same", out)
+	}
+	if p = i.plan(t, ""); len(p.Slots) == 0 || p.Slots[0].Slot != "os" || p.Slots[0].Disk != pin {
+		t.Errorf("plan after the install: %+v, want the system's slot at its port still", p.Slots)
+	}
 }
 
 // TestDisturbedInstall disturbs an install in the build, while the system is copied, and between install and restart: the appliance

@@ -14,6 +14,8 @@ let
     hostName = config.networking.hostName;
   };
   slots = class: lib.attrNames (lib.filterAttrs (_: d: d.class == class) (plan.disks or { }));
+  # as inventory.DevicePath: "path:" begins the name of a disk that is known by its port alone
+  devicePath = name: if lib.hasPrefix "path:" name then "/dev/disk/by-path/${lib.removePrefix "path:" name}" else "/dev/disk/by-id/${name}";
   hasDisks = cfg.ephemeral.disk != { } || cfg.persistent.disk != { };
 in
 {
@@ -53,8 +55,8 @@ in
     );
 
     # the plan says which disk fills which slot
-    partitioning.ephemeral.disk = lib.genAttrs (slots "ephemeral") (s: { device = mkDefault "/dev/disk/by-id/${plan.disks.${s}.id}"; });
-    partitioning.persistent.disk = lib.genAttrs (slots "persistent") (s: { device = mkDefault "/dev/disk/by-id/${plan.disks.${s}.id}"; });
+    partitioning.ephemeral.disk = lib.genAttrs (slots "ephemeral") (s: { device = mkDefault (devicePath plan.disks.${s}.id); });
+    partitioning.persistent.disk = lib.genAttrs (slots "persistent") (s: { device = mkDefault (devicePath plan.disks.${s}.id); });
 
     assertions = import ./assertions.nix { inherit lib cfg layout plan; };
     warnings = map (m: "partitioning.persistent mounts ${m.path}: that is part of the system and is better formatted at every install.") (

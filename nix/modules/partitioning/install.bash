@@ -2,7 +2,7 @@
 set -euo pipefail
 export LC_ALL=C
 slots=() wiped=()
-declare -A class device planned serial wwn signatures partuuids owned # by slot
+declare -A class device planned serial wwn signatures partuuids owned bytes model # by slot
 declare -A whole parts pools verdict path written                   # by slot
 declare -A label_slot                                               # by partition label
 steps=0
@@ -22,9 +22,9 @@ run() {
   fi
 }
 
-disk() { # SLOT CLASS DEVICE PLANNED SERIAL WWN SIGNATURES PARTUUIDS OWNED
+disk() { # SLOT CLASS DEVICE PLANNED SERIAL WWN SIGNATURES PARTUUIDS OWNED BYTES MODEL
   slots+=("$1")
-  class[$1]=$2 device[$1]=$3 planned[$1]=$4 serial[$1]=$5 wwn[$1]=$6 signatures[$1]=$7 partuuids[$1]=$8 owned[$1]=$9
+  class[$1]=$2 device[$1]=$3 planned[$1]=$4 serial[$1]=$5 wwn[$1]=$6 signatures[$1]=$7 partuuids[$1]=$8 owned[$1]=$9 bytes[$1]=${10:-} model[$1]=${11:-}
   whole[$1]="" parts[$1]="" pools[$1]=""
 }
 mark_whole() { whole[$1]=$2; }
@@ -241,10 +241,31 @@ check_planned() {
   [ "${planned[$s]}" = 1 ] || return 0
   [ -z "${serial[$s]}" ] || is_known_as "$k" "${serial[$s]}" || refuse 24 "$(name_of "$s") has another serial now"
   [ -z "${wwn[$s]}" ] || [ -n "${serial[$s]}" ] || is_known_as "$k" "${wwn[$s]}" || refuse 24 "$(name_of "$s") has another WWN now"
+  case ${device[$s]} in /dev/disk/by-path/*) check_port "$s" "$k" ;; esac
   sig=$(found_signatures "$k")
   [ "$sig" = "${signatures[$s]}" ] || refuse 24 "$(name_of "$s") changed since the plan was confirmed: it held ${signatures[$s]:-nothing}, now ${sig:-nothing}"
   uuids=$(found_partuuids "$k")
   [ "$uuids" = "${partuuids[$s]}" ] || refuse 24 "$(name_of "$s") changed since the plan was confirmed: its partitions were ${partuuids[$s]:-none}, now ${uuids:-none}"
+}
+# A port is not a disk: what hangs there must be what hung there, by all that can be told of it.
+check_port() { # SLOT KERNELNAME
+  local now all was
+  if [ -z "${serial[$1]}" ] && [ -z "${wwn[$1]}" ]; then
+    all=$(identities "$2" | { grep -Ev '^$|^(t10|nvme|uuid)\.' || true; })
+    [ -z "$all" ] || refuse 24 "$(name_of "$1") has a serial number now, ${all%%$'\n'*}"
+  fi
+  now=$(($(cat "/sys/class/block/$2/size") * 512))
+  [ -z "${bytes[$1]}" ] || [ "$now" = "${bytes[$1]}" ] || refuse 24 "$(name_of "$1") has another size now: it had ${bytes[$1]} bytes, now $now"
+  now=$(model_of "$2") was=$(printf '%s' "${model[$1]}" | tidy)
+  [ -z "${bytes[$1]}" ] || [ "$now" = "$was" ] || refuse 24 "$(name_of "$1") is of another model now: it was ${was:-of none}, now ${now:-of none}"
+}
+model_of() { # KERNELNAME: as the agent tells it (cmd/hatchery-agent/disks.go)
+  local f m=
+  for f in model name; do
+    [ -n "$m" ] || [ ! -r "/sys/class/block/$1/device/$f" ] || m=$(tidy <"/sys/class/block/$1/device/$f")
+  done
+  [ -n "$m" ] || m=$({ udevadm info --query=property --name="/dev/$1" 2>/dev/null || true; } | sed -n 's/^ID_MODEL=//p' | tr _ ' ' | tidy)
+  printf '%s' "$m"
 }
 # Wiping a member destroys its whole volume group or array: none may reach a disk that is kept.
 check_spanning() {

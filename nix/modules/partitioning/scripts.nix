@@ -47,6 +47,8 @@ let
       (lib.concatStringsSep " " (d.signatures or [ ]))
       (lib.concatStringsSep " " (d.partUuids or [ ]))
       (if d.owned or false then "1" else "0")
+      (if d ? sizeBytes then toString d.sizeBytes else "")
+      (d.model or "")
     ];
   declareDisks = class: set: concatMapStringsSep "\n" (n: "disk ${diskArgs class n set.disk.${n}.device}") (layout.diskNames set);
 
