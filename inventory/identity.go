@@ -176,5 +176,5 @@ func (tx *Tx) Reindex() error {
 			}
 		}
 	}
-	return tx.rankAll()
+	return errors.Join(tx.rankAll(), tx.indexJobs())
 }

@@ -1,7 +1,9 @@
 package inventory
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"strings"
 )
 
@@ -40,8 +42,54 @@ func rankKey(h *Host) string {
 	return fmt.Sprintf("%s%d/%s/%s/%s", rankPrefix, h.Rank(), h.State, label, h.ID)
 }
 
-// keyCounts is the record of how many hosts are in each state.
-const keyCounts = "host_counts"
+// orderKeys are the host's places in the orders that lists are read in: by rank, by rank within its role, and among those of
+// its role that lag behind the hive ("lag/ROLE/ID").
+func orderKeys(h *Host) []string {
+	rank := rankKey(h)
+	keys := []string{rank}
+	if h.Role != "" {
+		keys = append(keys, rolePrefix(h.Role)+rank[len(rankPrefix):])
+		if h.Lags() {
+			keys = append(keys, lagPrefix(h.Role)+string(h.ID))
+		}
+	}
+	return keys
+}
+
+func rolePrefix(role string) string { return "role/" + role + "/" }
+func lagPrefix(role string) string  { return "lag/" + role + "/" }
+
+// Lags reports whether a deploy would bring the host to something newer, as far as is known.
+func (h *Host) Lags() bool {
+	return h.State == StateInstalled && h.Behind != 0 && h.Upkeep == "" && h.Role != "" && (h.InstalledRole == "" || h.InstalledRole == h.Role)
+}
+
+// keyCounts is the record of how many hosts are in each state, keyRoleCounts of how many have each role.
+const (
+	keyCounts     = "host_counts"
+	keyRoleCounts = "role_counts"
+)
+
+// RoleCount is how many hosts have a role.
+type RoleCount struct {
+	Hosts   int `json:"hosts"`
+	Lagging int `json:"lagging"` // of these behind the hive, see Host.Lags
+}
+
+// RoleCounts is how many hosts have each role.
+func (tx *Tx) RoleCounts() (map[string]RoleCount, error) {
+	counts := map[string]RoleCount{}
+	_, err := tx.GetJSON(BucketMeta, keyRoleCounts, &counts)
+	return counts, err
+}
+
+// OfRole reads up to limit hosts that have the role, in order of rank, state and name. It costs what it returns.
+func (tx *Tx) OfRole(role string, limit int) ([]Host, error) {
+	return tx.ranked(rolePrefix(role), limit)
+}
+
+// Lagging reads the hosts of a role that lag behind the hive, in order of id. It costs what it returns.
+func (tx *Tx) Lagging(role string) ([]Host, error) { return tx.ranked(lagPrefix(role), math.MaxInt) }
 
 // Counts is how many hosts are in each state.
 func (tx *Tx) Counts() (map[State]int, error) {
@@ -52,6 +100,9 @@ func (tx *Tx) Counts() (map[State]int, error) {
 
 // count takes a host over from one state to another; nil = it was, or will be, no host.
 func (tx *Tx) count(from, to *Host) error {
+	if err := tx.countRoles(from, to); err != nil {
+		return err
+	}
 	if from != nil && to != nil && from.State == to.State {
 		return nil
 	}
@@ -68,6 +119,48 @@ func (tx *Tx) count(from, to *Host) error {
 		counts[to.State]++
 	}
 	return tx.PutJSON(BucketMeta, keyCounts, counts)
+}
+
+// countRoles takes a host over from one role to another, and from keeping up to lagging behind.
+func (tx *Tx) countRoles(from, to *Host) error {
+	was, is := roleTally(from), roleTally(to)
+	if was == is {
+		return nil
+	}
+	counts, err := tx.RoleCounts()
+	if err != nil {
+		return err
+	}
+	was.add(counts, -1)
+	is.add(counts, 1)
+	return tx.PutJSON(BucketMeta, keyRoleCounts, counts)
+}
+
+// tally is as what a host counts; the zero value: as nothing.
+type tally struct {
+	role string
+	lags bool
+}
+
+func roleTally(h *Host) tally {
+	if h == nil || h.Role == "" {
+		return tally{}
+	}
+	return tally{h.Role, h.Lags()}
+}
+
+func (c tally) add(counts map[string]RoleCount, n int) {
+	if c.role == "" {
+		return
+	}
+	r := counts[c.role]
+	r.Hosts += n
+	if c.lags {
+		r.Lagging += n
+	}
+	if counts[c.role] = r; r == (RoleCount{}) {
+		delete(counts, c.role)
+	}
 }
 
 // Ranked reads up to limit hosts that are not ignored and as many that are, in order of rank, state and name. It
@@ -111,9 +204,9 @@ func (tx *Tx) hostsOf(ids []HostID) ([]Host, error) {
 	return hosts, nil
 }
 
-// rankAll adds the ranks of all hosts to the index, and counts them.
+// rankAll adds all hosts to the orders that lists are read in, and counts them.
 func (tx *Tx) rankAll() error {
-	counts := map[State]int{}
+	counts, roles := map[State]int{}, map[string]RoleCount{}
 	for after := HostID(""); ; {
 		hosts, next, err := tx.Hosts(after, 500)
 		if err != nil {
@@ -121,12 +214,15 @@ func (tx *Tx) rankAll() error {
 		}
 		for _, h := range hosts {
 			counts[h.State]++
-			if err := tx.Put(BucketIndex, rankKey(&h), []byte(h.ID)); err != nil {
-				return err
+			roleTally(&h).add(roles, 1)
+			for _, k := range orderKeys(&h) {
+				if err := tx.Put(BucketIndex, k, []byte(h.ID)); err != nil {
+					return err
+				}
 			}
 		}
 		if after = next; next == "" {
-			return tx.PutJSON(BucketMeta, keyCounts, counts)
+			return errors.Join(tx.PutJSON(BucketMeta, keyCounts, counts), tx.PutJSON(BucketMeta, keyRoleCounts, roles))
 		}
 	}
 }

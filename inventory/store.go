@@ -24,9 +24,10 @@ type Bucket string
 // kind in further buckets through Tx.Get, Put and Scan.
 const (
 	BucketHosts    Bucket = "hosts"      // host id → Host
-	BucketIndex    Bucket = "host_index" // "mac/…", "uuid/…", "serial/…", "name/…", "ip/…", "rank/…", "address/…" → host id
+	BucketIndex    Bucket = "host_index" // "mac/…", "uuid/…", "serial/…", "name/…", "ip/…", "rank/…", "role/…", "lag/…", "address/…" → host id
 	BucketJobs     Bucket = "jobs"       // job id → Job
 	BucketOpenJobs Bucket = "open_jobs"  // job id → host id
+	BucketHostJobs Bucket = "host_jobs"  // host id/job id → job id
 	BucketDiary    Bucket = "diary"      // host id/seq → Entry
 	BucketNonces   Bucket = "nonces"     // hash → Nonce
 	BucketMeta     Bucket = "meta"       // single values
@@ -243,7 +244,7 @@ func indexKeys(h *Host) []string {
 		keys = append(keys, "ip/"+h.IP.String())
 	}
 	if h.ID != "" {
-		keys = append(keys, rankKey(h))
+		keys = append(keys, orderKeys(h)...)
 	}
 	return keys
 }
@@ -387,56 +388,4 @@ func (tx *Tx) Diary(id HostID, after uint64, limit int) ([]Entry, error) {
 		return len(out) < limit, nil
 	})
 	return out, err
-}
-
-// PutJob writes a job whose Revision is the one that was read (0 = new). ErrConflict.
-func (tx *Tx) PutJob(j Job) (Job, error) {
-	old, err := tx.Job(j.ID)
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		return j, err
-	}
-	if old.Revision != j.Revision {
-		return j, fmt.Errorf("job %s was changed by somebody else: %w", j.ID, ErrConflict)
-	}
-	j.Revision++
-	if j.Open() {
-		err = tx.Put(BucketOpenJobs, string(j.ID), []byte(j.HostID))
-	} else {
-		err = tx.Delete(BucketOpenJobs, string(j.ID))
-	}
-	if err != nil {
-		return j, err
-	}
-	tx.changes = append(tx.changes, Change{Kind: JobChanged, Host: j.HostID, Job: j.ID})
-	return j, tx.PutJSON(BucketJobs, string(j.ID), j)
-}
-
-// Job reads a job. ErrNotFound.
-func (tx *Tx) Job(id JobID) (Job, error) {
-	var j Job
-	ok, err := tx.GetJSON(BucketJobs, string(id), &j)
-	if err == nil && !ok {
-		err = fmt.Errorf("job %s is %w", id, ErrNotFound)
-	}
-	return j, err
-}
-
-// OpenJobs reads all open jobs, in order of id.
-func (tx *Tx) OpenJobs() ([]Job, error) {
-	var ids []JobID
-	if err := tx.Scan(BucketOpenJobs, "", "", func(k string, _ []byte) (bool, error) {
-		ids = append(ids, JobID(k))
-		return true, nil
-	}); err != nil {
-		return nil, err
-	}
-	jobs := make([]Job, 0, len(ids))
-	for _, id := range ids {
-		j, err := tx.Job(id)
-		if err != nil {
-			return nil, err
-		}
-		jobs = append(jobs, j)
-	}
-	return jobs, nil
 }

@@ -1,8 +1,6 @@
 package web
 
 import (
-	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -117,19 +115,15 @@ func (p *activityPage) read(tx *inventory.Tx, before uint64, jobsBefore string) 
 		p.Entries = p.Entries[:activityEntries]
 		p.Older = p.address("before", strconv.FormatUint(p.Entries[activityEntries-1].Seq, 10))
 	}
-	return tx.ScanBack(inventory.BucketJobs, "", jobsBefore, func(k string, v []byte) (bool, error) {
-		var j inventory.Job
-		if err := json.Unmarshal(v, &j); err != nil {
-			return false, fmt.Errorf("job %s: %w", k, err)
-		}
-		if !f.job(&j) {
-			return true, nil
-		}
-		if len(p.Jobs) == activityJobs {
-			p.OlderJobs = p.address("jobs", string(p.Jobs[activityJobs-1].ID))
+	looked, last := 0, inventory.JobID("")
+	return tx.JobsBack(f.id, inventory.JobID(jobsBefore), func(j inventory.Job) (bool, error) {
+		if len(p.Jobs) == activityJobs || looked == maxLooks {
+			p.OlderJobs = p.address("jobs", string(last))
 			return false, nil
 		}
-		p.Jobs = append(p.Jobs, viewOfJob(tx, &j, p.Now))
+		if looked, last = looked+1, j.ID; f.job(&j) {
+			p.Jobs = append(p.Jobs, viewOfJob(tx, &j, p.Now))
+		}
 		return true, nil
 	})
 }

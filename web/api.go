@@ -30,6 +30,13 @@ func items[T any](v []T) *listOut[T] {
 	return &listOut[T]{Body: list[T]{Items: v}}
 }
 
+// paged is one page of a list and the cursor of the following one.
+func paged[T any](v []T, next string, err error) (*listOut[T], error) {
+	out := items(v)
+	out.Body.Next = next
+	return out, err
+}
+
 // RefIn is the host a path names. It is exported because huma reads parameters of exported fields alone.
 type RefIn struct {
 	ID string `path:"id" doc:"the host's id, any of its MACs, or its name" maxLength:"128"`

@@ -124,7 +124,11 @@ func (s *Server) listHosts(_ context.Context, in *hostsIn) (*listOut[Host], erro
 			}
 			return err
 		}
-		for after := inventory.HostID(in.Cursor); ; {
+		for after, looked := inventory.HostID(in.Cursor), 0; ; looked += in.Limit {
+			if looked >= maxLooks {
+				out.Body.Next = string(after)
+				return nil
+			}
 			hosts, next, err := tx.Hosts(after, in.Limit)
 			if err != nil {
 				return err

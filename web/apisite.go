@@ -2,7 +2,6 @@ package web
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -71,9 +70,8 @@ func (s *Server) siteAPI(a huma.API) {
 		}
 		return s.listRoles(ctx, in)
 	})
-	op(a, http.MethodGet, "/rules/preview", "preview-rules", "What the roles' autoInstall rules would do to every host", func(context.Context, *none) (*listOut[RuleHit], error) {
-		hits, err := s.rulesPreview()
-		return items(hits), err
+	op(a, http.MethodGet, "/rules/preview", "preview-rules", "What the roles' autoInstall rules would do to every host, in order of host id", func(_ context.Context, in *PageIn) (*listOut[RuleHit], error) {
+		return paged(s.rulesPreview(in.Cursor, in.Limit))
 	})
 	op(a, http.MethodGet, "/jobs", "list-jobs", "List jobs, newest first", s.listJobs)
 	op(a, http.MethodGet, "/jobs/{id}", "get-job", "Read a job", s.getJob)
@@ -108,28 +106,22 @@ type putReservationIn struct {
 type reservationOut struct{ Body Reservation }
 
 func (s *Server) leaseAPI(a huma.API) {
-	op(a, http.MethodGet, "/leases", "list-leases", "List DHCP leases", func(context.Context, *none) (*listOut[Lease], error) {
-		l, err := s.leases()
-		return items(l), err
+	op(a, http.MethodGet, "/leases", "list-leases", "List DHCP leases, by their address as text", func(_ context.Context, in *PageIn) (*listOut[Lease], error) {
+		return paged(s.leases(in.Cursor, in.Limit))
 	})
-	op(a, http.MethodGet, "/reservations", "list-reservations", "List reserved addresses", func(context.Context, *none) (*listOut[Reservation], error) {
-		r, err := s.reservations()
-		return items(r), err
+	op(a, http.MethodGet, "/reservations", "list-reservations", "List reserved addresses, by their MAC", func(_ context.Context, in *PageIn) (*listOut[Reservation], error) {
+		return paged(s.reservations(in.Cursor, in.Limit))
 	})
 	op(a, http.MethodGet, "/reservations/{mac}", "get-reservation", "Read a reserved address", func(_ context.Context, in *macIn) (*reservationOut, error) {
 		m, err := parseMAC(in.MAC)
 		if err != nil {
 			return nil, err
 		}
-		rs, err := s.reservations()
-		if err != nil {
-			return nil, err
+		if s.cfg.Leases == nil {
+			return nil, fmt.Errorf("a reservation for %s is %w", m, inventory.ErrNotFound)
 		}
-		i := slices.IndexFunc(rs, func(r Reservation) bool { return r.MAC == m })
-		if i < 0 {
-			return nil, fmt.Errorf("reservation of %s is %w", m, inventory.ErrNotFound)
-		}
-		return &reservationOut{rs[i]}, nil
+		r, err := s.cfg.Leases.Reservation(m)
+		return &reservationOut{r}, err
 	})
 	op(a, http.MethodPut, "/reservations/{mac}", "put-reservation", "Reserve an address for a MAC", func(ctx context.Context, in *putReservationIn) (*reservationOut, error) {
 		r, err := parseReservation(in.MAC, in.Body.IP, in.Body.Hostname)
@@ -179,7 +171,7 @@ func (s *Server) listRoles(context.Context, *none) (*rolesOut, error) {
 
 // PageIn asks for one page of a list.
 type PageIn struct {
-	Cursor string `query:"cursor" doc:"next of the page before" maxLength:"64"`
+	Cursor string `query:"cursor" doc:"next of the page before; a page may be short, even empty, and have a next one" maxLength:"64"`
 	Limit  int    `query:"limit" default:"50" minimum:"1" maximum:"500"`
 }
 
@@ -197,37 +189,34 @@ func (in *jobsIn) wants(j *inventory.Job) bool {
 // listJobs is newest first, by id: those sort by when the job was made.
 func (s *Server) listJobs(_ context.Context, in *jobsIn) (*listOut[Job], error) {
 	out := items([]Job(nil))
-	more := func(j inventory.Job) bool {
-		switch {
-		case !in.wants(&j):
-		case len(out.Body.Items) == in.Limit:
-			out.Body.Next = string(out.Body.Items[in.Limit-1].ID)
-			return false
-		default:
+	looked, last := 0, inventory.JobID("")
+	more := func(j inventory.Job) (bool, error) {
+		if len(out.Body.Items) == in.Limit || looked == maxLooks {
+			out.Body.Next = string(last)
+			return false, nil
+		}
+		if looked, last = looked+1, j.ID; in.wants(&j) {
 			out.Body.Items = append(out.Body.Items, jobJSON(&j))
 		}
-		return true
+		return true, nil
 	}
 	err := s.cfg.Store.View(func(tx *inventory.Tx) error {
 		if h, err := tx.FindHost(in.Host); in.Host != "" && err == nil {
 			in.Host = string(h.ID)
 		}
-		if in.State == "open" {
-			open, err := tx.OpenJobs()
-			for i := len(open) - 1; i >= 0 && err == nil; i-- {
-				if (in.Cursor == "" || string(open[i].ID) < in.Cursor) && !more(open[i]) {
-					break
-				}
-			}
-			return err
+		if in.State != "open" {
+			return tx.JobsBack(inventory.HostID(in.Host), inventory.JobID(in.Cursor), more)
 		}
-		return tx.ScanBack(inventory.BucketJobs, "", in.Cursor, func(k string, v []byte) (bool, error) {
-			var j inventory.Job
-			if err := json.Unmarshal(v, &j); err != nil {
-				return false, fmt.Errorf("job %s: %w", k, err)
+		open, err := tx.OpenJobs()
+		for _, j := range slices.Backward(open) {
+			if in.Cursor != "" && string(j.ID) >= in.Cursor {
+				continue
 			}
-			return more(j), nil
-		})
+			if on, err := more(j); !on {
+				return err
+			}
+		}
+		return err
 	})
 	return out, err
 }

@@ -135,9 +135,15 @@ type Decision struct {
 
 // Leases reads the leases and keeps the reservations. Safe for concurrent use.
 type Leases interface {
-	Leases() ([]Lease, error)
-	Reservations() ([]Reservation, error)
-	// SetReservation stores r, or removes the one of r.MAC when r.IP is not valid.
+	// Leases reads up to limit live leases in order of the address as text, after `after` (the zero Addr = from the first).
+	// next is where the following page goes on, the zero Addr at the end; a page may be short, even empty, and have one.
+	Leases(after netip.Addr, limit int) (page []Lease, next netip.Addr, err error)
+	// Reservations is the same for the reservations, in order of the MAC.
+	Reservations(after inventory.MAC, limit int) (page []Reservation, next inventory.MAC, err error)
+	// Reservation is that of a MAC. inventory.ErrNotFound.
+	Reservation(m inventory.MAC) (Reservation, error)
+	// SetReservation stores r, or removes the one of r.MAC when r.IP is not valid. inventory.ErrConflict when the address is
+	// another MAC's, inventory.ErrNotFound when there is none to remove.
 	SetReservation(ctx context.Context, r Reservation) error
 }
 

@@ -29,38 +29,15 @@ func (s *Server) format(ctx context.Context, ref string, o inventory.FormatOrder
 	})
 }
 
-// lags reports whether a deploy would bring the host to something newer, as far as is known.
-func lags(h *inventory.Host) bool {
-	return h.State == inventory.StateInstalled && h.Behind != 0 && h.Upkeep == "" && h.Role != "" && (h.InstalledRole == "" || h.InstalledRole == h.Role)
-}
-
 // lagText says how far a host lags behind the hive, "" = it does not.
 func lagText(h *inventory.Host) string {
 	switch {
-	case !lags(h):
+	case !h.Lags():
 		return ""
 	case h.Behind < 0:
 		return "runs a revision that the hive does not have any more"
 	}
 	return plural(h.Behind, "commit") + " behind the hive"
-}
-
-// lagging lists the hosts of a role that lag behind the hive, in order of id.
-func lagging(tx *inventory.Tx, role string) (list []inventory.Host, err error) {
-	for after := inventory.HostID(""); ; {
-		hosts, next, err := tx.Hosts(after, 500)
-		if err != nil {
-			return nil, err
-		}
-		for i := range hosts {
-			if hosts[i].Role == role && lags(&hosts[i]) {
-				list = append(list, hosts[i])
-			}
-		}
-		if after = next; next == "" {
-			return list, nil
-		}
-	}
 }
 
 // deployRole deploys every host of a role that lags behind the hive, each in a transaction of its own. A host that
@@ -75,7 +52,7 @@ func (s *Server) deployRole(ctx context.Context, role string) (asked []inventory
 		if _, known := hive.Roles[role]; !known {
 			return fmt.Errorf("role %q is not in the hive as it was read last: %w", clip(role, 63), inventory.ErrInvalid)
 		}
-		list, err = lagging(tx, role)
+		list, err = tx.Lagging(role)
 		return err
 	}); err != nil {
 		return nil, err

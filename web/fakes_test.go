@@ -1,6 +1,7 @@
 package web
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -27,6 +28,7 @@ type fakeSite struct {
 	opErr        error
 	woken        []inventory.MAC
 	refreshed    int
+	leased       int // how many leases there are; at least 1
 }
 
 func newFakeSite() *fakeSite {
@@ -70,19 +72,57 @@ func (f *fakeSite) Media() MediaStatus {
 	return f.media
 }
 
-func (f *fakeSite) Leases() ([]Lease, error) {
-	return []Lease{{IP: netip.MustParseAddr("192.168.1.101"), MAC: mac(1), Hostname: `<img src=x onerror=alert(1)>`, Expires: time.Now().Add(time.Hour)}}, nil
+func (f *fakeSite) Leases(after netip.Addr, limit int) (page []Lease, next netip.Addr, err error) {
+	for i := range max(f.leased, 1) {
+		l := Lease{IP: netip.AddrFrom4([4]byte{192, 168, 1, byte(101 + i)}), MAC: mac(byte(1 + i)), Hostname: `<img src=x onerror=alert(1)>`, Expires: time.Now().Add(time.Hour)}
+		switch {
+		case after.IsValid() && l.IP.Compare(after) <= 0:
+		case len(page) == limit:
+			return page, page[limit-1].IP, nil
+		default:
+			page = append(page, l)
+		}
+	}
+	return page, next, nil
 }
 
-func (f *fakeSite) Reservations() ([]Reservation, error) {
+func (f *fakeSite) Reservations(after inventory.MAC, limit int) (page []Reservation, next inventory.MAC, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return slices.Clone(f.reservations), nil
+	all := slices.SortedFunc(slices.Values(f.reservations), func(a, b Reservation) int { return bytes.Compare(a.MAC[:], b.MAC[:]) })
+	for _, r := range all {
+		switch {
+		case bytes.Compare(r.MAC[:], after[:]) <= 0:
+		case len(page) == limit:
+			return page, page[limit-1].MAC, nil
+		default:
+			page = append(page, r)
+		}
+	}
+	return page, next, nil
+}
+
+func (f *fakeSite) Reservation(m inventory.MAC) (Reservation, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	i := slices.IndexFunc(f.reservations, func(r Reservation) bool { return r.MAC == m })
+	if i < 0 {
+		return Reservation{}, fmt.Errorf("a reservation for %s is %w", m, inventory.ErrNotFound)
+	}
+	return f.reservations[i], nil
 }
 
 func (f *fakeSite) SetReservation(_ context.Context, r Reservation) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	for _, o := range f.reservations {
+		if o.IP == r.IP && o.MAC != r.MAC {
+			return fmt.Errorf("address %s is reserved for %s already: %w", r.IP, o.MAC, inventory.ErrConflict)
+		}
+	}
+	if !r.IP.IsValid() && !slices.ContainsFunc(f.reservations, func(o Reservation) bool { return o.MAC == r.MAC }) {
+		return fmt.Errorf("a reservation for %s is %w", r.MAC, inventory.ErrNotFound)
+	}
 	f.reservations = slices.DeleteFunc(f.reservations, func(o Reservation) bool { return o.MAC == r.MAC })
 	if r.IP.IsValid() {
 		f.reservations = append(f.reservations, r)

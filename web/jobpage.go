@@ -1,9 +1,7 @@
 package web
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -17,9 +15,8 @@ import (
 )
 
 const (
-	pastJobs     = 10   // listed on a machine's page
-	pastJobsScan = 5000 // jobs that are looked through for them
-	jobLogLines  = 2000 // of a job's log, drawn with its page; the download has all
+	pastJobs    = 10   // listed on a machine's page
+	jobLogLines = 2000 // of a job's log, drawn with its page; the download has all
 )
 
 // jobView is a job in a list: of a machine, or in the activity.
@@ -54,23 +51,10 @@ func viewOfJob(tx *inventory.Tx, j *inventory.Job, now time.Time) jobView {
 	return v
 }
 
-// jobsOf are the newest jobs of a host, newest first, as far as they are among the last pastJobsScan of all hosts.
+// jobsOf are the newest jobs of a host, newest first.
 func jobsOf(tx *inventory.Tx, id inventory.HostID, now time.Time) (out []jobView, err error) {
-	of, seen := fmt.Appendf(nil, "%q:%q", "host_id", id), 0
-	err = tx.ScanBack(inventory.BucketJobs, "", "", func(k string, v []byte) (bool, error) {
-		if seen++; seen > pastJobsScan {
-			return false, nil
-		}
-		if !bytes.Contains(v, of) {
-			return true, nil
-		}
-		var j inventory.Job
-		if err := json.Unmarshal(v, &j); err != nil {
-			return false, fmt.Errorf("job %s: %w", k, err)
-		}
-		if j.HostID == id {
-			out = append(out, viewOfJob(tx, &j, now))
-		}
+	err = tx.JobsBack(id, "", func(j inventory.Job) (bool, error) {
+		out = append(out, viewOfJob(tx, &j, now))
 		return len(out) < pastJobs, nil
 	})
 	return out, err

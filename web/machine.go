@@ -95,7 +95,7 @@ func (s *Server) buttons(h *inventory.Host) []button {
 	case inventory.StateInstalled:
 		if h.Upkeep == "" {
 			class := ""
-			if lags(h) {
+			if h.Lags() {
 				class = "main"
 			}
 			add("deploy", "Deploy", class, "Build and switch to what the hive says now; it goes back by itself when that fails")

@@ -60,7 +60,7 @@ func rowOf(h *inventory.Host, l *lookup, now time.Time) row {
 			r.Below = "The rules of roles " + strings.Join(names, ", ") + " all mean it, so none acts: give it a role, or make them narrower."
 		}
 	}
-	r.Lags = lags(h)
+	r.Lags = h.Lags()
 	switch {
 	case h.Attention != "":
 	case h.Upkeep == inventory.JobDeploy:

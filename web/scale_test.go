@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -103,5 +104,168 @@ func TestMachinesPageCostsItsOwnRows(t *testing.T) { // not parallel: it counts 
 	t.Logf("the page: %.0f allocations with %d machines, %.0f with five times as many; its counts: %.0f and %.0f", page, maxRows, page5, sums, sums5)
 	if page5 > 1.25*page || sums5 > 1.25*sums {
 		t.Errorf("with five times the machines: got %.0f and %.0f allocations, want no more than a quarter above %.0f and %.0f", page5, sums5, page, sums)
+	}
+}
+
+// TestListsCostTheirOwnPage: nothing that a page or a list of the API shows grows with what it does not show.
+func TestListsCostTheirOwnPage(t *testing.T) { // not parallel: it counts allocations
+	b := start(t, nil)
+	s, made := b.Server, 0
+	size := func(n int) {
+		b.update(func(tx *inventory.Tx) error {
+			for i := range n {
+				id := tx.NewID()
+				made++
+				m := inventory.MAC{2, 1, 0, 0, byte(made >> 8), byte(made)}
+				h := inventory.Host{ID: inventory.HostID(id), MAC: m, MACs: []inventory.MAC{m}, Name: "n-" + id, Role: "worker", State: inventory.StateInstalled, EverFlipped: true, Behind: 1}
+				if i%2 == 0 {
+					h.Facts = &inventory.Facts{Arch: "x86_64", Vendor: "ACME", MemoryBytes: 8 << 30}
+				}
+				if _, err := tx.PutHost(h); err != nil {
+					return err
+				}
+				for k := range 2 {
+					j := inventory.Job{ID: inventory.JobID(fmt.Sprintf("%08x%08x", made, k)), HostID: h.ID, State: inventory.JobDone, Role: "worker"}
+					if _, err := tx.PutJob(j); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		})
+	}
+	b.hive()
+	var one inventory.HostID
+	reads := map[string]func() error{
+		"the roles page":               func() error { return b.store.View((&rolesPage{}).read) },
+		"a page of the rules' dry run": func() error { _, _, err := s.rulesPreview("", 50); return err },
+		"the activity page, nothing found": func() error {
+			return b.store.View(func(tx *inventory.Tx) error { return (&activityPage{Filter: ActivityIn{By: "nobody"}}).read(tx, 0, "") })
+		},
+		"the strip of tasks": func() error {
+			return b.store.View(func(tx *inventory.Tx) error { _, err := readStrip(tx, t0); return err })
+		},
+		"a machine's jobs": func() error {
+			return b.store.View(func(tx *inventory.Tx) error { _, err := jobsOf(tx, one, t0); return err })
+		},
+		"the jobs of a host": func() error {
+			_, err := s.listJobs(t.Context(), &jobsIn{PageIn: PageIn{Limit: 50}, Host: string(one)})
+			return err
+		},
+		"jobs in a state that none is in": func() error {
+			_, err := s.listJobs(t.Context(), &jobsIn{PageIn: PageIn{Limit: 50}, State: "failed"})
+			return err
+		},
+		"hosts in a state that none is in": func() error {
+			_, err := s.listHosts(t.Context(), &hostsIn{PageIn: PageIn{Limit: 50}, State: "failed"})
+			return err
+		},
+		"which hosts of a role lag, counted": func() error {
+			return b.store.View(func(tx *inventory.Tx) error { _, err := tx.RoleCounts(); return err })
+		},
+	}
+	count := func() map[string]float64 {
+		out := map[string]float64{}
+		for name, fn := range reads {
+			for range 5 { // the least: the server's own work behind it counts, too
+				n := testing.AllocsPerRun(1, func() {
+					if err := fn(); err != nil {
+						t.Error(err)
+					}
+				})
+				if least, counted := out[name]; !counted || n < least {
+					out[name] = n
+				}
+			}
+		}
+		return out
+	}
+	size(2 * maxLooks)
+	b.update(func(tx *inventory.Tx) error {
+		hosts, _, err := tx.Hosts("", 1)
+		one = hosts[0].ID
+		return err
+	})
+	few := count()
+	size(6 * maxLooks)
+	for name, many := range count() {
+		t.Logf("%s: %.0f allocations with %d hosts, %.0f with four times as many", name, few[name], 2*maxLooks, many)
+		if many > 1.25*few[name]+20 {
+			t.Errorf("%s: got %.0f allocations with four times the hosts, want no more than a quarter above %.0f", name, many, few[name])
+		}
+	}
+}
+
+// TestListsAreWholeByTheirPages: following the cursors shows everything once, whatever the size of a page.
+func TestListsAreWholeByTheirPages(t *testing.T) {
+	t.Parallel()
+	f := newFakeSite()
+	f.leased = 60
+	b := start(t, f.config)
+	b.hive()
+	const n = maxLooks + 70
+	b.update(func(tx *inventory.Tx) error {
+		for i := range n {
+			m := inventory.MAC{2, 0, 0, 0, byte(i >> 8), byte(i)}
+			h := inventory.Host{ID: inventory.HostID(tx.NewID()), MAC: m, MACs: []inventory.MAC{m}, Name: fmt.Sprintf("node%d", i), State: inventory.StateReady}
+			if i%10 == 0 {
+				h.State, h.Facts = inventory.StateFailed, &inventory.Facts{Arch: "x86_64", Vendor: "ACME", MemoryBytes: 8 << 30}
+			}
+			if _, err := tx.PutHost(h); err != nil {
+				return err
+			}
+			j := inventory.Job{ID: inventory.JobID(fmt.Sprintf("%016x", i)), HostID: h.ID, State: inventory.JobDone}
+			if i%10 == 0 {
+				j.State = inventory.JobFailed
+			}
+			if _, err := tx.PutJob(j); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for i := range 60 {
+		b.api("PUT", fmt.Sprintf("/reservations/02:00:00:00:01:%02x", i+1), map[string]string{"ip": fmt.Sprintf("192.168.2.%d", i+1)}, 200, nil)
+	}
+	for path, want := range map[string]int{"/hosts": n, "/hosts?state=failed": n / 10, "/jobs": n, "/jobs?state=failed": n / 10, "/jobs?state=open": 0,
+		"/jobs?host=node7": 1, "/rules/preview": n / 10, "/leases": 60, "/reservations": 60} {
+		for _, limit := range []int{7, 50, 500} {
+			sep := "?"
+			if strings.Contains(path, "?") {
+				sep = "&"
+			}
+			seen, pages := map[string]bool{}, 0
+			for next := ""; pages == 0 || next != ""; pages++ {
+				var page struct {
+					Items []map[string]any `json:"items"`
+					Next  string           `json:"next"`
+				}
+				b.api("GET", fmt.Sprintf("%s%slimit=%d&cursor=%s", path, sep, limit, url.QueryEscape(next)), nil, 200, &page)
+				if len(page.Items) > limit || pages > n {
+					t.Fatalf("%s: page %d has %d items, want at most %d", path, pages, len(page.Items), limit)
+				}
+				for _, it := range page.Items {
+					key := fmt.Sprint(it["id"], it["host_id"], it["ip"])
+					if seen[key] {
+						t.Errorf("%s by %d: %s is there twice", path, limit, key)
+					}
+					seen[key] = true
+				}
+				next = page.Next
+			}
+			if len(seen) != want {
+				t.Errorf("%s by %d: got %d in %d pages, want %d", path, limit, len(seen), pages, want)
+			}
+		}
+	}
+	for _, path := range []string{"/leases?cursor=x", "/reservations?cursor=x"} {
+		b.api("GET", path, nil, 422, nil)
+	}
+	b.signIn()
+	if p := b.page("/roles"); !strings.Contains(p, "The following machines") || strings.Contains(p, "From the first") {
+		t.Error("the roles page does not lead to the rest of the dry run")
+	}
+	if p := b.page("/roles?after=zzzz"); !strings.Contains(p, "From the first") || !strings.Contains(p, "No rule matches any of these") {
+		t.Error("the end of the dry run does not lead back to its beginning")
 	}
 }

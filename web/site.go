@@ -3,8 +3,9 @@ package web
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
+	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -61,41 +62,47 @@ func (s *Server) warnings() []Warning {
 	return append(out, Warning{Text: "The hive's roles could not be read: " + firstLine(h.Error), Hint: hint})
 }
 
-func (s *Server) leases() ([]Lease, error) {
-	if s.cfg.Leases == nil {
-		return nil, nil
+// leases is a page of the leases, by the address as text, and the cursor of the following one.
+func (s *Server) leases(cursor string, limit int) ([]Lease, string, error) {
+	after, err := cursorOf(cursor, netip.ParseAddr)
+	if err != nil || s.cfg.Leases == nil {
+		return nil, "", err
 	}
-	l, err := s.cfg.Leases.Leases()
-	slices.SortFunc(l, func(a, b Lease) int { return a.IP.Compare(b.IP) })
-	return l, err
+	l, next, err := s.cfg.Leases.Leases(after, limit)
+	if !next.IsValid() {
+		return l, "", err
+	}
+	return l, next.String(), err
 }
 
-func (s *Server) reservations() ([]Reservation, error) {
-	if s.cfg.Leases == nil {
-		return nil, nil
+// reservations is a page of the reserved addresses, by their MAC, and the cursor of the following one.
+func (s *Server) reservations(cursor string, limit int) ([]Reservation, string, error) {
+	after, err := cursorOf(cursor, inventory.ParseMAC)
+	if err != nil || s.cfg.Leases == nil {
+		return nil, "", err
 	}
-	r, err := s.cfg.Leases.Reservations()
-	slices.SortFunc(r, func(a, b Reservation) int { return a.IP.Compare(b.IP) })
-	return r, err
+	r, next, err := s.cfg.Leases.Reservations(after, limit)
+	if next.IsZero() {
+		return r, "", err
+	}
+	return r, next.String(), err
+}
+
+// cursorOf reads a cursor that is the last thing of the page before; "" is its zero value.
+func cursorOf[T any](cursor string, parse func(string) (T, error)) (at T, err error) {
+	if cursor == "" {
+		return at, nil
+	}
+	if at, err = parse(cursor); err != nil {
+		err = fmt.Errorf("cursor %q: want the next of the page before: %w", clip(cursor, 40), inventory.ErrInvalid)
+	}
+	return at, err
 }
 
 // reserve stores a reservation, or removes it when it has no address.
 func (s *Server) reserve(ctx context.Context, r Reservation) error {
 	if s.cfg.Leases == nil {
 		return fmt.Errorf("reservation of %s: this appliance hands out no addresses: %w", r.MAC, ErrNotHere)
-	}
-	rs, err := s.cfg.Leases.Reservations()
-	if err != nil {
-		return err
-	}
-	known := false
-	for _, o := range rs {
-		if known = known || o.MAC == r.MAC; o.MAC != r.MAC && o.IP == r.IP {
-			return fmt.Errorf("address %s is reserved for %s already: %w", r.IP, o.MAC, inventory.ErrConflict)
-		}
-	}
-	if !r.IP.IsValid() && !known {
-		return fmt.Errorf("reservation of %s is %w", r.MAC, inventory.ErrNotFound)
 	}
 	if err := s.cfg.Leases.SetReservation(ctx, r); err != nil {
 		return err
@@ -182,30 +189,34 @@ type RuleHit struct {
 	Why    string           `json:"why"`
 }
 
-// rulesPreview tells for every host that a rule matches what would happen.
-func (s *Server) rulesPreview() ([]RuleHit, error) {
-	var out []RuleHit
-	err := s.cfg.Store.View(func(tx *inventory.Tx) error {
+// maxLooks is how many records one page of a list looks at to find those it shows: a page may be short, even empty, and
+// have a next one.
+const maxLooks = 500
+
+// rulesPreview tells for up to limit hosts that a rule matches what would happen, from the one after cursor on, and the
+// cursor of the following page.
+func (s *Server) rulesPreview(cursor string, limit int) (out []RuleHit, next string, err error) {
+	err = s.cfg.Store.View(func(tx *inventory.Tx) error {
 		hive, err := tx.Hive()
-		if err != nil {
+		ruled := func(r inventory.Role) bool { return r.AutoInstall != nil }
+		if err != nil || !slices.ContainsFunc(slices.Collect(maps.Values(hive.Roles)), ruled) {
 			return err
 		}
-		for after := inventory.HostID(""); ; {
-			hosts, next, err := tx.Hosts(after, 500)
-			if err != nil {
-				return err
+		hosts, more, err := tx.Hosts(inventory.HostID(cursor), maxLooks)
+		next = string(more)
+		for i := range hosts {
+			hit, ok := ruleHit(&hosts[i], hive)
+			if !ok {
+				continue
 			}
-			for _, h := range hosts {
-				if hit, ok := ruleHit(&h, hive); ok {
-					out = append(out, hit)
-				}
-			}
-			if after = next; next == "" {
-				return nil
+			if out = append(out, hit); len(out) == limit && (i < len(hosts)-1 || more != "") {
+				next = string(hosts[i].ID)
+				break
 			}
 		}
+		return err
 	})
-	return out, err
+	return out, next, err
 }
 
 func ruleHit(h *inventory.Host, hive inventory.Hive) (RuleHit, bool) {
@@ -241,31 +252,15 @@ func foretell(h *inventory.Host, role inventory.Role) string {
 
 // openJobs are the open jobs; none when they cannot be read.
 func (s *Server) openJobs() []inventory.Job {
-	jobs, err := s.jobs(true)
-	if err != nil {
+	var jobs []inventory.Job
+	if err := s.cfg.Store.View(func(tx *inventory.Tx) (err error) {
+		jobs, err = tx.OpenJobs()
+		return err
+	}); err != nil {
 		s.log.Error("open jobs could not be read", "err", err)
 	}
-	return jobs
-}
-
-// jobs are the open jobs, or all, newest first.
-func (s *Server) jobs(open bool) (jobs []inventory.Job, err error) {
-	err = s.cfg.Store.View(func(tx *inventory.Tx) error {
-		if open {
-			jobs, err = tx.OpenJobs()
-			return err
-		}
-		return tx.Scan(inventory.BucketJobs, "", "", func(k string, v []byte) (bool, error) {
-			var j inventory.Job
-			if err := json.Unmarshal(v, &j); err != nil {
-				return false, fmt.Errorf("job %s: %w", k, err)
-			}
-			jobs = append(jobs, j)
-			return true, nil
-		})
-	})
 	slices.SortFunc(jobs, func(a, b inventory.Job) int { return b.CreatedAt.Compare(a.CreatedAt) })
-	return jobs, err
+	return jobs
 }
 
 // tail is the last n entries of a diary, oldest first.

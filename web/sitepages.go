@@ -18,17 +18,47 @@ type rolesPage struct {
 	Location string
 	CanRead  bool
 	Hits     []RuleHit
+	From     string // the cursor that Hits begin behind; "" = the first
+	Next     string // the cursor of the following ones; "" = none
 	Err      string
 }
 
 // roleView is a role and who has it.
 type roleView struct {
 	inventory.Role
-	Hosts []row
-	Lag   int // how many of them lag behind the hive
+	Hosts []row // the first few
+	More  int   // that have it, too
+	Lag   int   // how many of them all lag behind the hive
 }
 
+// roleHosts is how many machines of each role its page names.
+const roleHosts = 50
+
 func (s *Server) rolesPage(c echo.Context) error { return s.showRoles(c, http.StatusOK, "") }
+
+// read takes in the roles and who has them; it costs what is shown, however many machines there are.
+func (p *rolesPage) read(tx *inventory.Tx) (err error) {
+	if p.Hive, err = tx.Hive(); err != nil {
+		return err
+	}
+	counts, err := tx.RoleCounts()
+	if err != nil {
+		return err
+	}
+	for _, r := range sortedRoles(p.Hive) {
+		v := roleView{Role: r, Lag: counts[r.Name].Lagging}
+		hosts, err := tx.OfRole(r.Name, roleHosts)
+		if err != nil {
+			return err
+		}
+		for i := range hosts {
+			v.Hosts = append(v.Hosts, row{Ref: refOf(&hosts[i]), Name: hosts[i].Label()})
+		}
+		v.More = counts[r.Name].Hosts - len(hosts)
+		p.Roles = append(p.Roles, v)
+	}
+	return nil
+}
 
 func (s *Server) showRoles(c echo.Context, code int, problem string) error {
 	p := rolesPage{base: s.page(c, "Roles", "roles"), CanRead: s.cfg.Hive != nil, Err: problem}
@@ -36,29 +66,12 @@ func (s *Server) showRoles(c echo.Context, code int, problem string) error {
 	if s.cfg.Hive != nil {
 		p.Location = s.cfg.Hive.Location()
 	}
-	table := machinesPage{base: p.base}
-	err := s.cfg.Store.View(func(tx *inventory.Tx) (err error) {
-		if p.Hive, err = tx.Hive(); err != nil {
-			return err
-		}
-		return table.read(tx)
-	})
+	err := s.cfg.Store.View(p.read)
 	if err != nil {
 		return err
 	}
-	for _, r := range sortedRoles(p.Hive) {
-		v := roleView{Role: r}
-		for _, row := range table.Rows {
-			if row.Role == r.Name {
-				v.Hosts = append(v.Hosts, row)
-				if row.Lags {
-					v.Lag++
-				}
-			}
-		}
-		p.Roles = append(p.Roles, v)
-	}
-	if p.Hits, err = s.rulesPreview(); err != nil {
+	p.From = clip(c.QueryParam("after"), 64)
+	if p.Hits, p.Next, err = s.rulesPreview(p.From, 50); err != nil {
 		return err
 	}
 	return s.render(c, code, "roles", p)
@@ -93,6 +106,9 @@ func (s *Server) showMedia(c echo.Context, code int, f isoForm) (err error) {
 	return s.render(c, code, "media", p)
 }
 
+// networkRows is how many leases and reservations one network page shows.
+const networkRows = 300
+
 type networkPage struct {
 	base
 	Net          NetworkStatus
@@ -100,16 +116,14 @@ type networkPage struct {
 	Reservations []Reservation
 	CanReserve   bool
 	Known        map[inventory.MAC]row
-	MoreLeases   int // that did not fit
+	MoreLeases   bool   // that did not fit
+	ReservedNext string // the cursor of the following reservations; "" = none
 	Err          string
 	Field        string // which field Err is about: "mac", "ip", "hostname"
 	MAC, IP      string // typed, or of the reservation that is to be changed
 	Hostname     string
 	Changing     bool // MAC has a reservation
 }
-
-// maxLeases is how many leases the network page shows.
-const maxLeases = 300
 
 // Machine is the machine of a MAC, for a link; its Ref is "" when there is none.
 func (p networkPage) Machine(m inventory.MAC) row { return p.Known[m] }
@@ -124,9 +138,10 @@ func (s *Server) showNetwork(c echo.Context, code int, p networkPage) (err error
 	if err := s.readLeases(&p); err != nil {
 		return err
 	}
-	if p.Reservations, err = s.reservations(); err != nil {
+	if p.Reservations, p.ReservedNext, err = s.reservations(c.QueryParam("reserved"), networkRows); err != nil {
 		return err
 	}
+	slices.SortFunc(p.Reservations, func(a, b Reservation) int { return a.IP.Compare(b.IP) })
 	typed, _ := inventory.ParseMAC(p.MAC)
 	p.Changing = slices.ContainsFunc(p.Reservations, func(r Reservation) bool { return r.MAC == typed })
 	if p.Known, err = s.knownMACs(p); err != nil {
@@ -137,10 +152,10 @@ func (s *Server) showNetwork(c echo.Context, code int, p networkPage) (err error
 
 // readLeases reads as many leases as the page shows.
 func (s *Server) readLeases(p *networkPage) (err error) {
-	p.Leases, err = s.leases()
-	if over := len(p.Leases) - maxLeases; over > 0 {
-		p.Leases, p.MoreLeases = p.Leases[:maxLeases], over
-	}
+	next := ""
+	p.Leases, next, err = s.leases("", networkRows)
+	p.MoreLeases = next != ""
+	slices.SortFunc(p.Leases, func(a, b Lease) int { return a.IP.Compare(b.IP) })
 	return err
 }
 

@@ -2,8 +2,6 @@ package web
 
 import (
 	"bytes"
-	"encoding/json"
-	"fmt"
 	"time"
 
 	"github.com/staged-hive/hatchery/inventory"
@@ -41,11 +39,7 @@ func readStrip(tx *inventory.Tx, now time.Time) (*strip, error) {
 		}
 	}
 	// Open jobs are few and ended ones many: the newest that ended are near the end.
-	err = tx.ScanBack(inventory.BucketJobs, "", "", func(k string, v []byte) (bool, error) {
-		var j inventory.Job
-		if err := json.Unmarshal(v, &j); err != nil {
-			return false, fmt.Errorf("job %s: %w", k, err)
-		}
+	err = tx.JobsBack("", "", func(j inventory.Job) (bool, error) {
 		if !j.Open() {
 			s.Last = append(s.Last, viewOfJob(tx, &j, now))
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -38,6 +39,45 @@ func (b leaseBook) Reservations() ([]lease.Reservation, error) {
 	return out, err
 }
 
+// reservation is that of one machine. inventory.ErrNotFound.
+func (b leaseBook) reservation(hw lease.HW) (lease.Reservation, error) {
+	if f := b.fixedFor(hw, netip.Addr{}); f != nil {
+		return *f, nil
+	}
+	r, err := b.DB.Reservation(hw)
+	if err == nil && b.fixedFor(r.HW, r.IP) != nil { // its address is another's by the file
+		err = fmt.Errorf("a reservation for %s is %w", hw, inventory.ErrNotFound)
+	}
+	return r, err
+}
+
+// page is up to limit reservations in order of the MAC, from the one after `after`.
+func (b leaseBook) page(after lease.HW, limit int) (page []lease.Reservation, next lease.HW, err error) {
+	from := ""
+	if after != (lease.HW{}) {
+		from = after.String()
+	}
+	stored, more, err := b.ReservationPage(from, limit)
+	for _, r := range stored {
+		if b.fixedFor(r.HW, r.IP) == nil {
+			page = append(page, r)
+		}
+	}
+	for _, f := range b.fixed {
+		if at := f.HW.String(); at > from && (more == "" || at <= more) {
+			page = append(page, f)
+		}
+	}
+	slices.SortFunc(page, func(x, y lease.Reservation) int { return bytes.Compare(x.HW[:], y.HW[:]) })
+	if more != "" {
+		next = stored[len(stored)-1].HW
+	}
+	if len(page) > limit {
+		page, next = page[:limit], page[limit-1].HW
+	}
+	return page, next, err
+}
+
 // fixedFor is the configuration file's reservation of that machine or address, nil when there is none.
 func (b leaseBook) fixedFor(hw lease.HW, ip netip.Addr) *lease.Reservation {
 	i := slices.IndexFunc(b.fixed, func(r lease.Reservation) bool { return r.HW == hw || r.IP == ip })
@@ -54,12 +94,8 @@ func reserved(book leaseBook, dhcp *server.Server) func(inventory.MAC) (netip.Ad
 		if dhcp.Status().Role != "server" {
 			return netip.Addr{}, false
 		}
-		all, err := book.Reservations()
-		i := slices.IndexFunc(all, func(r lease.Reservation) bool { return r.HW == lease.HW(mac) })
-		if err != nil || i < 0 {
-			return netip.Addr{}, false
-		}
-		return all[i].IP, true
+		r, err := book.reservation(lease.HW(mac))
+		return r.IP, err == nil
 	}
 }
 
@@ -70,26 +106,33 @@ type leases struct {
 }
 
 // Leases implements web.Leases.
-func (l leases) Leases() ([]web.Lease, error) {
-	all, err := l.book.Leases()
-	out := make([]web.Lease, 0, len(all))
+func (l leases) Leases(after netip.Addr, limit int) (page []web.Lease, next netip.Addr, err error) {
+	now := time.Now()
+	all, next, err := l.book.LeasePage(after, limit, func(e *lease.Lease) bool { return e.Live(now) })
 	for _, e := range all {
-		if !e.Live(time.Now()) {
-			continue
-		}
-		out = append(out, web.Lease{IP: e.IP, MAC: inventory.MAC(e.HW), Hostname: e.Hostname, Expires: e.Expires})
+		page = append(page, web.Lease{IP: e.IP, MAC: inventory.MAC(e.HW), Hostname: e.Hostname, Expires: e.Expires})
 	}
-	return out, err
+	return page, next, err
 }
 
 // Reservations implements web.Leases.
-func (l leases) Reservations() ([]web.Reservation, error) {
-	all, err := l.book.Reservations()
-	out := make([]web.Reservation, 0, len(all))
-	for _, e := range all {
-		out = append(out, web.Reservation{MAC: inventory.MAC(e.HW), IP: e.IP, Hostname: e.Name, Fixed: l.book.fixedFor(e.HW, e.IP) != nil})
+func (l leases) Reservations(after inventory.MAC, limit int) (page []web.Reservation, next inventory.MAC, err error) {
+	all, more, err := l.book.page(lease.HW(after), limit)
+	for i := range all {
+		page = append(page, l.told(&all[i]))
 	}
-	return out, err
+	return page, inventory.MAC(more), err
+}
+
+// Reservation implements web.Leases.
+func (l leases) Reservation(m inventory.MAC) (web.Reservation, error) {
+	r, err := l.book.reservation(lease.HW(m))
+	return l.told(&r), err
+}
+
+// told is a reservation as the web shows it.
+func (l leases) told(r *lease.Reservation) web.Reservation {
+	return web.Reservation{MAC: inventory.MAC(r.HW), IP: r.IP, Hostname: r.Name, Fixed: l.book.fixedFor(r.HW, r.IP) != nil}
 }
 
 // SetReservation implements web.Leases.

@@ -171,10 +171,19 @@ func TestReservationsOfTheFileWin(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := leases{book, srv}
-	got, err := l.Reservations()
+	got, _, err := l.Reservations(inventory.MAC{}, 50)
 	want := []web.Reservation{{MAC: m(1), IP: a("10.0.0.9"), Hostname: "alpha", Fixed: true}, {MAC: m(3), IP: a("10.0.0.30")}}
 	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{})); diff != "" || err != nil {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	first, next, err := l.Reservations(inventory.MAC{}, 1)
+	rest, end, err2 := l.Reservations(next, 5)
+	if diff := cmp.Diff(want, append(first, rest...), cmpopts.EquateComparable(netip.Addr{})); diff != "" || errors.Join(err, err2) != nil || len(first) != 1 || !end.IsZero() {
+		t.Errorf("page by page, next %s, end %s: %v, %v (-want +got):\n%s", next, end, err, err2, diff)
+	}
+	one, err := l.Reservation(m(1))
+	if _, gone := l.Reservation(m(2)); one != want[0] || err != nil || !errors.Is(gone, inventory.ErrNotFound) {
+		t.Errorf("one by one: %+v, %v; the one whose address the file gives to another: %v", one, err, gone)
 	}
 	for name, r := range map[string]web.Reservation{"another address for its machine": {MAC: m(1), IP: a("10.0.0.40")},
 		"its address for another machine": {MAC: m(4), IP: a("10.0.0.9")}, "giving it up": {MAC: m(1)}} {

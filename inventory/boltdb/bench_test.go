@@ -55,6 +55,9 @@ func putSiteHost(tx *inventory.Tx, i, lines int) error {
 		IP: netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), LastSeen: time.Now()}); err != nil {
 		return err
 	}
+	if _, err := tx.PutJob(inventory.Job{ID: inventory.JobID(fmt.Sprintf("j%015x", i)), HostID: id, Kind: inventory.JobInstall, State: inventory.JobDone, Role: "worker"}); err != nil {
+		return err
+	}
 	for range lines {
 		if err := tx.Note(inventory.Entry{HostID: id, Kind: "job.step", By: "pipeline", Text: "copying the system: 412 of 900 MB"}); err != nil {
 			return err
@@ -174,7 +177,60 @@ func reads(d *DB) []struct {
 		{"a host by its MAC", 250, func() error {
 			return d.View(func(tx *inventory.Tx) error { _, err := tx.HostByMAC(siteMAC(77)); return err })
 		}},
+		{"the first 50 of a role, and all counted by role", 50 * 200, func() error {
+			return d.View(func(tx *inventory.Tx) error {
+				_, err := tx.OfRole("worker", 50)
+				_, err2 := tx.RoleCounts()
+				return errors.Join(err, err2)
+			})
+		}},
+		{"the jobs of a host", 300, func() error {
+			return d.View(func(tx *inventory.Tx) error {
+				n := 0
+				err := tx.JobsBack(inventory.HostID(fmt.Sprintf("%016x", 77)), "", func(inventory.Job) (bool, error) { n++; return true, nil })
+				if err == nil && n != 1 {
+					err = fmt.Errorf("%d jobs", n)
+				}
+				return err
+			})
+		}},
+		{"a page of 50 leases", 50 * 40, func() error {
+			page, _, err := d.LeasePage(netip.Addr{}, 50, func(*lease.Lease) bool { return true })
+			if err == nil && len(page) != 50 {
+				err = fmt.Errorf("%d leases", len(page))
+			}
+			return err
+		}},
+		{"a page of 50 reservations", 50 * 40, func() error { _, _, err := d.ReservationPage("", 50); return err }},
 		{"an update of one host", 2000, func() error { return d.Update(oneUpdate) }},
+	}
+}
+
+// leased gives n addresses away and reserves as many, and has all of it in the database: what the journal holds is bounded by its size.
+func leased(tb testing.TB, d *DB, n int) {
+	tb.Helper()
+	list := make([]lease.Lease, n)
+	for i := range list {
+		list[i] = lease.Lease{IP: netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), HW: lease.HW(siteMAC(i))}
+	}
+	d.leases.mu.Lock()
+	err := d.foldAll()
+	d.leases.mu.Unlock()
+	for from := 0; from < n && err == nil; from += 50 {
+		err = d.CommitLeases(list[from : from+50]...)
+	}
+	d.leases.mu.Lock()
+	err = errors.Join(err, d.foldAll())
+	d.leases.mu.Unlock()
+	if err := errors.Join(err, d.Update(func(tx *inventory.Tx) error {
+		for _, l := range list {
+			if err := tx.PutJSON(bucketReservations, l.HW.String(), lease.Reservation{HW: l.HW, IP: l.IP}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})); err != nil {
+		tb.Fatal(err)
 	}
 }
 
@@ -186,6 +242,8 @@ func TestSizeCostsNothing(t *testing.T) { // not parallel: it counts allocations
 	}
 	small, large := site(t, filepath.Join(t.TempDir(), "hatchery.db"), 100, 2), site(t, filepath.Join(t.TempDir(), "hatchery.db"), benchHosts, 2)
 	small.bolt.NoSync, large.bolt.NoSync = true, true // the disk is not what is measured
+	leased(t, small, 100)
+	leased(t, large, benchHosts)
 	few := reads(small)
 	for i, c := range reads(large) {
 		count := func(fn func() error) float64 {

@@ -201,9 +201,9 @@ type migration func(*rawTx) error
 
 // migrations lists all of them: the one at index i leads from version i+1 to i+2.
 // Each has a test with a stored file of the old version.
-func migrations() []migration { return []migration{sumAndIndex, reindex} }
+func migrations() []migration { return []migration{sumAndIndex, reindex, reindex} }
 
-// reindex adds the hosts' ranks, which version 2 had not.
+// reindex adds the hosts' ranks, which version 2 had not, and the hosts by role and jobs by host, which version 3 had not.
 func reindex(r *rawTx) error { return inventory.NewTx(r).Reindex() }
 
 // sumAndIndex adds the sums, and makes the index anew: version 1 found a serial number only in the letters it was

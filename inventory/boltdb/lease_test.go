@@ -32,6 +32,7 @@ func hostnames(t testing.TB, d *DB) map[netip.Addr]string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	samePages(t, d, list)
 	got := map[netip.Addr]string{}
 	for _, l := range list {
 		if _, twice := got[l.IP]; twice {

@@ -138,7 +138,14 @@ func TestStoredFiles(t *testing.T) {
 				}
 				_, err2 := tx.FindHost("alpha")
 				_, err3 := tx.HostBySerial("sn1") // version 1 found it as SN1 alone
-				return errors.Join(err, err2, err3)
+				worker, err4 := tx.OfRole("worker", 9)
+				counts, err5 := tx.RoleCounts()
+				jobs := 0
+				err6 := tx.JobsBack("0123456789abcdef", "", func(inventory.Job) (bool, error) { jobs++; return true, nil })
+				if len(worker) != 1 || counts["worker"].Hosts != 1 || jobs != 1 { // version 3 had none of them
+					t.Errorf("found by role: %d, counted: %v; jobs by host: %d", len(worker), counts, jobs)
+				}
+				return errors.Join(err, err2, err3, err4, err5, err6)
 			}); err != nil {
 				t.Error(err)
 			}

@@ -39,6 +39,8 @@ func TestStore(t *testing.T, open func(t *testing.T) inventory.Store) {
 		{"compares and sets hosts", testHosts},
 		{"pages hosts", testPages},
 		{"lists open jobs", testJobs},
+		{"lists the jobs of a host, newest first", testJobsOfHosts},
+		{"lists and counts the hosts of a role", testRoles},
 		{"keeps a bounded diary", testDiary},
 	} {
 		t.Run(c.name, func(t *testing.T) {

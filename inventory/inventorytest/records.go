@@ -147,6 +147,103 @@ func testJobs(t *testing.T, s inventory.Store) {
 	})
 }
 
+func testJobsOfHosts(t *testing.T, s inventory.Store) {
+	update(t, s, func(tx *inventory.Tx) error {
+		for i := range 30 {
+			j := inventory.Job{ID: inventory.JobID(fmt.Sprintf("j%02d", i)), HostID: inventory.HostID([]string{"h", "h1", "h2"}[i%3]), State: inventory.JobDone}
+			if _, err := tx.PutJob(j); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	list := func(host inventory.HostID, before inventory.JobID, limit int) (got []inventory.JobID) {
+		t.Helper()
+		view(t, s, func(tx *inventory.Tx) error {
+			return tx.JobsBack(host, before, func(j inventory.Job) (bool, error) {
+				got = append(got, j.ID)
+				return len(got) < limit, nil
+			})
+		})
+		return got
+	}
+	for _, c := range []struct {
+		host   inventory.HostID
+		before inventory.JobID
+		want   []inventory.JobID
+	}{
+		{"h1", "", []inventory.JobID{"j28", "j25", "j22"}},
+		{"h1", "j22", []inventory.JobID{"j19", "j16", "j13"}},
+		{"h1", "j04", []inventory.JobID{"j01"}},
+		{"h1", "j01", nil},
+		{"h", "", []inventory.JobID{"j27", "j24", "j21"}},
+		{"nobody", "", nil},
+		{"", "", []inventory.JobID{"j29", "j28", "j27"}},
+		{"", "j01", []inventory.JobID{"j00"}},
+	} {
+		if diff := cmp.Diff(c.want, list(c.host, c.before, 3)); diff != "" {
+			t.Errorf("jobs of host %q before %q (-want +got):\n%s", c.host, c.before, diff)
+		}
+	}
+	view(t, s, func(tx *inventory.Tx) error { return checkJobs(tx) })
+	update(t, s, func(tx *inventory.Tx) error { // written again it is still found once
+		j, err := tx.Job("j05")
+		if err == nil {
+			j.HostID = "h1"
+			_, err = tx.PutJob(j)
+		}
+		return err
+	})
+	view(t, s, func(tx *inventory.Tx) error { return checkJobs(tx) })
+}
+
+func testRoles(t *testing.T, s inventory.Store) {
+	put := func(id, name, role string, change func(*inventory.Host)) {
+		t.Helper()
+		update(t, s, func(tx *inventory.Tx) error {
+			h, err := tx.Host(inventory.HostID(id))
+			if errors.Is(err, inventory.ErrNotFound) {
+				h, err = inventory.Host{ID: inventory.HostID(id), State: inventory.StateInstalled, EverFlipped: true}, nil
+			}
+			h.Name, h.Role = name, role
+			if change != nil {
+				change(&h)
+			}
+			if err == nil {
+				_, err = tx.PutHost(h)
+			}
+			return err
+		})
+		view(t, s, func(tx *inventory.Tx) error {
+			hosts, err := allHosts(tx)
+			return errors.Join(err, checkRoles(tx, hosts))
+		})
+	}
+	put("a", "zoe", "worker", nil)
+	put("b", "ann", "worker", func(h *inventory.Host) { h.Behind = 2 })
+	put("c", "bob", "work", func(h *inventory.Host) { h.Behind = -1 })
+	put("d", "dan", "", func(h *inventory.Host) { h.Behind = 3 })
+	put("e", "eve", "worker", func(h *inventory.Host) { h.State = inventory.StateFailed })
+	view(t, s, func(tx *inventory.Tx) error {
+		counts, err := tx.RoleCounts()
+		if diff := cmp.Diff(map[string]inventory.RoleCount{"worker": {Hosts: 3, Lagging: 1}, "work": {Hosts: 1, Lagging: 1}}, counts); diff != "" {
+			t.Errorf("counts (-want +got):\n%s", diff)
+		}
+		first, err2 := tx.OfRole("worker", 2)
+		if len(first) != 2 || first[0].Name != "eve" || first[1].Name != "ann" {
+			t.Errorf("the first two of the role: got %+v, want the failed one and then by name", first)
+		}
+		return errors.Join(err, err2)
+	})
+	put("b", "ann", "worker", func(h *inventory.Host) { h.Upkeep = inventory.JobDeploy }) // busy with it
+	put("a", "zoe", "work", nil)
+	put("b", "ann", "worker", func(h *inventory.Host) { h.Upkeep, h.InstalledRole = "", "work" })
+	put("d", "dan", "work", nil)
+	put("c", "bob", "", nil)
+	update(t, s, func(tx *inventory.Tx) error { return tx.DeleteHost("e") })
+	put("b", "ann", "", nil)
+}
+
 func testDiary(t *testing.T, s inventory.Store) {
 	const rounds = 10
 	for i := range rounds {

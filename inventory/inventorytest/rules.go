@@ -3,6 +3,7 @@ package inventorytest
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/staged-hive/hatchery/inventory"
@@ -118,11 +119,80 @@ func checkIndex(tx *inventory.Tx, hosts []inventory.Host) error {
 			found = append(found, fmt.Errorf("%d hosts too many are counted as %s", n, state))
 		}
 	}
+	found = append(found, checkRoles(tx, hosts), checkJobs(tx))
 	err = tx.Scan(inventory.BucketIndex, "", "", func(k string, v []byte) (bool, error) {
 		if !known[string(v)] {
 			found = append(found, fmt.Errorf("index %s leads to host %s, which is not known", k, v))
 		}
 		return true, nil
 	})
+	return errors.Join(append(found, err)...)
+}
+
+// checkRoles holds the lists and counts of each role against the hosts.
+func checkRoles(tx *inventory.Tx, hosts []inventory.Host) error {
+	has, lag := map[string][]string{}, map[string][]string{}
+	for i := range hosts {
+		if h := &hosts[i]; h.Role != "" {
+			has[h.Role] = append(has[h.Role], string(h.ID))
+			if h.Lags() {
+				lag[h.Role] = append(lag[h.Role], string(h.ID))
+			}
+		}
+	}
+	counts, err := tx.RoleCounts()
+	found := []error{err}
+	for role := range counts {
+		if len(has[role]) == 0 {
+			found = append(found, fmt.Errorf("role %s is counted, and no host has it", role))
+		}
+	}
+	for role, want := range has {
+		if c := counts[role]; c.Hosts != len(want) || c.Lagging != len(lag[role]) {
+			found = append(found, fmt.Errorf("role %s is counted as %+v, want %d and %d", role, c, len(want), len(lag[role])))
+		}
+		all, err := tx.OfRole(role, len(hosts)+1)
+		behind, err2 := tx.Lagging(role)
+		found = append(found, err, err2, sameHosts("have role "+role, all, want), sameHosts("lag behind as "+role, behind, lag[role]))
+	}
+	return errors.Join(found...)
+}
+
+// sameHosts holds a list against the ids of the hosts that should be in it.
+func sameHosts(what string, list []inventory.Host, want []string) error {
+	got := []string{}
+	for i := range list {
+		got = append(got, string(list[i].ID))
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		return fmt.Errorf("hosts that %s: got %v, want %v", what, got, want)
+	}
+	return nil
+}
+
+// checkJobs demands that every job is found by its host, and nothing else is.
+func checkJobs(tx *inventory.Tx) error {
+	all, n := map[inventory.HostID][]inventory.JobID{}, 0
+	err := tx.JobsBack("", "", func(j inventory.Job) (bool, error) {
+		all[j.HostID], n = append(all[j.HostID], j.ID), n+1
+		return true, nil
+	})
+	found := []error{err}
+	for host, want := range all {
+		var got []inventory.JobID
+		err := tx.JobsBack(host, "", func(j inventory.Job) (bool, error) {
+			got = append(got, j.ID)
+			return true, nil
+		})
+		if err != nil || !slices.Equal(got, want) {
+			found = append(found, fmt.Errorf("jobs of host %s: got %v, want %v: %w", host, got, want, err))
+		}
+	}
+	err = tx.Scan(inventory.BucketHostJobs, "", "", func(string, []byte) (bool, error) { n--; return true, nil })
+	if n != 0 {
+		found = append(found, fmt.Errorf("%d jobs too few are found by their host", n))
+	}
 	return errors.Join(append(found, err)...)
 }

@@ -217,6 +217,7 @@ port() {
   expect 0 "by its port: blank disks are formatted and mounted"
   umounted
   expect 24 "the same script a second time: the disk at the port is not as planned"
+  vm 'blank /dev/vdb' # or it carries the label of the slot, too
   plan --wipe data os=ephemeral:virtio-OSDISK data=persistent:"$by"
   expect 0 "a persistent disk by its port, its wipe asked for"
   vm 'echo two >/mnt/data/marker; sync'

@@ -53,7 +53,7 @@ func TestForeignData(t *testing.T) {
 			t.Fatalf("disks changed while a decision is waited for:\nbefore %s\nafter  %s", before, after)
 		}
 	}
-	blocked("no stable name")
+	blocked("Slot os cannot have disk")
 	p := i.plan(t, "")
 	refused := slices.IndexFunc(p.Blockers, func(b struct{ Kind, Slot, Disk, Serial, Text, Do string }) bool {
 		return b.Kind == "no-stable-name" && b.Slot == "os"
