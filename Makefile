@@ -81,6 +81,7 @@ endef
 run: ## install what is missing, build, and start the appliance on this machine (root)
 	$(call need_root,it answers DHCP and TFTP on ports below 1024)
 	@scripts/packages.sh run
+	@getent passwd hatchery >/dev/null || ! command -v systemd-sysusers >/dev/null || systemd-sysusers packaging/hatchery.sysusers
 	@$(MAKE) --no-print-directory -s build build/ipxe
 	@exec build/hatchery serve --data '$(DATA)' --ipxe '$(CURDIR)/build/ipxe' $(ARGS)
 

@@ -56,6 +56,7 @@ in
   ssh_keys = list "Further public SSH keys that may log in to stage-0 and to every installed host.";
   cache_key_file = str "File with the public key of this machine's binary cache; the hosts then use the cache.";
   cache_port = maybe types.port "TCP port of that cache.";
+  user = str "Whom the process becomes when root starts it; this module's unit does not.";
   log_format = oneOf [ "text" "json" ] "Form of the log.";
   log_level = oneOf [ "debug" "info" "warn" "error" ] "How much is logged.";
 }

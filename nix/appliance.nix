@@ -180,12 +180,15 @@ in
         ProtectHostname = true;
         RestrictAddressFamilies = [ "AF_INET" "AF_INET6" "AF_NETLINK" "AF_PACKET" "AF_UNIX" ];
         RestrictNamespaces = true;
+        ProtectProc = "invisible";
+        PrivateMounts = true;
+        RemoveIPC = true;
         RestrictRealtime = true;
         RestrictSUIDSGID = true;
         LockPersonality = true;
         MemoryDenyWriteExecute = false; # nix evaluates in this unit
         SystemCallArchitectures = "native";
-        SystemCallFilter = [ "@system-service" ];
+        SystemCallFilter = [ "@system-service" "landlock_create_ruleset" "landlock_add_rule" "landlock_restrict_self" ];
         SystemCallErrorNumber = "EPERM";
         UMask = "0077";
         LimitNOFILE = 65536;

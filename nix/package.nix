@@ -5,7 +5,7 @@ buildGoModule {
   version = "0-${src.shortRev or "dirty"}";
   src = lib.cleanSource src;
   # vendor-hash.sh --write after a change of go.mod
-  vendorHash = "sha256-AwZQ1W9zLmoAHUYyUk5okZ8ZotWMuX7uEnheXaF4B60=";
+  vendorHash = "sha256-ZQGqkt1jageYASXCQ6tUXgwuG3ywXnv936pchnVdRxU=";
   subPackages = [ "cmd/hatchery" "cmd/hatchery-agent" ];
   env.CGO_ENABLED = "0";
   ldflags = [ "-s" "-w" ];

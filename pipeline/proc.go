@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -124,34 +126,43 @@ func (w *lineWriter) flush() {
 // endLeftovers kills every process that carries the mark and waits until none is left; only
 // processes of the appliance's own user can be seen. It reports how many there were.
 func endLeftovers(ctx context.Context, mark string) (int, error) {
-	seen := map[int]bool{}
+	ended, err := endMarked(ctx, func(m string) bool { return m == mark })
+	return len(ended), err
+}
+
+// endMarked kills every process whose mark matches and waits until none is left. It reports them with their marks.
+func endMarked(ctx context.Context, match func(mark string) bool) (map[int]string, error) {
+	ended := map[int]string{}
 	for wait := 5 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		pids, err := marked([]byte(jobVar + "=" + mark))
-		if err != nil {
-			return len(seen), err
+		pids, err := carriers(match)
+		if err != nil || len(pids) == 0 {
+			return ended, err
 		}
-		if len(pids) == 0 {
-			return len(seen), nil
-		}
-		for _, pid := range pids {
-			seen[pid] = true
+		for pid, mark := range pids {
+			ended[pid] = mark
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 		select {
 		case <-ctx.Done():
-			return len(seen), fmt.Errorf("%d processes of an earlier run do not end: %w", len(pids), ctx.Err())
+			return ended, fmt.Errorf("%d processes of an earlier run do not end: %w", len(pids), ctx.Err())
 		case <-time.After(wait):
 		}
 	}
 }
 
-// marked lists the living processes whose environment has the mark; this process itself never counts.
+// marked lists the living processes whose environment has the mark (a jobVar with its value).
 func marked(mark []byte) ([]int, error) {
+	pids, err := carriers(func(m string) bool { return jobVar+"="+m == string(mark) })
+	return slices.Sorted(maps.Keys(pids)), err
+}
+
+// carriers lists the living processes whose mark matches, with it; this process itself never counts.
+func carriers(match func(mark string) bool) (map[int]string, error) {
 	dirs, err := filepath.Glob("/proc/[0-9]*/environ")
 	if err != nil {
 		return nil, fmt.Errorf("list processes: %w", err)
 	}
-	var pids []int
+	pids := map[int]string{}
 	for _, d := range dirs {
 		pid, err := strconv.Atoi(strings.Split(d, "/")[2])
 		if err != nil || pid == os.Getpid() {
@@ -162,8 +173,8 @@ func marked(mark []byte) ([]int, error) {
 			continue
 		}
 		for v := range bytes.SplitSeq(env, []byte{0}) {
-			if bytes.Equal(v, mark) {
-				pids = append(pids, pid)
+			if mark, is := strings.CutPrefix(string(v), jobVar+"="); is && match(mark) {
+				pids[pid] = mark
 				break
 			}
 		}

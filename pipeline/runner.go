@@ -96,7 +96,9 @@ type Runner struct {
 	// aheadDone says for which plan a queued job was built ahead; one is built at a time.
 	aheadDone map[inventory.JobID]string
 	aheadBusy bool
-	opened    chan struct{} // closed and made anew when a job's log is opened
+	// left is how many programs an earlier run left of a job, by mark, until that is told in the job's log.
+	left   map[string]int
+	opened chan struct{} // closed and made anew when a job's log is opened
 
 	hiveMu sync.Mutex // one reader of the roles at a time
 	keyMu  sync.Mutex // guards vault
@@ -140,7 +142,7 @@ func New(cfg Config) (*Runner, error) {
 	r := &Runner{cfg: cfg, limit: cfg.Limits.withDefaults(), masks: &masks{}, ready: make(chan struct{}),
 		wake: make(chan struct{}, 1), roles: make(chan struct{}, 1),
 		active: map[inventory.HostID]*work{}, logs: map[inventory.JobID]*joblog{}, journals: map[inventory.HostID]*journal{}, errand: map[inventory.HostID]bool{}, opened: make(chan struct{}),
-		aheadDone: map[inventory.JobID]string{}}
+		aheadDone: map[inventory.JobID]string{}, left: map[string]int{}}
 	r.ssh = &dialer{signer: cfg.Key, port: cfg.SSHPort, timeout: r.limit.Dial}
 	r.vault = &vault{dir: cfg.Dir, masks: r.masks}
 	return r, nil
@@ -152,7 +154,7 @@ func (r *Runner) Ready() <-chan struct{} { return r.ready }
 // Run carries jobs out until ctx ends; then it ends every program it started, leaves the jobs as
 // they are (the next start looks at them), and returns nil.
 func (r *Runner) Run(ctx context.Context) error {
-	if err := r.prepare(); err != nil {
+	if err := r.prepare(ctx); err != nil {
 		return err
 	}
 	watchCtx, stopWatch := context.WithCancel(ctx)
@@ -189,8 +191,11 @@ func (r *Runner) Run(ctx context.Context) error {
 	}
 }
 
-// prepare makes the folders, drops what a killed run left, and learns every secret to mask.
-func (r *Runner) prepare() error {
+// prepare makes the folders, ends and drops what a killed run left, and learns every secret to mask.
+func (r *Runner) prepare(ctx context.Context) error {
+	if err := r.endLeft(ctx); err != nil {
+		return fmt.Errorf("pipeline: %w", err)
+	}
 	run := filepath.Join(r.cfg.Dir, "run")
 	if err := os.RemoveAll(filepath.Join(run, "jobs")); err != nil {
 		return fmt.Errorf("pipeline: leftovers of earlier jobs: %w", err)
@@ -207,6 +212,30 @@ func (r *Runner) prepare() error {
 		r.masks.add(secret(raw))
 	}
 	return r.vault.known()
+}
+
+// endLeft ends every program of any job that an earlier run left, and counts them: now, because the process is soon
+// held to its own (a Landlock domain sees no process of another one).
+func (r *Runner) endLeft(ctx context.Context) error {
+	bounded, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	ended, err := endMarked(bounded, func(mark string) bool { return strings.HasPrefix(mark, r.cfg.Dir+":") })
+	for _, mark := range ended {
+		r.left[mark]++
+	}
+	if ctx.Err() != nil { // the appliance ends
+		return nil
+	}
+	return err
+}
+
+// leftOf is how many programs of a job were ended at the start; told once.
+func (r *Runner) leftOf(mark string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := r.left[mark]
+	delete(r.left, mark)
+	return n
 }
 
 // stopAll ends all works and waits for them.

@@ -74,7 +74,8 @@ func (w *work) mark() string { return w.r.cfg.Dir + ":" + string(w.id) }
 // run carries the job out from where it stands to its end.
 func (w *work) run(ctx context.Context, how resumption) {
 	defer os.RemoveAll(w.dir)
-	if n, err := endLeftovers(ctx, w.mark()); err != nil || n > 0 {
+	n, err := endLeftovers(ctx, w.mark())
+	if n += w.r.leftOf(w.mark()); err != nil || n > 0 {
 		w.say("resume", "%d programs of an earlier run were ended", n)
 		if err != nil {
 			w.end(ctx, &Failure{Step: StepStage0, Cause: sentence(err.Error()), Hint: "Restart the appliance, then retry."})

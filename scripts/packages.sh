@@ -10,6 +10,7 @@ lab=(qemu-system-x86 qemu-utils ovmf ipxe-qemu dnsmasq-base ethtool nftables tcp
   dosfstools mtools)
 test=(gcc libc6-dev make jq curl cpio mount util-linux e2fsprogs fdisk gdisk parted xfsprogs btrfs-progs shellcheck strace xorriso)
 bench=(kea-dhcp4-server kea-admin dnsmasq-base iproute2 util-linux) # Debian's Kea serves no interface until it is told to
+if [ -d /run/systemd/system ]; then run+=(nix-setup-systemd); fi # nix builds in its daemon, so that the appliance need not be root
 want=("${run[@]}")
 case $1 in demo|test) want+=("${lab[@]}");; bench) want=("${bench[@]}");; esac
 [ "$1" != test ] || want+=("${test[@]}")

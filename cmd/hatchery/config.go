@@ -26,6 +26,7 @@ import (
 // (relayed subnets, reservations), and a flag that was given wins over the file. Unknown keys in the file are errors.
 type settings struct {
 	Data          string   `toml:"data"`
+	User          string   `toml:"user"`
 	Interfaces    []string `toml:"interfaces"`
 	DHCP          string   `toml:"dhcp"`
 	DHCPForce     bool     `toml:"dhcp_force"`
@@ -60,7 +61,7 @@ type settings struct {
 }
 
 func defaultSettings() settings {
-	return settings{Data: "/var/lib/hatchery", DHCP: "auto", LeaseTime: "1h", Discovery: "once",
+	return settings{Data: "/var/lib/hatchery", User: "auto", DHCP: "auto", LeaseTime: "1h", Discovery: "once",
 		IPXE: "/usr/lib/ipxe", BootAddr: ":8080", WebAddr: ":8443", WebTLS: "auto", RouterAdv: "auto",
 		CachePort: 5000, LogFormat: "text", LogLevel: "info"}
 }
@@ -68,6 +69,7 @@ func defaultSettings() settings {
 // bind declares the flags of `hatchery serve` with s as their defaults.
 func (s *settings) bind(f *pflag.FlagSet) {
 	f.StringVar(&s.Data, "data", s.Data, "folder that holds all state")
+	f.StringVar(&s.User, "user", s.User, "whom the process becomes when root starts it: a user's name, root, or auto (hatchery, where that user and a nix-daemon exist)")
 	f.StringSliceVar(&s.Interfaces, "interface", s.Interfaces, "interface to serve; repeatable; none = every one with a private IPv4 address")
 	f.StringVar(&s.DHCP, "dhcp", s.DHCP, "auto, proxy, server or off")
 	f.BoolVar(&s.DHCPForce, "dhcp-force", s.DHCPForce, "be a DHCP server although another one answers")

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -76,6 +77,7 @@ func overlay(given *pflag.FlagSet, s *settings) error {
 type appliance struct {
 	cfg     config
 	log     *slog.Logger
+	rights  *privileges
 	tail    *logTail
 	db      *boltdb.DB
 	took    prometheus.Collector // how long the store's commits took
@@ -96,6 +98,10 @@ type appliance struct {
 func serve(ctx context.Context, cfg config, out io.Writer) error {
 	tail := &logTail{}
 	log := newLogger(cfg, tail)
+	rights, err := newPrivileges(cfg, log)
+	if err != nil {
+		return err
+	}
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return fmt.Errorf("data folder %s: %w", cfg.Data, err)
 	}
@@ -113,7 +119,7 @@ func serve(ctx context.Context, cfg config, out io.Writer) error {
 		return err
 	}
 	defer images.Close()
-	a := &appliance{cfg: cfg, log: log, tail: tail, db: db, took: took, meter: meter.New(db), guise: doctor.NewGuise(), packets: capture.New(log), images: images, media: &media{dir: cfg.IPXE, images: images, folder: cfg.Stage0}}
+	a := &appliance{cfg: cfg, log: log, rights: rights, tail: tail, db: db, took: took, meter: meter.New(db), guise: doctor.NewGuise(), packets: capture.New(log), images: images, media: &media{dir: cfg.IPXE, images: images, folder: cfg.Stage0}}
 	if err := a.wire(); err != nil {
 		return err
 	}
@@ -163,7 +169,7 @@ func (a *appliance) wire() error {
 	}
 	net := &network{dhcp: a.dhcp}
 	a.web, err = web.New(web.Config{Addr: a.cfg.WebAddr, Dir: a.cfg.Data, TLS: a.cfg.WebTLS, Names: a.cfg.WebNames, Version: versionText(), Store: a.db,
-		Network: net, Leases: leases{book, a.dhcp}, Media: a.media, ISOs: isos{a.isos}, SelfCheck: func() []web.Warning { return append(a.warnings(), net.warnings()...) }, Logs: jobLogs{a.jobs}, Operator: operator{a.jobs},
+		Network: net, Leases: leases{book, a.dhcp}, Media: a.media, ISOs: isos{a.isos}, SelfCheck: func() []web.Warning { return slices.Concat(a.warnings(), net.warnings(), a.rights.warnings()) }, Logs: jobLogs{a.jobs}, Operator: operator{a.jobs},
 		Hive: roles{a.jobs, late}, Backup: a.backup, Care: care{a}, Health: a.health, AgentHandler: a.boot.AgentHandler(), Metrics: registry, Log: a.log})
 	return err
 }
@@ -190,6 +196,9 @@ func (a *appliance) run(ctx context.Context, out io.Writer) error {
 			case <-ctx.Done():
 				return nil
 			}
+		}
+		if err := a.rights.limit(); err != nil {
+			return err
 		}
 		a.greet(out)
 		return a.tellSystemd(ctx)

@@ -42,6 +42,10 @@ func (l *LAN) StartReady(ctx context.Context, side Side, out io.Writer, name str
 	if err != nil {
 		return nil, err
 	}
+	// Programs that are not root's tell it too, as they tell systemd.
+	if err := errors.Join(os.Chmod(dir, 0o755), os.Chmod(socket.Name, 0o777)); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
 	ready := make(chan struct{})
 	listening := make(chan struct{})
 	go func() {

@@ -34,6 +34,7 @@ var allowed = map[string][]string{
 	"internal/stage0":          {},
 	"internal/capture":         {"inventory"},
 	"internal/doctor":          {"inventory"},
+	"internal/confine":         {},
 	"internal/dnssd":           {},
 	"internal/hive":            {"inventory"},
 	"internal/lab":             {},

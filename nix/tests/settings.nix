@@ -31,4 +31,5 @@
   cache_port = 5001;
   log_format = "json";
   log_level = "debug";
+  user = "root";
 }

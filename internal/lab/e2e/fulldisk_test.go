@@ -104,11 +104,30 @@ func (f *fullDisk) accepted(t *testing.T, mac string) {
 }
 
 // netboot does what a machine's firmware and iPXE do, from the router's side: a lease, a boot file, a script, the kernel.
-func (f *fullDisk) netboot(t *testing.T, mac string) error {
+func (a *appliance) netboot(t *testing.T, mac string) error {
+	t.Helper()
+	if err := a.firmware(t, mac); err != nil {
+		return err
+	}
+	ctx := within(t, 60*time.Second)
+	text, err := a.get(ctx, "/boot.ipxe?mac="+strings.ReplaceAll(mac, ":", "-")+"&platform=efi&buildarch=x86_64")
+	if err != nil || !strings.Contains(text, "boots stage-0") {
+		return fmt.Errorf("script: %w\n%s", err, text)
+	}
+	_, file, _ := strings.Cut(text, a.bootURL(""))
+	file, _, _ = strings.Cut(file, " ")
+	if text, err = a.get(ctx, file); err != nil || len(text) < 1<<20 {
+		return fmt.Errorf("kernel %s: %w, %d bytes", file, err, len(text))
+	}
+	return nil
+}
+
+// firmware does the first half of it: a lease and the boot file.
+func (a *appliance) firmware(t *testing.T, mac string) error {
 	t.Helper()
 	ctx := within(t, 60*time.Second)
 	run := func(name string, args ...string) (string, error) {
-		c := f.lan.Command(ctx, lab.Router, name, args...)
+		c := a.lan.Command(ctx, lab.Router, name, args...)
 		var out bytes.Buffer
 		c.Stdout, c.Stderr = &out, &out
 		err := c.Run()
@@ -121,28 +140,19 @@ func (f *fullDisk) netboot(t *testing.T, mac string) error {
 	if err != nil || !strings.Contains(out, "lease of") {
 		return fmt.Errorf("DHCP: %w: %s", err, out)
 	}
-	if out, err := run("curl", "-sS", "--max-time", "20", "-o", os.DevNull, "-w", "%{size_download}", "tftp://"+f.addr.String()+"/snponly.efi"); err != nil || len(out) < 6 {
+	if out, err := run("curl", "-sS", "--max-time", "20", "-o", os.DevNull, "-w", "%{size_download}", "tftp://"+a.addr.String()+"/snponly.efi"); err != nil || len(out) < 6 {
 		return fmt.Errorf("TFTP: %w: %s", err, out)
-	}
-	text, err := f.get(ctx, "/boot.ipxe?mac="+strings.ReplaceAll(mac, ":", "-")+"&platform=efi&buildarch=x86_64")
-	if err != nil || !strings.Contains(text, "boots stage-0") {
-		return fmt.Errorf("script: %w\n%s", err, text)
-	}
-	_, file, _ := strings.Cut(text, f.bootURL(""))
-	file, _, _ = strings.Cut(file, " ")
-	if text, err = f.get(ctx, file); err != nil || len(text) < 1<<20 {
-		return fmt.Errorf("kernel %s: %w, %d bytes", file, err, len(text))
 	}
 	return nil
 }
 
 // get fetches from the boot listener.
-func (f *fullDisk) get(ctx context.Context, path string) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, f.bootURL(path), nil)
+func (a *appliance) get(ctx context.Context, path string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.bootURL(path), nil)
 	if err != nil {
 		return "", err
 	}
-	res, err := f.http.Do(req)
+	res, err := a.http.Do(req)
 	if err != nil {
 		return "", err
 	}

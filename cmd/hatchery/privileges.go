@@ -1,0 +1,195 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/staged-hive/hatchery/internal/confine"
+	"github.com/staged-hive/hatchery/web"
+)
+
+// ownUser is the user that the packages make for the appliance.
+const ownUser = "hatchery"
+
+var (
+	// forever are the capabilities that the appliance runs with.
+	forever = []confine.Capability{confine.NetBindService, confine.NetRaw}
+	// starting are needed until the ports are open: to read a TLS key of root's and to name who has a port already.
+	starting = append([]confine.Capability{confine.DACReadSearch, confine.SysPtrace}, forever...)
+	// building are what nix needs when it builds as root, without a daemon.
+	building = append([]confine.Capability{confine.Chown, confine.DACOverride, confine.Fowner, confine.Kill, confine.Setgid, confine.Setuid, confine.SysChroot}, forever...)
+)
+
+// privileges is how the appliance is kept from what it does not need.
+type privileges struct {
+	data, stage0 string
+	daemon       string // nix-daemon's socket
+	log          *slog.Logger
+	stays        string // why it stays root; "" = it is not root
+	found        atomic.Pointer[selfTest]
+}
+
+// selfTest is what was tried once the limits were set.
+type selfTest struct {
+	folders bool  // whether the kernel holds the process to its folders
+	wrong   error // what it did and must not be able to
+}
+
+// newPrivileges makes the process the appliance's own user when root started it: before anything is opened.
+func newPrivileges(cfg config, log *slog.Logger) (*privileges, error) {
+	p := &privileges{data: cfg.Data, stage0: cfg.Stage0, daemon: nixDaemon(), log: log}
+	if os.Geteuid() != 0 {
+		return p, nil
+	}
+	u, why, err := p.chooseUser(cfg.User)
+	if err != nil {
+		return nil, err
+	}
+	if u == nil {
+		p.stays = why
+		// What nix writes beside its store belongs to the appliance's folder, too.
+		return p, errors.Join(os.Setenv("XDG_CACHE_HOME", filepath.Join(p.data, ".cache")),
+			os.Setenv("XDG_DATA_HOME", filepath.Join(p.data, ".local", "share")), os.Setenv("XDG_STATE_HOME", filepath.Join(p.data, ".local", "state")))
+	}
+	if err := handOver(p.data, u.UID, u.GID); err != nil {
+		return nil, err
+	}
+	if err := confine.Become(*u, starting...); err != nil {
+		return nil, fmt.Errorf("give up root: %w; --user root stays root", err)
+	}
+	return p, os.Setenv("HOME", p.data)
+}
+
+// nixDaemon is where a nix-daemon listens when there is one.
+func nixDaemon() string {
+	if s := os.Getenv("NIX_DAEMON_SOCKET_PATH"); s != "" {
+		return s
+	}
+	return "/nix/var/nix/daemon-socket/socket"
+}
+
+// chooseUser says whom root's process becomes; nil and why when it stays root.
+func (p *privileges) chooseUser(name string) (u *confine.User, why string, err error) {
+	auto := name == "auto"
+	switch {
+	case name == "root":
+		return nil, "--user root asks for it", nil
+	case auto:
+		name = ownUser
+	}
+	found, err := user.Lookup(name)
+	switch {
+	case err != nil && auto:
+		return nil, "this machine has no user " + ownUser + " (systemd-sysusers or `useradd --system " + ownUser + "` makes it)", nil
+	case err != nil:
+		return nil, "", fmt.Errorf("user = %q: %w", name, err)
+	}
+	if _, err := os.Stat(p.daemon); auto && err != nil {
+		return nil, "nix has no daemon here, so only root can build (Debian: apt install nix-setup-systemd; no socket " + p.daemon + ")", nil
+	}
+	u = &confine.User{}
+	groups, err := found.GroupIds()
+	for _, g := range groups {
+		gid, gerr := strconv.Atoi(g)
+		u.Groups, err = append(u.Groups, gid), errors.Join(err, gerr)
+	}
+	var uerr, gerr error
+	u.UID, uerr = strconv.Atoi(found.Uid)
+	u.GID, gerr = strconv.Atoi(found.Gid)
+	if err := errors.Join(err, uerr, gerr); err != nil {
+		return nil, "", fmt.Errorf("user %s: %w", name, err)
+	}
+	if u.UID == 0 {
+		return nil, "user " + name + " is root", nil
+	}
+	return u, "", nil
+}
+
+// handOver makes the data folder and gives what root owns in it to the appliance's user. A folder that is not
+// the appliance's is left alone.
+func handOver(data string, uid, gid int) error {
+	if err := os.MkdirAll(data, 0o700); err != nil {
+		return fmt.Errorf("data folder %s: %w", data, err)
+	}
+	root, err := os.OpenRoot(data)
+	if err != nil {
+		return fmt.Errorf("data folder: %w", err)
+	}
+	defer root.Close()
+	entries, err := fs.ReadDir(root.FS(), ".")
+	if err != nil {
+		return fmt.Errorf("data folder: %w", err)
+	}
+	ours := len(entries) == 0
+	for _, e := range entries {
+		ours = ours || e.Name() == databaseName || e.Name() == "stage0" || e.Name() == "hive"
+	}
+	if !ours {
+		return fmt.Errorf("%s is no data folder of Hatchery, so its files are not handed to the user %d: give --data an empty folder, or start with --user root", data, uid)
+	}
+	return fs.WalkDir(root.FS(), ".", func(path string, d fs.DirEntry, err error) error {
+		var info fs.FileInfo
+		if err == nil {
+			info, err = d.Info()
+		}
+		if err == nil {
+			if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Uid == 0 {
+				err = root.Lchown(path, uid, gid)
+			}
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // a socket may go away meanwhile
+			return fmt.Errorf("hand the data folder to user %d: %w", uid, err)
+		}
+		return nil
+	})
+}
+
+// limit holds the process to what it needs from now on: the ports are open, what an earlier run left was ended.
+// It tries what must be impossible then, and says in the log how it stands.
+func (p *privileges) limit() error {
+	dirs := []string{p.data, p.stage0, os.TempDir()}
+	keep := forever
+	if p.stays != "" {
+		keep = building
+	}
+	if _, err := os.Stat(p.daemon); err != nil { // nix builds in programs of ours
+		dirs = append(dirs, "/nix")
+	}
+	folders, err := confine.Limit{Keep: keep, Dirs: dirs}.Set()
+	if err != nil {
+		return fmt.Errorf("give up what is not needed: %w", err)
+	}
+	wrong := confine.Wrong(confine.Probe(dirs, p.stays != ""))
+	p.found.Store(&selfTest{folders, wrong})
+	p.log.Info("limited to what is needed", "user", os.Getuid(), "capabilities", confine.Capabilities(), "writes", strings.Join(dirs, " "), "landlock", folders)
+	if p.stays != "" {
+		p.log.Warn("runs as root", "why", p.stays)
+	}
+	if wrong != nil {
+		p.log.Error("the self-test did what must be impossible", "landlock", folders, "err", wrong)
+	}
+	return nil
+}
+
+// warnings is what the self-test found, for page and doctor.
+func (p *privileges) warnings() []web.Warning {
+	t := p.found.Load()
+	switch {
+	case t == nil || t.wrong == nil:
+		return nil
+	case !t.folders:
+		return []web.Warning{{Text: "This kernel does not hold Hatchery to its folders (it has no Landlock of 5.19 or later): " + strings.ReplaceAll(t.wrong.Error(), "\n", ", ") + ".",
+			Hint: "Machines boot as ever. Run it by its systemd unit, which holds it to them in another way, or on a newer kernel."}}
+	}
+	return []web.Warning{{Text: "Hatchery's self-test did what must be impossible: " + strings.ReplaceAll(t.wrong.Error(), "\n", ", ") + ".",
+		Hint: "This is a fault in Hatchery or a very unusual machine: report it with the log. Machines boot as ever."}}
+}
