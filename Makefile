@@ -13,7 +13,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 DATA ?= /var/lib/hatchery
 ARGS ?=
 
-.PHONY: FORCE help build dist install run demo lab-images test test-full unit e2e bench bench-boot bench-files bench-dhcp fuzz lint tidy browser-deps packages-% clean
+.PHONY: FORCE help build dist install run demo lab-images test test-full unit e2e soak bench bench-boot bench-files bench-dhcp fuzz lint tidy browser-deps packages-% clean
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -107,6 +107,13 @@ e2e: ## the boots alone: real firmware against the real program (root, after mak
 
 test-full: export HATCHERY_FULL = 1
 test-full: test ## test, with the crash points and firmware that take too long for every change
+
+# SOAK=5m is a shorter one.
+SOAK ?= 30m
+soak: ## half an hour of boots, API and open pages: memory, goroutines and open files stay flat (root)
+	$(call need_root,it makes network namespaces)
+	@scripts/packages.sh test
+	HATCHERY_E2E=1 HATCHERY_SOAK=$(SOAK) $(GO) test -count=1 -timeout 3h -v -run '^TestSoak$$' ./internal/lab/e2e
 
 bench: build ## benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./...

@@ -23,8 +23,20 @@ const (
 	Router    Side = "rtr" // eth0 with [LAN.RouterAddr]; silent until [LAN.StartRouter] or [LAN.StartRelay]
 )
 
-// sides lists all of them.
-var sides = []Side{Switch, Appliance, Router}
+// maxClients is how many network-only machines a LAN has at most, see [LAN.Plug].
+const maxClients = 16
+
+// Client is the side of the i-th machine that is a namespace only, from 0; [LAN.Plug] makes it.
+func Client(i int) Side { return Side(fmt.Sprintf("c%d", i)) }
+
+// sides lists all that there may be.
+var sides = func() []Side {
+	out := []Side{Switch, Appliance, Router}
+	for i := range maxClients {
+		out = append(out, Client(i))
+	}
+	return out
+}()
 
 // Config says what a LAN is like. The zero value works.
 type Config struct {

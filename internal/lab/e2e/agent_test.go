@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/json"
@@ -106,9 +107,18 @@ func fetchNonce(t *testing.T, a *appliance, mac string) string {
 
 func checkIn(t *testing.T, a *appliance, nonce string, key, sign ssh.Signer, mac string) (int, string) {
 	t.Helper()
-	m, err := inventory.ParseMAC(mac)
+	code, reply, err := sendCheckIn(t.Context(), routerClient(a), a, nonce, key, sign, mac)
 	if err != nil {
 		t.Fatal(err)
+	}
+	return code, reply
+}
+
+// sendCheckIn checks a machine in that tells little of itself.
+func sendCheckIn(ctx context.Context, client *http.Client, a *appliance, nonce string, key, sign ssh.Signer, mac string) (int, string, error) {
+	m, err := inventory.ParseMAC(mac)
+	if err != nil {
+		return 0, "", err
 	}
 	body, err := json.Marshal(agentapi.CheckIn{
 		Nonce: nonce, HostKey: strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key.PublicKey()))),
@@ -117,26 +127,23 @@ func checkIn(t *testing.T, a *appliance, nonce string, key, sign ssh.Signer, mac
 			NICs: []inventory.NIC{{Name: "eth0", MAC: m}}},
 	})
 	if err != nil {
-		t.Fatal(err)
+		return 0, "", err
 	}
 	sig, err := agentapi.Sign(sign, agentapi.PathCheckIn, body)
 	if err != nil {
-		t.Fatal(err)
+		return 0, "", err
 	}
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, a.bootURL(agentapi.PathCheckIn), bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, a.bootURL(agentapi.PathCheckIn), bytes.NewReader(body))
 	if err != nil {
-		t.Fatal(err)
+		return 0, "", err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set(agentapi.SignatureHeader, sig)
-	res, err := routerClient(a).Do(req)
+	res, err := client.Do(req)
 	if err != nil {
-		t.Fatal(err)
+		return 0, "", err
 	}
 	defer res.Body.Close()
 	b, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return res.StatusCode, string(b)
+	return res.StatusCode, string(b), err
 }
