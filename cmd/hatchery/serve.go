@@ -96,6 +96,7 @@ type appliance struct {
 
 // serve opens the data folder, wires everything, runs until ctx ends or something fails.
 func serve(ctx context.Context, cfg config, out io.Writer) error {
+	spareMemory()
 	tail := &logTail{}
 	log := newLogger(cfg, tail)
 	rights, err := newPrivileges(cfg, log)

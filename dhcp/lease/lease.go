@@ -4,7 +4,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/netip"
-	"strings"
 	"time"
 )
 
@@ -32,12 +31,17 @@ func (h HW) MarshalText() ([]byte, error) { return h.append(nil), nil }
 
 // UnmarshalText reads what MarshalText wrote; hyphens are accepted too.
 func (h *HW) UnmarshalText(b []byte) error {
-	s := strings.NewReplacer(":", "", "-", "").Replace(string(b))
+	var digits []byte
+	for _, c := range b {
+		if c != ':' && c != '-' {
+			digits = append(digits, c)
+		}
+	}
 	var v HW
-	if len(s) != 12 {
+	if len(digits) != 12 {
 		return fmt.Errorf("hardware address %q: want aa:bb:cc:dd:ee:ff", b)
 	}
-	if _, err := hex.Decode(v[:], []byte(s)); err != nil {
+	if _, err := hex.Decode(v[:], digits); err != nil {
 		return fmt.Errorf("hardware address %q: %w", b, err)
 	}
 	*h = v

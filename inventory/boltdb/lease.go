@@ -28,7 +28,7 @@ const journalSize = 2 << 20
 
 // foldAtOnce is how many leases one update moves from the journal into the database, so that hosts and jobs are
 // written in between.
-const foldAtOnce = 2048
+const foldAtOnce = 512
 
 // keyFolded is the record of the last generation of the journal that is in the database as a whole.
 const keyFolded = "leases/folded"
@@ -139,8 +139,8 @@ const binaryForm = 0
 
 // appendRecord appends a lease as the journal keeps it.
 func appendRecord(b []byte, l *lease.Lease) ([]byte, error) {
-	if !l.IP.IsValid() {
-		return nil, fmt.Errorf("lease for %s: it has no address", l.HW)
+	if !l.IP.Is4() {
+		return nil, fmt.Errorf("lease for %s: it has no IPv4 address", l.HW)
 	}
 	start := len(b)
 	b = append(b, binaryForm)
@@ -203,12 +203,11 @@ func (d *DB) settle() error {
 
 // fold moves the leases of a full generation into the database. Done twice, it does no harm.
 func (d *DB) fold(generation uint64) error {
-	var newest newest
+	newest := &newest{at: map[uint32]uint32{}, bytes: make([]byte, 0, d.cfg.journalSize/2)}
 	if err := d.leases.journal.Read(generation, newest.add); err != nil {
 		return err
 	}
-	keys := slices.Collect(maps.Keys(newest.at))
-	slices.SortFunc(keys, netip.Addr.Compare) // neighbours share pages
+	keys := newest.addrs()
 	var value []byte
 	for {
 		n := min(foldAtOnce, len(keys))
@@ -234,11 +233,31 @@ func (d *DB) fold(generation uint64) error {
 	}
 }
 
-// newest is the newest record of each address in the journal. Its bytes are in one piece, for a journal has tens of
-// thousands.
+// newest is the newest record of each address in the journal, which can have tens of thousands: in one piece, and found by
+// the addresses' numbers, because making room for them was what the whole appliance needed most memory for.
 type newest struct {
-	at    map[netip.Addr]uint32 // where the record is in bytes
-	bytes []byte                // each behind its length, in two bytes
+	at    map[uint32]uint32 // where an address's record is in bytes
+	bytes []byte            // each behind its length, in two bytes
+}
+
+// addrs are the addresses, in order: neighbours share pages of the database.
+func (n *newest) addrs() []netip.Addr {
+	out := make([]netip.Addr, 0, len(n.at))
+	for _, ip := range slices.Sorted(maps.Keys(n.at)) {
+		out = append(out, address(ip))
+	}
+	return out
+}
+
+func address(n uint32) netip.Addr {
+	var b [4]byte
+	binary.BigEndian.PutUint32(b[:], n)
+	return netip.AddrFrom4(b)
+}
+
+func number(ip netip.Addr) uint32 {
+	b := ip.As4()
+	return binary.BigEndian.Uint32(b[:])
 }
 
 // add takes a record of the journal in; those of one address come oldest first.
@@ -247,14 +266,12 @@ func (n *newest) add(r []byte) error {
 	if err != nil {
 		return fmt.Errorf("%w: a record of %d bytes in the journal of leases", ErrCorrupt, len(r))
 	}
-	if n.at == nil {
-		n.at = map[netip.Addr]uint32{}
-	}
-	if old, ok := n.at[ip]; ok && len(n.record(old)) == len(r) { // most are as long as the one before
+	key := number(ip)
+	if old, ok := n.at[key]; ok && len(n.record(old)) == len(r) { // most are as long as the one before
 		copy(n.record(old), r)
 		return nil
 	}
-	n.at[ip] = uint32(len(n.bytes))
+	n.at[key] = uint32(len(n.bytes))
 	n.bytes = append(binary.LittleEndian.AppendUint16(n.bytes, uint16(len(r)-1)), r...)
 	return nil
 }
@@ -272,12 +289,16 @@ func recordIP(r []byte) (netip.Addr, error) {
 	if 1+int(r[0]) > len(r) {
 		return netip.Addr{}, lease.ErrNoLease
 	}
-	return netip.ParseAddr(string(r[1 : 1+int(r[0])]))
+	ip, err := netip.ParseAddr(string(r[1 : 1+int(r[0])]))
+	if err == nil && !ip.Is4() {
+		err = lease.ErrNoLease
+	}
+	return ip, err
 }
 
 // appendValue appends what the database has of an address whose newest record this is.
 func (n *newest) appendValue(b []byte, ip netip.Addr) ([]byte, error) {
-	r := n.record(n.at[ip])
+	r := n.record(n.at[number(ip)])
 	if r[0] != binaryForm {
 		return append(b, r[1+int(r[0]):]...), nil
 	}
@@ -290,7 +311,7 @@ func (n *newest) appendValue(b []byte, ip netip.Addr) ([]byte, error) {
 
 // lease is the newest one of an address.
 func (n *newest) lease(ip netip.Addr) (l lease.Lease, err error) {
-	r := n.record(n.at[ip])
+	r := n.record(n.at[number(ip)])
 	if r[0] == binaryForm {
 		l, err = lease.DecodeBinary(r[1:])
 	} else {
@@ -331,7 +352,7 @@ func (d *DB) Leases() ([]lease.Lease, error) {
 	}
 	defer func() { _ = btx.Rollback() }() // of a read transaction: fails only when ended already
 	var out []lease.Lease
-	for ip := range newest.at {
+	for _, ip := range newest.addrs() {
 		l, err := newest.lease(ip)
 		if err != nil {
 			return nil, err
@@ -344,7 +365,7 @@ func (d *DB) Leases() ([]lease.Lease, error) {
 			if err := json.Unmarshal(v, &l); err != nil {
 				return fmt.Errorf("record %s/%s: %w", bucketLeases, k, err)
 			}
-			if _, newer := newest.at[l.IP]; !newer {
+			if _, newer := newest.at[number(l.IP)]; !newer {
 				out = append(out, l)
 			}
 			return nil
@@ -365,7 +386,7 @@ func (d *DB) leaseSnapshot() (*bbolt.Tx, *newest, error) {
 	if err != nil {
 		return nil, nil, d.explain("read", err)
 	}
-	newest := &newest{}
+	newest := &newest{at: map[uint32]uint32{}}
 	gens := slices.Clone(l.pending)
 	if g := l.journal.Present(); g != 0 {
 		gens = append(gens, g)

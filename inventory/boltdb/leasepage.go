@@ -69,7 +69,7 @@ func (d *DB) LeasePage(after netip.Addr, limit int, keep func(*lease.Lease) bool
 func (n *newest) after(from string) (out []string) {
 	var buf [64]byte
 	for ip := range n.at {
-		if text := ip.AppendTo(buf[:0]); string(text) > from {
+		if text := address(ip).AppendTo(buf[:0]); string(text) > from {
 			out = append(out, string(text))
 		}
 	}
