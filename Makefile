@@ -13,7 +13,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 DATA ?= /var/lib/hatchery
 ARGS ?=
 
-.PHONY: FORCE help build dist install run demo lab-images test test-full unit e2e soak bench bench-boot bench-files bench-dhcp fuzz lint tidy browser-deps packages-% clean
+.PHONY: FORCE help build dist dist-twice install run demo lab-images test test-full unit e2e soak bench bench-boot bench-files bench-dhcp fuzz lint tidy browser-deps packages-% clean
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ build/hatchery-agent.sum: build/hatchery-agent
 dist: build/bin/nfpm ## what is handed out, in build/dist: static programs, Debian packages, checksums
 	@scripts/dist.sh build/dist '$(VERSION)' build/bin/nfpm
 	@ls -l build/dist
+
+dist-twice: build/bin/nfpm ## the same from two checkouts, byte for byte compared (about 8 minutes)
+	@scripts/dist-twice.sh build/bin/nfpm
 
 # DESTDIR is for trying it out.
 install: ## put the appliance on this Debian machine with its systemd unit (root)
