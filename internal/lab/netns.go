@@ -26,11 +26,11 @@ func (l *LAN) Dial(ctx context.Context, side Side, network, addr string) (net.Co
 	return conn, err
 }
 
-// ListenUDP opens a UDP socket on any IPv4 port of a side.
-func (l *LAN) ListenUDP(side Side) (*net.UDPConn, error) {
+// ListenUDP opens a UDP socket on an IPv4 port of a side; 0 is any.
+func (l *LAN) ListenUDP(side Side, port int) (*net.UDPConn, error) {
 	var conn *net.UDPConn
 	err := inside(nsPath(l.ns(side)), func() (err error) {
-		conn, err = net.ListenUDP("udp4", nil)
+		conn, err = net.ListenUDP("udp4", &net.UDPAddr{Port: port})
 		return err
 	})
 	return conn, err

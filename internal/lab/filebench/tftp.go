@@ -137,7 +137,7 @@ func (b *bench) load(ctx context.Context, name string, want []byte) time.Duratio
 var errRefused = errors.New("refused")
 
 func (b *bench) download(ctx context.Context, name string) ([]byte, error) {
-	c, err := b.ListenUDP(lab.Router)
+	c, err := b.ListenUDP(lab.Router, 0)
 	if err != nil {
 		return nil, err
 	}
