@@ -11,8 +11,9 @@
     options.hardware.enableRedistributableFirmware = o t.bool false;
   }
   {
-    commit = "03a362fe87d4d19a45525bc0adab2f17a562f99a";
+    inherit (fork) repo commit;
     file = "nixos/modules/misc/version.nix";
+    options.system.nixos.variant_id = o (t.nullOr (t.strMatching "^[a-z0-9._-]+$")) null;
     options.system.stateVersion = o t.str "26.05";
     options.system.nixos.label = o t.str "26.05.stub"; # label.nix, beside it
   }
@@ -22,9 +23,15 @@
     options.time.timeZone = o (t.nullOr t.str) null; # without spaces
   }
   {
-    unread = "nixpkgs' installation-device profile sets variant_id; hostPlatform and the unit sets are as in the manual";
-    options.system.nixos.variant_id = o (t.nullOr t.str) null;
-    options.nixpkgs.hostPlatform = lib.mkOption { type = t.either t.str t.attrs; };
+    inherit (fork) repo commit;
+    file = "nixos/modules/misc/nixpkgs.nix";
+    options.nixpkgs.hostPlatform = lib.mkOption {
+      type = t.either t.str t.attrs;
+      apply = p: if builtins.isString p then { system = p; } else p; # lib.systems.elaborate there
+    };
+  }
+  {
+    unread = "the unit sets are as in the manual";
     options.systemd.services = o (t.attrsOf t.anything) { };
     options.systemd.tmpfiles.rules = o (t.listOf t.str) [ ];
   }
@@ -41,7 +48,7 @@
     })) { };
   }
   {
-    commit = "01502f439c6a734621f212e450e7a6a9f35a0c5f";
+    inherit (fork) repo commit;
     file = "nixos/modules/system/activation/top-level.nix";
     options.system.extraDependencies = o (t.listOf t.path) [ ];
     options.system.forbiddenDependenciesRegexes = o (t.listOf t.str) [ ];

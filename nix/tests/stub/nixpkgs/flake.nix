@@ -17,7 +17,7 @@
                 ./nixos/options.nix
                 ./system.nix
                 ({ config, ... }: {
-                  _module.args.pkgs = pkgsOf (if system != null then system else config.nixpkgs.hostPlatform);
+                  _module.args.pkgs = pkgsOf (if system != null then system else config.nixpkgs.hostPlatform.system);
                 })
               ];
             };
