@@ -4,8 +4,8 @@
 #   cases.sh STAGE0        a folder with kernel and initrd (make lab-images: build/stage0/x86_64)
 # NIXPKGS_LIB, DISKO  checkouts: the real module system and the real disko (see mkflakes.sh)
 # MEM                 megabytes of the machine (1536)
-# KINDS               "btrfs lvm luks md": further layouts whose data must stay; needs the real disko and a stage-0
-#                     with their tools
+# KINDS               "btrfs lvm luks md": further layouts whose data must stay, and other disks that look like theirs; needs
+#                     the real disko and a stage-0 with their tools
 # WHAT                "plain race port": these
 # Needs nix, qemu-system-x86_64 (emulation will do), ssh, cpio. About five minutes.
 set -euo pipefail
@@ -41,7 +41,7 @@ cp "$W/key.pub" "$W/k/root/.ssh/authorized_keys"
 (cd "$W/k" && find . | cpio -o -H newc -R 0:0 --quiet | gzip -1) >"$W/k.cpio.gz"
 cat "$stage0/initrd" "$W/k.cpio.gz" >"$W/initrd"
 drives=()
-for d in OSDISK:1G DATADISK:256M DATA2:256M; do
+for d in OSDISK:1G DATADISK:256M DATA2:256M DATA3:256M; do
   truncate -s "${d#*:}" "$W/${d%:*}"
   drives+=(-drive "if=none,id=${d%:*},file=$W/${d%:*},format=raw,cache=unsafe" -device "virtio-blk-pci,drive=${d%:*},serial=${d%:*}")
 done
@@ -111,7 +111,7 @@ plan() {
   nix-store -qR "$script" | sed 's|^/||' | tar -C / -cf - -T - | ssh -q -o "ControlPath=$W/ctl" -p "$port" root@127.0.0.1 'tar -C / -xf - 2>/dev/null'
 }
 umounted() { vm 'blank' >/dev/null 2>&1; }
-sum() { vm sync && cat "$W"/*DISK "$W/DATA2" | md5sum; }
+sum() { vm sync && cat "$W"/*DISK "$W"/DATA[23] | md5sum; }
 # expect WANT NAME [theirs]: runs the script; a refusal must have written nothing (theirs: somebody else did)
 expect() {
   local want=$1 before=same after=same rc=0 r=ok
@@ -135,11 +135,17 @@ marker() { vm 'cat /mnt/data/marker 2>/dev/null || echo none'; }
 meanwhile() {
   vm "for t in /usr/bin/$1 /usr/sbin/$1; do
       [ -e \$t ] || continue
-      [ -e \$t.d ] || { mkdir \$t.d; mv \$t \$t.d/$1; }
+      [ -e \$t.d ] || { mkdir \$t.d; ln -s \$(readlink -f \$t) \$t.d/$1; [ -L \$t ] && rm \$t || mv -f \$t \$t.d/$1; }
       printf '#!/bin/sh\n[ ! -e /tmp/meanwhile.$1 ] || { sh /tmp/meanwhile.$1 >/dev/null 2>&1 </dev/null; rm -f /tmp/meanwhile.$1; }\nexec %s/$1 \"\$@\"\n' \$t.d >\$t
       chmod +x \$t
     done
     echo '$2' >/tmp/meanwhile.$1"
+}
+
+# failing TOOL WORD: the next call of that tool with the word in its arguments fails
+failing() {
+  meanwhile "$1" 'true'
+  vm "rm /tmp/meanwhile.$1; sed -i '1a case \"\$*\" in *$2*) [ ! -e /tmp/failing.$1 ] || { rm /tmp/failing.$1; exit 1; } ;; esac' \$(command -v $1); touch /tmp/failing.$1"
 }
 
 # --- the cases ------------------------------------------------------------------------
@@ -194,15 +200,20 @@ plain() {
   expect 22 "a second disk carries our label"
   vm 'blank /dev/vda /dev/vdb'
   plan "${os[@]}" "${data[@]}"
-  expect 0 "blank again"
+  failing mkfs.ext4 disk-data-data
+  expect 1 "formatting the blank data disk fails half-way"
+  is "its tool was the one that failed" "$(vm 'ls /tmp/failing.* 2>/dev/null | wc -l')" 0
+  is "the kernel sees no partition on it" "$(vm 'ls -d /sys/block/vdb/vdb* 2>/dev/null | wc -l')" 0
+  plan "${os[@]}" "${data[@]}"
+  expect 0 "a retry finds it blank"
 }
 names() { vm "for l in /dev/disk/$1/*; do [ \"\$(realpath \$l)\" != /dev/$2 ] || echo \${l##*/}; done"; } # DIR KERNELNAME
 # a disk that is known by its port alone
 port() {
-  vm 'blank /dev/vda /dev/vdb /dev/vdd'
+  vm 'blank /dev/vda /dev/vdb /dev/vde'
   local by vda
-  by=path:$(names by-path vdd | sort | head -1) vda=path:$(names by-path vda | sort | head -1)
-  is "the disk without a serial number has no name of its own" "$(names by-id vdd)" ""
+  by=path:$(names by-path vde | sort | head -1) vda=path:$(names by-path vda | sort | head -1)
+  is "the disk without a serial number has no name of its own" "$(names by-id vde)" ""
   plan --tweak '.plan.disks.os.sizeBytes = 512' os=ephemeral:"$by" "${data[@]}"
   expect 24 "by its port: a disk of another size hangs there"
   plan --tweak '.plan.disks.os.model = "Virtual disk"' os=ephemeral:"$by" "${data[@]}"
@@ -244,17 +255,60 @@ race() {
   is "what they put there stays" "$(vm 'blkid -po value -s LABEL /dev/vdb')" precious
 }
 
+# another disk has what the layout's names lead to: the script came to where disko would take it for ours
+again() { plan --role "$kind" "${os[@]}" "${data[@]}" "${more[@]}"; }
+gone() {
+  vm 'blank /dev/vdd'
+  again
+  expect 0 "$kind: that disk is gone"
+  is "$kind: its data is kept" "$(marker)" "$kind"
+}
+foreign_md() {
+  vm 'blank /dev/vdd; echo y | mdadm --create /dev/md/array --level=1 --raid-devices=2 --force --homehost=any missing /dev/vdd; mkfs.ext4 -qFL foreign /dev/md/array' >/dev/null 2>&1
+  again
+  vm 'mdadm --assemble --run --readonly /dev/md/array /dev/vdd; udevadm settle' 2>/dev/null
+  is "md: the name leads to the other disk" "$(vm 'blkid -po value -s LABEL /dev/md/array')" foreign
+  expect 22 "md: another disk's array has our array's name"
+  vm 'mdadm --stop --scan' 2>/dev/null
+  expect 22 "md: the same, not assembled"
+  gone
+}
+foreign_lvm() {
+  vm "blank /dev/vdd; vgcreate -qq --config 'devices{filter=[\"a|/dev/vdd|\",\"r|.*|\"]}' tank /dev/vdd"
+  again
+  expect 22 "lvm: another disk's volume group has our volume group's name"
+  gone
+  vm 'blank /dev/vdb /dev/vdd; vgcreate -qq tank /dev/vdd'
+  again
+  expect 22 "lvm: the same, our disk is blank"
+  vm 'blank /dev/vdd'
+}
+foreign_luks() {
+  vm 'blank /dev/vdd; cryptsetup -q luksFormat --pbkdf pbkdf2 --pbkdf-force-iterations 1000 /dev/vdd /tmp/disk.key'
+  again
+  vm 'cryptsetup open --key-file /tmp/disk.key /dev/vdd crypt; udevadm settle'
+  expect 22 "luks: another disk is opened under our name"
+  gone
+}
+foreign_btrfs() {
+  vm 'blank; dd if=/dev/vdb of=/dev/vdd bs=1M 2>/dev/null; sgdisk -c1:other /dev/vdd >/dev/null; partprobe /dev/vdd; udevadm settle'
+  again
+  expect 22 "btrfs: a copy of our disk under another label"
+  gone
+}
+
 for what in $WHAT; do "$what"; done
 for kind in $KINDS; do
   more=()
   [ "$kind" != md ] || more=(data2=persistent:virtio-DATA2)
-  vm 'blank /dev/vda /dev/vdb /dev/vdc; head -c 32 /dev/zero | tr "\0" k >/tmp/disk.key'
+  vm 'blank /dev/vda /dev/vdb /dev/vdc /dev/vdd; head -c 32 /dev/zero | tr "\0" k >/tmp/disk.key'
   plan --role "$kind" "${os[@]}" "${data[@]}" "${more[@]}"
   expect 0 "$kind: blank"
   vm "echo $kind >/mnt/data/marker; sync"
   plan --role "$kind" "${os[@]}" "${data[@]}" "${more[@]}"
   expect 0 "$kind: again"
   is "$kind: its data is kept" "$(marker)" "$kind"
+  "foreign_$kind"
 done
 say "$ran runs, $bad wrong"
 [ "$bad" = 0 ]

@@ -335,6 +335,36 @@ in
       { partitioning.ephemeral.disk.os = os; }
       { partitioning.persistent = { disk.a = md "a"; disk.b = md "b"; mdadm.array = array; }; }
     ])) [ ];
+    "the script knows which disks are below every name, pools on pools and LUKS too" =
+      let
+        luks = name: content: { type = "luks"; inherit name content; settings.keyFile = "/tmp/k"; };
+        c = system [
+          { partitioning.ephemeral.disk.os = os // { content = gpt { root = { size = "100%"; content = luks "root" (fs "/"); }; }; }; }
+          {
+            partitioning.persistent = {
+              disk.a = md "a";
+              disk.b = md "b";
+              mdadm.array = { type = "mdadm"; level = 1; content = { type = "lvm_pv"; vg = "pool"; }; };
+              lvm_vg.pool = { type = "lvm_vg"; lvs.x = { size = "100%FREE"; content = luks "x" (fs "/x"); }; };
+              disk.z = zfs "z";
+              zpool.tank = { type = "zpool"; datasets = { }; };
+            };
+          }
+        ];
+        lines = lib.filter (l: builtins.isString l && lib.any (p: lib.hasPrefix p l) [ "name " "mounted " ]) (builtins.split "\n" c.system.build.hatcheryInstall.text);
+      in
+      expect (lib.sort (a: b: a < b) lines) [
+        "mounted / ext4 os"
+        "mounted /x ext4 a b"
+        "name a luks x"
+        "name a lvm_vg pool"
+        "name a mdadm array"
+        "name b luks x"
+        "name b lvm_vg pool"
+        "name b mdadm array"
+        "name os luks root"
+        "name z zpool tank"
+      ];
     "format: one disk of a volume group is refused" = throws (system [
       { partitioning.ephemeral.disk.os = os; }
       { partitioning.persistent = { disk.a = pv "a" "pool"; disk.b = pv "b" "pool"; lvm_vg.pool = lvm "pool" "x" "/x"; }; }

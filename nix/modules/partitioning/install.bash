@@ -5,6 +5,7 @@ slots=() wiped=()
 declare -A class device planned serial wwn signatures partuuids owned bytes model # by slot
 declare -A whole parts pools verdict path written                   # by slot
 declare -A label_slot                                               # by partition label
+declare -A name_slots                                               # by "KIND NAME" of an array, volume group, pool, opened LUKS
 steps=0
 
 say() { printf 'hatchery: %s\n' "$*"; }
@@ -31,6 +32,7 @@ mark_whole() { whole[$1]=$2; }
 mark_part() { parts[$1]+="$2"$'\t'"$3"$'\n'; }
 member() { pools[$1]+="$2 $3"$'\n'; }
 label() { label_slot[$2]=$1; }
+name() { name_slots["$2 $3"]+=" $1"; } # SLOT KIND NAME: the layout's, and the slot is below it
 
 is_wiped() { # SLOT: will it be destroyed?
   local w
@@ -90,14 +92,28 @@ with_parts() { # KERNELNAME: it and its partitions
 disk_of() { # KERNELNAME of a partition: its disk
   if [ -e "/sys/class/block/$1/partition" ]; then basename "$(dirname "$(realpath "/sys/class/block/$1")")"; else echo "$1"; fi
 }
-root_disks() { # KERNELNAME: the disks below a holder
-  local s any=0
-  for s in /sys/class/block/"$1"/slaves/*; do
+root_disks() { # KERNELNAME: the disks below it
+  local s n any=0
+  n=$(disk_of "$1")
+  for s in /sys/class/block/"$n"/slaves/*; do
     [ -e "$s" ] || continue
     any=1
     root_disks "${s##*/}"
   done
-  [ "$any" = 1 ] || disk_of "$1"
+  [ "$any" = 1 ] || echo "$n"
+}
+all_blocks() { # the kernel names of all that could hold something
+  local p
+  for p in /sys/class/block/*; do
+    case ${p##*/} in ram* | zram* | fd*) ;; *) [ "$(cat "$p/size")" = 0 ] || echo "${p##*/}" ;; esac
+  done
+}
+stray() { # KERNELNAME SLOT…: the first disk below it that is in none of the slots
+  local d t
+  for d in $(root_disks "$1"); do
+    t=$(slot_of "$d")
+    [ -n "$t" ] && [[ " ${*:2} " == *" $t "* ]] || { echo "$d"; return; }
+  done
 }
 slot_of() { # KERNELNAME of a disk: its slot, or nothing
   local s
@@ -145,8 +161,9 @@ writes() { # KERNELNAME: the sectors written and discarded since the kernel foun
   echo "${s[6]} ${s[13]:-0}"
 }
 judge() {
-  local s
+  local s found
   udevadm settle --timeout 30 || true
+  found=$(names_found)
   for s in "${slots[@]}"; do check_there "$s"; done
   for s in "${slots[@]}"; do written[$s]=$(writes "${path[$s]}"); done
   check_twice
@@ -156,6 +173,8 @@ judge() {
   for s in "${slots[@]}"; do check_planned "$s"; done
   for s in "${slots[@]}"; do is_wiped "$s" && check_spanning "$s"; done
   check_labels
+  check_names
+  check_copies
   return 0
 }
 check_there() {
@@ -218,9 +237,35 @@ foreign_because() { # SLOT KERNELNAME SIGNATURES
     [ -z "$type" ] || [ "$(probe "$hit" TYPE)" = "$type" ] || { echo "partition $lab holds $(probe "$hit" TYPE | sed 's/^$/nothing known/'), the layout has $type"; return 1; }
   done <<<"${parts[$1]}"
   while read -r kind pool; do
-    [ "$kind" = lvm_vg ] && command -v pvs >/dev/null || continue
-    grep -Fxq -- "$pool" <<<"$(groups_on "$2")" || { echo "its volume group is not $pool"; return 1; }
+    [ -n "$kind" ] && names_known "$kind" || continue
+    # arrays with the oldest kind of metadata have no name
+    grep -Fxq -e "$kind"$'\t'"$2"$'\t'"$pool" -e "mdadm"$'\t'"$2"$'\t?' <<<"$found" || { echo "it is part of no $(kind_word "$kind") $pool"; return 1; }
   done <<<"${pools[$1]}"
+}
+kind_word() { case $1 in mdadm) echo array ;; lvm_vg) echo "volume group" ;; zpool) echo "ZFS pool" ;; luks) echo "opened LUKS device" ;; *) echo pool ;; esac; }
+names_known() { case $1 in mdadm | zpool) ;; lvm_vg) command -v pvs >/dev/null ;; *) false ;; esac; } # KIND: does names_found find these?
+# Every array, volume group, ZFS pool and opened LUKS device that can be seen, on every disk below it: KIND, tab, KERNELNAME, tab, NAME.
+names_found() {
+  local p k d lab
+  for k in $(all_blocks); do
+    p=/sys/class/block/$k
+    case $(probe "$k" TYPE) in
+      linux_raid_member) lab=$(probe "$k" LABEL) && lab=${lab#*:} && named mdadm "$k" "${lab:-?}" ;; # HOMEHOST:NAME
+      zfs_member) named zpool "$k" "$(probe "$k" LABEL)" ;;
+    esac
+    [[ "$(cat "$p/dm/uuid" 2>/dev/null)" != CRYPT-* ]] || named luks "$k" "$(cat "$p/dm/name")"
+  done
+  for p in /dev/md/*; do
+    [ ! -b "$p" ] || named mdadm "$(basename "$(realpath "$p")")" "${p##*/}"
+  done
+  { pvs --noheadings --separator $'\t' -o pv_name,vg_name 2>/dev/null || true; } | while IFS=$'\t' read -r d lab; do
+    named lvm_vg "$(basename "$(realpath "${d##* }")")" "$lab"
+  done
+}
+named() { # KIND KERNELNAME NAME
+  local d
+  [ -n "$3" ] || return 0
+  for d in $(root_disks "$2"); do printf '%s\t%s\t%s\n' "$1" "$d" "$(tr -d '\t\n' <<<"$3")"; done
 }
 # A pool over several disks is blank or ours as a whole.
 check_units() {
@@ -309,6 +354,39 @@ check_labels() {
   return 0
 }
 
+# disko takes what has one of the layout's names for the layout's: it would make volumes in another disk's volume
+# group, and mount another disk's array.
+check_names() {
+  local kind n d t
+  while IFS=$'\t' read -r kind d n; do
+    [ -n "$n" ] && [ -n "${name_slots["$kind $n"]+x}" ] || continue
+    t=$(slot_of "$d")
+    [ -n "$t" ] && { is_wiped "$t" || [[ " ${name_slots["$kind $n"]} " == *" $t "* ]]; } && continue
+    refuse 22 "the layout's $(kind_word "$kind") $n is also on /dev/$d. Unplug that disk, or rename it there"
+  done <<<"$found"
+}
+# A kept disk whose file system, array, pool or LUKS header is on another disk too: that one is a copy of it, or the
+# rest of its pool. Linux would take either for the other.
+check_copies() {
+  local s n d u
+  local -A kept=()
+  for s in "${slots[@]}"; do
+    [ "${verdict[$s]:-}" = ours ] && ! is_wiped "$s" || continue
+    for n in $(with_parts "${path[$s]}"); do
+      u=$(probe "$n" UUID)
+      [ -z "$u" ] || kept[$u]=$s
+    done
+  done
+  [ ${#kept[@]} != 0 ] || return 0
+  for n in $(all_blocks); do
+    d=$(stray "$n" "${slots[@]}")
+    [ -n "$d" ] || continue
+    u=$(probe "$n" UUID)
+    [ -z "$u" ] || [ -z "${kept[$u]+x}" ] || refuse 22 "/dev/$n carries the UUID of what $(name_of "${kept[$u]}") holds ($u): a copy, or another part of its pool. Unplug /dev/$d"
+  done
+  return 0
+}
+
 # --- formatting and mounting -----------------------------------------------------
 # Lets go of what an earlier run left below /mnt, last mounted first.
 release() {
@@ -339,11 +417,18 @@ run_on_blank() { # SLOT… -- COMMAND…
 # disko's mount takes arrays for assembled, and the appliance let go of them before. Only the layout's own, of disks
 # of the plan: assembling writes to every member.
 assemble() {
-  local s kind pool k held
+  local s kind pool k held d
   local -A members=()
   for s in "${slots[@]}"; do
     while read -r kind pool; do
-      [ "$kind" = mdadm ] && [ ! -e "/dev/md/$pool" ] || continue
+      [ "$kind" = mdadm ] || continue
+      if [ -e "/dev/md/$pool" ]; then
+        k=$(realpath "/dev/md/$pool")
+        # shellcheck disable=SC2086 # several words
+        d=$(stray "${k##*/}" ${name_slots["$kind $pool"]})
+        [ -z "$d" ] || { say "FAILED: /dev/md/$pool is on /dev/$d, which is not the layout's. Unplug that disk, then plan again" >&2; exit 1; }
+        continue
+      fi
       for k in "${path[$s]}" $(kernel_parts "${path[$s]}"); do
         [ "$(probe "$k" TYPE)" = linux_raid_member ] || continue
         for held in "/sys/class/block/$k/holders"/md*; do # assembled by itself, under another name
@@ -359,15 +444,15 @@ assemble() {
   done
   udevadm settle --timeout 30 || true
 }
-mounted() { # PATH FSTYPE SLOT: is it really mounted, and from the slot's disk?
-  local at=/mnt src k
+mounted() { # PATH FSTYPE SLOT…: is it really mounted, and only from those slots' disks? No slot: nothing is behind it
+  local at=/mnt src d
   [ "$1" = / ] || at=/mnt$1
   src=$(findmnt -nro SOURCE --mountpoint "$at" | sed 's/\[.*//') || true
   [ -n "$src" ] || { say "FAILED: $at is not mounted" >&2; exit 1; }
-  [ -n "$3" ] || { say "mounted $at ($2)"; return; }
-  k=$(realpath "$src")
-  for k in $(root_disks "${k##*/}"); do
-    [ "$k" = "${path[$3]}" ] || { say "FAILED: $at is mounted from /dev/$k, not from $(name_of "$3")" >&2; exit 1; }
-  done
-  say "mounted $at ($2) from $(name_of "$3")"
+  # ZFS' source is no device; its pools were looked at before
+  [ $# -gt 2 ] && [ "$2" != zfs ] || { say "mounted $at ($2)"; return; }
+  src=$(realpath "${src%%:/dev/*}")
+  d=$(stray "${src##*/}" "${@:3}")
+  [ -z "$d" ] || { say "FAILED: $at is mounted from /dev/$d, not from slot ${*:3}" >&2; exit 1; }
+  say "mounted $at ($2) from slot ${*:3}"
 }

@@ -32,6 +32,8 @@ let
     else if c.type == "bcachefs" then [ { kind = "bcachefs_filesystems"; pool = c.filesystem; } ]
     else [ ];
 
+  luksHere = c: lib.optional (c.type == "luks") c.name;
+
   keyFilesHere = c:
     if c.type != "luks" then [ ]
     else
@@ -76,16 +78,16 @@ in
 rec {
   diskNames = cfg: lib.attrNames cfg.disk;
 
-  # every mount: { path, fs, slot }; slot "" where a pool or nothing stands behind it
+  # every mount: { path, fs, slot, slots }; slot is "" where a pool or nothing stands behind it, slots has the disks of a pool too
   mounts = cfg:
-    concatLists (mapAttrsToList (slot: d: map (m: m // { inherit slot; }) (walk mountsHere d.content)) cfg.disk)
+    concatLists (mapAttrsToList (slot: d: map (m: m // { inherit slot; slots = [ slot ]; }) (walk mountsHere d.content)) cfg.disk)
     ++ concatLists (
       mapAttrsToList (
         kind: ps:
         concatLists (
           mapAttrsToList (
-            _: p:
-            map (m: m // { slot = ""; }) (concatMap (walk mountsHere) (poolContents kind p) ++ poolMountsHere kind p)
+            name: p:
+            map (m: m // { slot = ""; slots = disksBelow cfg kind name; }) (concatMap (walk mountsHere) (poolContents kind p) ++ poolMountsHere kind p)
           ) ps
         )
       ) (pools cfg)
@@ -165,4 +167,22 @@ rec {
       all = more (map (m: { inherit (m) kind pool; }) direct);
     in
     lib.genAttrs [ "lvm_vg" "mdadm" "zpool" "bcachefs_filesystems" ] (kind: lib.unique (map (m: m.pool) (lib.filter (m: m.kind == kind) all)));
+
+  # the disks below a pool
+  disksBelow = cfg: kind: name: lib.concatLists (lib.filter (unit: lib.elem name (unitPools cfg unit).${kind}) (units cfg));
+
+  # what the layout calls its pools and its opened LUKS devices: [ { slot, kind, name } ], one for each disk below
+  names = cfg:
+    concatLists (
+      mapAttrsToList (
+        kind: ps:
+        concatLists (
+          mapAttrsToList (
+            name: p:
+            concatMap (slot: [ { inherit slot kind name; } ] ++ map (n: { inherit slot; kind = "luks"; name = n; }) (concatMap (walk luksHere) (poolContents kind p))) (disksBelow cfg kind name)
+          ) ps
+        )
+      ) (pools cfg)
+    )
+    ++ concatLists (mapAttrsToList (slot: d: map (name: { inherit slot name; kind = "luks"; }) (walk luksHere d.content)) cfg.disk);
 }

@@ -62,9 +62,10 @@ let
   );
   declareLabels = concatMapStringsSep "\n" (l: "label ${escapeShellArgs [ l.disk l.label ]}");
   declarePools = concatMapStringsSep "\n" (m: "member ${escapeShellArgs [ m.disk m.kind m.pool ]}") (layout.members persistent);
+  declareNames = concatMapStringsSep "\n" (n: "name ${escapeShellArgs [ n.slot n.kind n.name ]}");
 
   sortedMounts = lib.sort (a: b: a.path < b.path) (layout.mounts ephemeral ++ layout.mounts persistent);
-  checkMounts = concatMapStringsSep "\n" (m: "mounted ${escapeShellArgs [ m.path m.fs m.slot ]}") sortedMounts;
+  checkMounts = concatMapStringsSep "\n" (m: "mounted ${escapeShellArgs ([ m.path m.fs ] ++ m.slots)}") sortedMounts;
 
   tools = with pkgs; [ coreutils util-linux gnugrep gnused gawk findutils systemdMinimal ];
   label = if plan == null then "host ${hostName}, no plan" else "host ${hostName}, plan ${plan.id}";
@@ -85,6 +86,7 @@ let
     ${declareMarks (layout.diskNames persistent)}
     ${declarePools}
     ${declareLabels (layout.labels ephemeral ++ layout.labels persistent)}
+    ${declareNames (layout.names ephemeral ++ layout.names persistent)}
     wiped=(${escapeShellArgs wipe})
 
     settle_judgement
@@ -127,6 +129,7 @@ let
       ${concatMapStringsSep "\n" (n: "disk ${diskArgs "persistent" n persistent.disk.${n}.device}") unit}
       ${declareMarks unit}
       ${declareLabels (lib.filter (l: lib.elem l.disk unit) (layout.labels persistent))}
+      ${declareNames (lib.filter (n: lib.elem n.slot unit) (layout.names persistent))}
       wiped=(${escapeShellArgs unit})
 
       settle_judgement
@@ -146,7 +149,7 @@ in
   hatcheryInstallWipe = script "hatchery-install-wipe-${hostName}" (layout.diskNames persistent);
   hatcheryMount = (outputs all).mount;
   hatcheryLayout = pkgs.writeText "hatchery-layout-${hostName}" (builtins.toJSON {
-    mounts = sortedMounts;
+    mounts = map (m: { inherit (m) path fs slot; }) sortedMounts;
     keyFiles = lib.unique (map toString (layout.keyFiles ephemeral ++ layout.keyFiles persistent));
   });
 }

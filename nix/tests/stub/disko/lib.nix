@@ -29,7 +29,15 @@ let
       ${option} = mkOption { type = types.str; };
     };
   };
-  members = { lvm_pv = member "lvm_pv" "vg"; mdraid = member "mdraid" "name"; zfs = member "zfs" "pool"; };
+  luks = { config, ... }: {
+    options = {
+      type = mkOption { type = types.enum [ "luks" ]; };
+      name = mkOption { type = types.str; };
+      settings = o types.attrs { };
+      content = onPool "/dev/mapper/${config.name}";
+    };
+  };
+  members = { lvm_pv = member "lvm_pv" "vg"; mdraid = member "mdraid" "name"; zfs = member "zfs" "pool"; inherit luks; };
   pool = kind: inner: { name, ... }: {
     options = {
       type = mkOption { type = types.enum [ kind ]; };
