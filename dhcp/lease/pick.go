@@ -33,8 +33,8 @@ func (p *Pool) Pick(hw HW, want netip.Addr, now time.Time) (netip.Addr, error) {
 	if ip, ok := p.oldestEnded(hw, now); ok {
 		return ip, nil
 	}
-	for el := p.holds.Front(); el != nil; el = el.Next() { // only offers: nobody uses the address yet
-		e := el.Value.(*entry)
+	for h := p.holds.first; h != nil; h = h.next { // only offers: nobody uses the address yet
+		e := h.e
 		if p.inRange(e.addr()) && p.checkRecord(hw, e, now) == nil && p.checkStatic(hw, e.addr()) == nil {
 			return e.addr(), nil
 		}
@@ -61,8 +61,8 @@ func (p *Pool) Check(hw HW, ip netip.Addr, now time.Time) error {
 	if err := p.checkRecord(hw, e, now); err != nil {
 		return err
 	}
-	if e.hold != nil && e.holder != hw && p.ticks(now) < e.holdUntil {
-		return taken(ip, "it is on offer to "+e.holder.String())
+	if e.hold != nil && e.hold.holder != hw && p.ticks(now) < e.hold.until {
+		return taken(ip, "it is on offer to "+e.hold.holder.String())
 	}
 	return nil
 }
@@ -157,7 +157,7 @@ func (p *Pool) oldestEnded(hw HW, now time.Time) (netip.Addr, bool) {
 // about, the time is a minute.
 func (p *Pool) Quarantine(ip netip.Addr, by HW, now time.Time, d time.Duration) Lease {
 	blocked := 0
-	for _, e := range p.byIP {
+	for e := range p.table.all() {
 		if p.blocked(e, now) {
 			blocked++
 		}

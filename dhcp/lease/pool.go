@@ -3,7 +3,6 @@ package lease
 import (
 	"cmp"
 	"container/heap"
-	"container/list"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -33,20 +32,6 @@ type Config struct {
 	MaxHolds int
 }
 
-// entry is what is known of one address. A hold and a record can coexist: an
-// expired lease's address may be on offer to somebody else.
-type entry struct {
-	ip        uint32
-	rec       record
-	heapIndex int  // in Pool.expiry, -1 = not there
-	claim     HW   // whose record is being stored now
-	claimed   bool // nobody else may have the address until Settle
-	hold      *list.Element
-	holder    HW
-	holdUntil int64 // as in a record
-	proved    int64 // when a probe found it unused; 0 = never
-}
-
 func (e *entry) addr() netip.Addr { return addr(e.ip) }
 
 // Pool is the addresses of one segment: records, offers on hold, reservations. It keeps
@@ -55,14 +40,14 @@ func (e *entry) addr() netip.Addr { return addr(e.ip) }
 type Pool struct {
 	cfg      Config
 	base     time.Time // what the times in records count from
-	byIP     map[uint32]*entry
+	table    table
 	owner    map[HW]uint32 // newest record or hold of a client
 	reserved map[HW]Reservation
 	resIP    map[netip.Addr]HW
 	exclude  map[netip.Addr]bool
 	expiry   expiryHeap // records inside the range, first to end on top
-	holds    *list.List // *entry, oldest first
-	free     bitmap     // addresses of the range with neither record nor hold
+	holds    holdList
+	free     bitmap // addresses of the range with neither record nor hold
 	ready    []netip.Addr
 	claims   int         // entries that are claimed
 	twins    map[HW]bool // keys of clients that share a hardware address with another
@@ -75,8 +60,8 @@ func NewPool(cfg Config) (*Pool, error) {
 	}
 	cfg.HoldFor = cmp.Or(cfg.HoldFor, time.Minute)
 	cfg.MaxHolds = cmp.Or(cfg.MaxHolds, 4096)
-	p := &Pool{cfg: cfg, base: time.Now(), byIP: map[uint32]*entry{}, owner: map[HW]uint32{}, reserved: map[HW]Reservation{},
-		resIP: map[netip.Addr]HW{}, exclude: map[netip.Addr]bool{}, holds: list.New(), free: newBitmap(cfg.Range.Size()), twins: map[HW]bool{}}
+	p := &Pool{cfg: cfg, base: time.Now(), table: newTable(cfg.Range), owner: map[HW]uint32{}, reserved: map[HW]Reservation{},
+		resIP: map[netip.Addr]HW{}, exclude: map[netip.Addr]bool{}, free: newBitmap(cfg.Range.Size()), twins: map[HW]bool{}}
 	p.Exclude(cfg.Exclude)
 	return p, nil
 }
@@ -139,12 +124,7 @@ func (p *Pool) refree(ip netip.Addr) {
 }
 
 func (p *Pool) entry(ip netip.Addr) *entry {
-	e := p.at(ip)
-	if e == nil {
-		e = &entry{ip: num(ip), heapIndex: -1}
-		p.byIP[num(ip)] = e
-	}
-	return e
+	return p.table.make(num(ip))
 }
 
 // Put takes in a record that is stored: at start, and after every commit. The record
@@ -155,8 +135,8 @@ func (p *Pool) Put(l Lease) {
 	if e.rec.valid() && e.rec.key() != key && p.owns(e.rec.key(), l.IP) {
 		delete(p.owner, e.rec.key())
 	}
-	if e.hold != nil && e.holder != key && p.owns(e.holder, l.IP) {
-		delete(p.owner, e.holder)
+	if e.hold != nil && e.hold.holder != key && p.owns(e.hold.holder, l.IP) {
+		delete(p.owner, e.hold.holder)
 	}
 	p.unhold(e)
 	e.rec, e.proved = p.pack(&l), 0
@@ -167,10 +147,10 @@ func (p *Pool) Put(l Lease) {
 		p.split(l.Twin)
 	}
 	if _, in := p.cfg.Range.index(l.IP); in {
-		if e.heapIndex < 0 {
+		if e.place == 0 {
 			heap.Push(&p.expiry, e)
 		} else {
-			heap.Fix(&p.expiry, e.heapIndex)
+			heap.Fix(&p.expiry, int(e.place)-1)
 		}
 	}
 	p.refree(l.IP)
@@ -186,17 +166,15 @@ func (p *Pool) Remove(ip netip.Addr) {
 		delete(p.owner, e.rec.key())
 	}
 	e.rec = record{}
-	if e.heapIndex >= 0 {
-		heap.Remove(&p.expiry, e.heapIndex)
+	if e.place > 0 {
+		heap.Remove(&p.expiry, int(e.place)-1)
 	}
 	p.tidy(e)
 }
 
 // tidy drops an entry that says nothing any more.
 func (p *Pool) tidy(e *entry) {
-	if !e.rec.valid() && e.hold == nil && !e.claimed && e.proved == 0 {
-		delete(p.byIP, e.ip)
-	}
+	p.table.tidy(e)
 	p.refree(e.addr())
 }
 
@@ -210,12 +188,13 @@ func (p *Pool) Hold(ip netip.Addr, hw HW, now time.Time) {
 		p.endHold(e)
 	}
 	e := p.entry(ip)
-	e.holder, e.holdUntil, e.hold = hw, p.ticks(now.Add(p.cfg.HoldFor)), p.holds.PushBack(e)
+	e.hold = &hold{e: e, holder: hw, until: p.ticks(now.Add(p.cfg.HoldFor))}
+	p.holds.push(e.hold)
 	if cur, ok := p.own(hw); !ok || !p.liveAt(cur, hw, now) {
 		p.owner[hw] = num(ip)
 	}
 	p.refree(ip)
-	for p.holds.Len() > p.cfg.MaxHolds {
+	for p.holds.n > p.cfg.MaxHolds {
 		p.dropOldestHold()
 	}
 }
@@ -249,17 +228,17 @@ func (p *Pool) Settle(ip netip.Addr) {
 	}
 }
 
-func (p *Pool) dropOldestHold() { p.endHold(p.holds.Front().Value.(*entry)) }
+func (p *Pool) dropOldestHold() { p.endHold(p.holds.first.e) }
 
 // Unhold ends the client's offer of an address: it took another server's.
 func (p *Pool) Unhold(ip netip.Addr, hw HW) {
-	if e := p.at(ip); e != nil && e.hold != nil && e.holder == hw {
+	if e := p.at(ip); e != nil && e.hold != nil && e.hold.holder == hw {
 		p.endHold(e)
 	}
 }
 
 func (p *Pool) endHold(e *entry) {
-	hw := e.holder
+	hw := e.hold.holder
 	p.unhold(e)
 	if p.owns(hw, e.addr()) && e.rec.key() != hw {
 		delete(p.owner, hw)
@@ -269,8 +248,8 @@ func (p *Pool) endHold(e *entry) {
 
 func (p *Pool) unhold(e *entry) {
 	if e.hold != nil {
-		p.holds.Remove(e.hold)
-		e.hold, e.holder, e.holdUntil = nil, HW{}, 0
+		p.holds.remove(e.hold)
+		e.hold = nil
 	}
 }
 
@@ -281,7 +260,7 @@ func (p *Pool) liveAt(ip netip.Addr, hw HW, now time.Time) bool {
 
 // expireHolds ends the offers nobody took.
 func (p *Pool) expireHolds(now time.Time) {
-	for f := p.holds.Front(); f != nil && p.ticks(now) >= f.Value.(*entry).holdUntil; f = p.holds.Front() {
+	for p.holds.first != nil && p.ticks(now) >= p.holds.first.until {
 		p.dropOldestHold()
 	}
 }
@@ -310,7 +289,7 @@ func (p *Pool) Of(hw HW) (Lease, bool) {
 // Leases lists all records in order of address.
 func (p *Pool) Leases() []Lease {
 	var out []Lease
-	for _, e := range p.byIP {
+	for e := range p.table.all() {
 		if e.rec.valid() {
 			out = append(out, p.lease(e))
 		}
@@ -332,13 +311,13 @@ type Usage struct {
 // Usage counts at now. Its cost grows with the number of leases.
 func (p *Pool) Usage(now time.Time) Usage {
 	p.expireHolds(now)
-	u := Usage{Size: p.cfg.Range.Size(), Held: p.holds.Len(), Reserved: len(p.reserved)}
+	u := Usage{Size: p.cfg.Range.Size(), Held: p.holds.n, Reserved: len(p.reserved)}
 	for i := range u.Size {
 		if p.free.get(i) {
 			u.Free++
 		}
 	}
-	for _, e := range p.byIP {
+	for e := range p.table.all() {
 		in := p.inRange(e.addr())
 		switch {
 		case p.live(e, now) && in:
@@ -357,5 +336,5 @@ func taken(ip netip.Addr, why string) error { return fmt.Errorf("%s: %s: %w", ip
 // Held reports whether the address is on offer to that client, or its to use.
 func (p *Pool) Held(ip netip.Addr, hw HW, now time.Time) bool {
 	e := p.at(ip)
-	return e != nil && (e.hold != nil && e.holder == hw && p.ticks(now) < e.holdUntil || e.rec.key() == hw && p.live(e, now))
+	return e != nil && (e.hold != nil && e.hold.holder == hw && p.ticks(now) < e.hold.until || e.rec.key() == hw && p.live(e, now))
 }

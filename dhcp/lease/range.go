@@ -158,14 +158,14 @@ func (h expiryHeap) Len() int           { return len(h) }
 func (h expiryHeap) Less(i, j int) bool { return h[i].rec.expires < h[j].rec.expires }
 func (h expiryHeap) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
-	h[i].heapIndex, h[j].heapIndex = i, j
+	h[i].place, h[j].place = int32(i)+1, int32(j)+1
 }
 
 // Push implements heap.Interface.
 func (h *expiryHeap) Push(x any) {
 	e := x.(*entry)
-	e.heapIndex = len(*h)
 	*h = append(*h, e)
+	e.place = int32(len(*h))
 }
 
 // Pop implements heap.Interface.
@@ -173,7 +173,7 @@ func (h *expiryHeap) Pop() any {
 	old := *h
 	e := old[len(old)-1]
 	old[len(old)-1] = nil
-	e.heapIndex = -1
+	e.place = 0
 	*h = old[:len(old)-1]
 	return e
 }

@@ -147,7 +147,7 @@ func (p *Pool) at(ip netip.Addr) *entry {
 	if !ip.Is4() {
 		return nil
 	}
-	return p.byIP[num(ip)]
+	return p.table.at(num(ip))
 }
 
 // own is the address of the client's newest record or hold.

@@ -197,28 +197,32 @@ func loads(servers []*server) error {
 			continue
 		}
 		fmt.Printf("\n%s\n", m.title())
-		got := map[string][]float64{}
+		got, cpu := map[string][]float64{}, map[string][]float64{}
 		for range *rounds {
 			for _, s := range servers {
 				if s.proxy != m.proxies {
 					continue
 				}
-				rate, err := once(s, &m)
+				rate, micros, err := once(s, &m)
 				if err != nil {
 					return fmt.Errorf("%s: %s: %w", s.name, m.title(), err)
 				}
-				got[s.name] = append(got[s.name], rate)
+				got[s.name], cpu[s.name] = append(got[s.name], rate), append(cpu[s.name], micros)
 			}
 		}
-		ratios(servers, got)
+		ratios("rate", servers, got)
+		if !m.ladder {
+			ratios("processor time", servers, cpu) // the neighbours' load does not change it much
+		}
 	}
 	return perfdhcp(servers, want)
 }
 
-func once(s *server, m *measure) (float64, error) {
+// once is a load on a server: the rate, and the microseconds of processor time that an exchange cost the server.
+func once(s *server, m *measure) (rate, micros float64, err error) {
 	before, err := s.usage()
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	if m.ladder {
 		best, err := climb(func(rate float64) (float64, error) {
@@ -226,19 +230,20 @@ func once(s *server, m *measure) (float64, error) {
 			return r.lossRate(), err
 		})
 		fmt.Printf("  %-15s %7.0f/s with less than 1 %% lost\n", s.name, best)
-		return best, err
+		return best, 0, err
 	}
 	r, err := s.client.run(m.load, m.inFlight, m.most, 0, *length)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	after, err := s.usage()
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
+	micros = float64((after.cpu - before.cpu).Microseconds()) / float64(max(r.done, 1))
 	fmt.Printf("  %-15s %7.0f/s   p50 %6.2f  p90 %6.2f  p99 %6.2f ms   %d lost, %d refused   %4.0f µs of processor each\n", s.name, r.rate(),
-		ms(r.percentile(0.5)), ms(r.percentile(0.9)), ms(r.percentile(0.99)), r.lost, r.naks, float64((after.cpu-before.cpu).Microseconds())/float64(max(r.done, 1)))
-	return r.rate(), nil
+		ms(r.percentile(0.5)), ms(r.percentile(0.9)), ms(r.percentile(0.99)), r.lost, r.naks, micros)
+	return r.rate(), micros, nil
 }
 
 // climb finds the highest rate that loses less than a hundredth: doubled until one loses more, then by steps of a quarter
@@ -263,8 +268,8 @@ func climb(try func(rate float64) (loss float64, err error)) (best float64, err 
 	return best, nil
 }
 
-// ratios prints ours against each other's, by medians, and over the single rounds.
-func ratios(servers []*server, got map[string][]float64) {
+// ratios prints what is ours against each other's: the median of the rounds, and how far they lie apart.
+func ratios(what string, servers []*server, got map[string][]float64) {
 	ours := servers[0].name
 	for _, s := range servers {
 		if len(got[s.name]) == 0 {
@@ -282,7 +287,7 @@ func ratios(servers []*server, got map[string][]float64) {
 		}
 		if len(each) > 0 {
 			slices.Sort(each)
-			fmt.Printf("  ratio to %-10s %.2f (%.2f to %.2f)\n", s.name, each[len(each)/2], each[0], each[len(each)-1])
+			fmt.Printf("  %s, ratio to %-10s %.2f (%.2f to %.2f)\n", what, s.name, each[len(each)/2], each[0], each[len(each)-1])
 		}
 	}
 }

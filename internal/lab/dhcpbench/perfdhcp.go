@@ -43,7 +43,7 @@ func perfdhcp(servers []*server, want *regexp.Regexp) error {
 			s.client.leases = leases
 		}
 	}
-	ratios(servers, got)
+	ratios("rate", servers, got)
 	return nil
 }
 
