@@ -18,6 +18,7 @@ const (
 	topicMedia   = "media"
 	topicHive    = "hive"
 	topicBackup  = "backup"
+	topicSetup   = "setup"
 )
 
 const (
@@ -29,7 +30,7 @@ const (
 type ActivityIn struct {
 	Host string `query:"host" doc:"only what is about that host, by id, MAC or name; of a forgotten one by its name then" maxLength:"128"`
 	By   string `query:"by" doc:"only what was done by somebody whose name holds these words, as admin or token ci" maxLength:"64"`
-	Kind string `query:"kind" enum:",machine,access,network,media,hive,backup,trouble" doc:"only of that kind; trouble = warnings and errors"`
+	Kind string `query:"kind" enum:",machine,access,network,media,hive,backup,setup,trouble" doc:"only of that kind; trouble = warnings and errors"`
 }
 
 // activityFilter is an ActivityIn with its host looked up.
@@ -92,7 +93,7 @@ type activityPage struct {
 func (s *Server) activityPage(c echo.Context) error {
 	p := activityPage{base: s.page(c, "Activity", "activity"), Filter: ActivityIn{c.QueryParam("host"), c.QueryParam("by"), c.QueryParam("kind")},
 		Kinds: []kindChoice{{"", "Everything"}, {"machine", "Machines"}, {topicAccess, "Who may sign in"}, {topicNetwork, "Network"},
-			{topicMedia, "USB images"}, {topicHive, "Roles"}, {topicBackup, "Backups"}, {"trouble", "What went wrong"}}}
+			{topicMedia, "USB images"}, {topicHive, "Roles"}, {topicBackup, "Backups"}, {topicSetup, "The appliance itself"}, {"trouble", "What went wrong"}}}
 	p.Narrowed = p.Filter != ActivityIn{}
 	before, err := parseSeq(c.QueryParam("before"))
 	if err != nil {

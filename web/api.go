@@ -64,6 +64,8 @@ func (s *Server) api(e *echo.Echo, g *echo.Group) {
 	s.sshAPI(a)
 	s.isoAPI(a)
 	s.jobLogAPI(a)
+	s.setupAPI(a)
+	s.restoreAPI(g, a)
 	e.GET("/openapi.json", func(c echo.Context) error {
 		return c.Redirect(http.StatusFound, "/api/v1/openapi.json")
 	})

@@ -70,6 +70,16 @@ func deeds(b *box, token, session string) map[string]deed {
 		"POST /settings/password":            {"", form("current", b.token, "password", goodPassword, "again", goodPassword), 303},
 		"POST /settings/sessions/:id/revoke": {"/settings/sessions/" + session + "/revoke", nil, 303},
 		"POST /settings/signout":             {"", nil, 303},
+		"PUT /api/v1/setup/dhcp":             {"", `{"mode":"proxy"}`, 200},
+		"POST /api/v1/restart":               {"", nil, 204},
+		"POST /api/v1/ssh/keys":              {"", `{"keys":"ssh-ed25519 AAAA ann@laptop"}`, 200},
+		"DELETE /api/v1/ssh/keys/:id":        {"/api/v1/ssh/keys/00000000000000aa", nil, 204},
+		"POST /api/v1/restore":               {"", "backup", 202},
+		"POST /setup/dhcp":                   {"", form("mode", "proxy"), 303},
+		"POST /setup/keys":                   {"", form("keys", "ssh-ed25519 AAAA ann@laptop"), 303},
+		"POST /setup/keys/:id/remove":        {"/setup/keys/00000000000000aa/remove", form(), 303},
+		"POST /restart":                      {"", form(), 200},
+		"POST /settings/restore":             {"", upload{"restore", "backup"}, 200},
 		"GET /settings/backup":               {"", nil, 200},
 		"GET /api/v1/backup":                 {"", nil, 200},
 		"GET /api/v1/support":                {"", nil, 200},
@@ -118,7 +128,11 @@ func auditOne(t *testing.T, name string) {
 		}
 		c.ISOs = made
 	})
+	site.keys = []OperatorKey{{ID: "00000000000000aa", Fingerprint: "SHA256:x"}}
 	b.seed(site)
+	if strings.HasSuffix(name, "/restart") || strings.HasSuffix(name, "/restore") { // refused while a job runs
+		b.putJob(b.must(mac(3)).ID, func(j *inventory.Job) { j.State = inventory.JobDone })
+	}
 	f := facts()
 	f.UUID, f.Serial = "5b2c7a1e-0001-4000-8000-000000000010", "SN-10"
 	b.assignRole(b.checkIn(10, f), "node10", "worker")

@@ -68,6 +68,14 @@ func (b *box) control(site *fakeSite, hosts map[string]inventory.Host) http.Hand
 		}
 		site.say(h.ID, "%s", r.FormValue("text"))
 	})
+	mux.HandleFunc("POST /swap", func(_ http.ResponseWriter, r *http.Request) { // another disk hangs where the host's first one was
+		h, err := b.host(r.FormValue("host"))
+		if err != nil {
+			b.t.Error(err)
+			return
+		}
+		b.put(h.ID, func(h *inventory.Host) { h.Facts.Disks[0].ID, h.Facts.Disks[0].Serial = "virtio-SWAPPED", "SWAPPED" })
+	})
 	b.crowd(mux, num)
 	return mux
 }
@@ -137,7 +145,7 @@ func TestBrowser(t *testing.T) {
 	ectl := httptest.NewServer(eb.control(empty, map[string]inventory.Host{}))
 	defer ectl.Close()
 	in, err := json.Marshal(map[string]any{"url": b.url, "token": b.token, "control": ctl.URL, "shots": shots,
-		"empty": map[string]string{"url": eb.url, "token": eb.token, "control": ectl.URL}})
+		"empty": map[string]string{"url": eb.url, "token": eb.token, "control": ectl.URL, "code": eb.FirstRunCode()}})
 	if err != nil {
 		t.Fatal(err)
 	}

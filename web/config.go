@@ -42,12 +42,18 @@ type Config struct {
 	Logs     Logs     // installer logs
 	Operator Operator // acts that reach into a running machine
 	Hive     Hive     // the flake with the roles
+	Setup    Setup    // what is set here instead of in the configuration file
+	// Operators keeps the SSH keys of people; nil = the configuration file alone does.
+	Operators Operators
 	// Wake sends a magic packet; nil = broadcast on every interface.
 	Wake func(ctx context.Context, mac inventory.MAC) error
 	// Backup writes a consistent copy of the database; nil = no download.
 	Backup func(w io.Writer) error
 	// Care looks after the appliance itself; nil = neither self-test nor support bundle nor packets.
 	Care Care
+	// Restore checks a backup, calls sure when it is good, and restarts the appliance with it; nil = not here. ErrInvalid for what is no
+	// whole backup, ErrConflict while a restart is under way.
+	Restore func(backup io.Reader, sure func() error) error
 	// SelfCheck finds what keeps machines from booting, for people to read; nil = nothing.
 	SelfCheck func() []Warning
 	// Health is why the appliance can save nothing now, in words that strangers may read; nil, or an error of nil = it can.

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -27,12 +28,19 @@ type fakeSite struct {
 	ops          []Operation
 	opErr        error
 	woken        []inventory.MAC
+	setup        SetupStatus
+	keys         []OperatorKey
+	restarts     int
+	restored     []byte
 	refreshed    int
 	leased       int // how many leases there are; at least 1
 }
 
 func newFakeSite() *fakeSite {
 	return &fakeSite{logs: map[inventory.HostID][]LogLine{}, jobLogs: map[inventory.JobID][]LogLine{}, grew: make(chan struct{}),
+		setup: SetupStatus{Now: DHCPChoice{Mode: "auto"}, Next: DHCPChoice{Mode: "auto"}, Proposed: DHCPChoice{Mode: "proxy", Range: "192.168.1.100-192.168.1.199"},
+			Why:        "The DHCP server 192.168.1.1 answered on eth0, so your network hands out addresses already. Hatchery fits in beside it.",
+			Interfaces: []NetInterface{{Name: "eth0", Addrs: []netip.Prefix{netip.MustParsePrefix("192.168.1.5/24")}}, {Name: "eth1", Addrs: []netip.Prefix{netip.MustParsePrefix("10.9.0.1/24")}}}},
 		net: NetworkStatus{Mode: "proxy", Why: "Another DHCP server (192.168.1.1) hands out the addresses, so only boot answers are given.",
 			Interfaces:   []NetInterface{{Name: "eth0", Addrs: []netip.Prefix{netip.MustParsePrefix("192.168.1.5/24")}}},
 			OtherServers: []DHCPServer{{IP: netip.MustParseAddr("192.168.1.1"), LastSeen: time.Now().Add(-time.Minute)}}},
@@ -45,6 +53,7 @@ func newFakeSite() *fakeSite {
 
 func (f *fakeSite) config(c *Config) {
 	c.Network, c.Leases, c.Media, c.Logs, c.Operator, c.Hive = f, f, f, f, f, f
+	c.Setup, c.Operators, c.Restore = f, f, f.restore
 	c.SelfCheck = func() []Warning {
 		if len(f.Media().Stage0) > 0 {
 			return nil
@@ -58,6 +67,76 @@ func (f *fakeSite) config(c *Config) {
 		f.woken = append(f.woken, m)
 		return nil
 	}
+}
+
+func (f *fakeSite) Setup() SetupStatus {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.setup
+}
+
+func (f *fakeSite) SetDHCP(c DHCPChoice) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if c.Mode == "server" && c.Range == "" {
+		return fmt.Errorf("a DHCP server needs the first and last address to hand out: %w", inventory.ErrInvalid)
+	}
+	f.setup.Next, f.setup.Pending = c, true
+	return nil
+}
+
+func (f *fakeSite) Restart() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.restarts++
+	f.setup.Now, f.setup.Pending = f.setup.Next, false
+	return nil
+}
+
+func (f *fakeSite) Keys() ([]OperatorKey, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.keys), nil
+}
+
+func (f *fakeSite) AddKeys(_ context.Context, text string) (added []OperatorKey, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for line := range strings.Lines(text) {
+		parts := strings.Fields(line)
+		if len(parts) != 3 {
+			return nil, fmt.Errorf("%q is no public key: %w", clip(line, 40), inventory.ErrInvalid)
+		}
+		k := OperatorKey{ID: fmt.Sprintf("%016x", len(f.keys)+1), Key: line, Comment: parts[2], Fingerprint: "SHA256:" + parts[1]}
+		f.keys, added = append(f.keys, k), append(added, k)
+	}
+	return added, nil
+}
+
+func (f *fakeSite) RemoveKey(_ context.Context, id string) (OperatorKey, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	i := slices.IndexFunc(f.keys, func(k OperatorKey) bool { return k.ID == id })
+	if i < 0 {
+		return OperatorKey{}, fmt.Errorf("SSH key %q is %w", id, inventory.ErrNotFound)
+	}
+	k := f.keys[i]
+	f.keys = slices.Delete(f.keys, i, i+1)
+	return k, nil
+}
+
+func (f *fakeSite) restore(r io.Reader, sure func() error) error {
+	b, err := io.ReadAll(r)
+	if err != nil {
+		return err
+	}
+	if !bytes.HasPrefix(b, []byte("backup")) {
+		return fmt.Errorf("this is no whole backup of Hatchery, so nothing was changed: %w", inventory.ErrInvalid)
+	}
+	f.mu.Lock()
+	f.restored = b
+	f.mu.Unlock()
+	return sure()
 }
 
 func (f *fakeSite) Network() NetworkStatus {

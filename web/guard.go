@@ -53,7 +53,9 @@ func (s *Server) guard(next echo.HandlerFunc) echo.HandlerFunc {
 		if err := s.origin.Check(r); err != nil {
 			return echo.NewHTTPError(http.StatusForbidden, "This request came from another site and was refused. Open the page on the appliance itself and try again.")
 		}
-		r.Body = http.MaxBytesReader(c.Response(), r.Body, maxBody)
+		if !takesBackup(r.URL.Path) {
+			r.Body = http.MaxBytesReader(c.Response(), r.Body, maxBody)
+		}
 		return next(c)
 	}
 }

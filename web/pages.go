@@ -78,6 +78,11 @@ func (s *Server) pageRoutes(g *echo.Group) {
 	g.GET("/network", s.networkPage)
 	g.POST("/reservations", s.reserveForm)
 	g.GET("/activity", s.activityPage)
+	g.GET("/setup", s.setupPage)
+	g.POST("/setup/dhcp", s.setDHCPForm)
+	g.POST("/setup/keys", s.addKeysForm)
+	g.POST("/setup/keys/:id/remove", s.removeKeyForm)
+	g.POST("/restart", s.restartForm)
 	g.GET("/settings", s.settingsPage)
 	g.POST("/settings/tokens", s.createTokenForm)
 	g.POST("/settings/tokens/:id/revoke", s.revokeTokenForm)
@@ -85,6 +90,7 @@ func (s *Server) pageRoutes(g *echo.Group) {
 	g.POST("/settings/sessions/:id/revoke", s.revokeSession)
 	g.POST("/settings/signout", s.signOutAll)
 	g.GET("/settings/backup", s.backup)
+	g.POST("/settings/restore", s.restoreForm)
 }
 
 // setTheme keeps the wish for light or dark in a cookie, so that the page is drawn right at once and without script.

@@ -194,7 +194,7 @@ func (s *Server) setFirstPassword(c echo.Context) error {
 	if err := s.open(c, rec.mark(), "password"); err != nil {
 		return err
 	}
-	return c.Redirect(http.StatusSeeOther, "/")
+	return c.Redirect(http.StatusSeeOther, "/setup?first=1")
 }
 
 // wrongCurrent is the line in the activity about who may not change the password.

@@ -87,7 +87,7 @@ func TestFirstRunCodeSetsThePasswordOnce(t *testing.T) {
 		}
 	}
 	typed := strings.ToLower(strings.ReplaceAll(code, "-", " "))
-	if a := b.send("POST", "/first-run", form("code", typed, "password", goodPassword, "again", goodPassword), nil); a.code != 303 || a.header.Get("Location") != "/" {
+	if a := b.send("POST", "/first-run", form("code", typed, "password", goodPassword, "again", goodPassword), nil); a.code != 303 || a.header.Get("Location") != "/setup?first=1" {
 		t.Fatalf("the code: got %d %s", a.code, a.body)
 	}
 	b.page("/settings")

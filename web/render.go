@@ -84,7 +84,7 @@ func (s *Server) static(c echo.Context) error {
 }
 
 // pageNames are the pages; each has a template file of that name.
-var pageNames = [...]string{"machines", "machine", "job", "roles", "media", "network", "activity", "settings", "login", "firstrun", "problem"}
+var pageNames = [...]string{"machines", "machine", "job", "roles", "media", "network", "activity", "settings", "setup", "restarting", "login", "firstrun", "problem"}
 
 func parsePages(a assets) (map[string]*template.Template, error) {
 	fm := template.FuncMap{"asset": a.url, "memory": memoryText, "asked": asked, "disk": diskText, "ago": agoText, "span": durationText,

@@ -14,18 +14,22 @@ import (
 
 type settingsPage struct {
 	base
-	URL         string
-	Fingerprint string
-	Pin         string
-	CertEnds    time.Time
-	TokenFile   string
-	Dir         string
-	CanBackup   bool
-	CanSupport  bool
-	Tokens      []Token
-	Made        *NewToken // just made: its secret is shown this once
-	Form        tokenForm // typed, when it was refused
-	Sessions    []Session
+	URL          string
+	Fingerprint  string
+	Pin          string
+	CertEnds     time.Time
+	TokenFile    string
+	Dir          string
+	CanBackup    bool
+	CanSupport   bool
+	Tokens       []Token
+	Made         *NewToken // just made: its secret is shown this once
+	Form         tokenForm // typed, when it was refused
+	Sessions     []Session
+	CanRestore   bool
+	RestoreError string // why a backup was not taken
+	Keys         []OperatorKey
+	CanSetup     bool
 	// HasPassword tells that a password is set; PasswordError is why a change was refused.
 	HasPassword   bool
 	PasswordError string
@@ -42,6 +46,7 @@ func (s *Server) showSettings(c echo.Context, code int, p settingsPage) error {
 	p.base, p.URL, p.Fingerprint, p.Pin = s.page(c, "Settings", "settings"), s.URL(), s.Fingerprint(), s.Pin()
 	p.Back, p.Dir, p.TokenFile, p.CanBackup = "/settings", s.cfg.Dir, filepath.Join(s.cfg.Dir, "admin-token"), s.cfg.Backup != nil
 	p.CanSupport = s.cfg.Care != nil
+	p.CanRestore, p.CanSetup = s.cfg.Restore != nil, s.cfg.Setup != nil
 	if c := s.inUse.Load(); c != nil && c.Leaf != nil {
 		p.CertEnds = c.Leaf.NotAfter
 	}
@@ -56,6 +61,9 @@ func (s *Server) showSettings(c echo.Context, code int, p settingsPage) error {
 		return err
 	}
 	p.HasPassword = s.FirstRunCode() == ""
+	if p.Keys, err = s.operatorKeys(); err != nil {
+		return err
+	}
 	if p.Sessions, err = s.openSessions(s.sessionOf(c.Request().Context())); err != nil {
 		return err
 	}

@@ -120,6 +120,8 @@ func (b *box) send(method, path string, body any, set func(*http.Request)) answe
 	case nil:
 	case url.Values:
 		rd, kind = strings.NewReader(v.Encode()), "application/x-www-form-urlencoded"
+	case upload:
+		rd, kind = v.body(b.t)
 	case string:
 		rd, kind = strings.NewReader(v), "application/json"
 	default:

@@ -135,7 +135,7 @@ func activityCommand() *cobra.Command {
 	f.IntVar(&limit, "limit", 50, "how many of the newest; 0 = all")
 	f.StringVar(&host, "host", "", "only what is about that machine, by id, MAC or name")
 	f.StringVar(&by, "by", "", "only what was done by somebody whose name holds these words")
-	f.StringVar(&kind, "kind", "", "only of that kind: machine, access, network, media, hive, backup, trouble")
-	completeWords(cmd, "kind", "machine", "access", "network", "media", "hive", "backup", "trouble")
+	f.StringVar(&kind, "kind", "", "only of that kind: machine, access, network, media, hive, backup, setup, trouble")
+	completeWords(cmd, "kind", "machine", "access", "network", "media", "hive", "backup", "setup", "trouble")
 	return cmd
 }

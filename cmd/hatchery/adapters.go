@@ -201,6 +201,18 @@ func (l *lateHive) open(ctx context.Context) (*hive.Hive, error) {
 	return h, nil
 }
 
+// rewrite writes what every host must know of the appliance into the hive anew, when it is open; else its opening does.
+func (l *lateHive) rewrite(ctx context.Context) error {
+	l.mu.Lock()
+	h := l.opened
+	l.mu.Unlock()
+	if h == nil {
+		return nil
+	}
+	_, err := h.WriteAppliance(ctx, l.self())
+	return err
+}
+
 // Roles implements pipeline.Hive.
 func (l *lateHive) Roles(ctx context.Context) (inventory.Hive, error) {
 	return opened(ctx, l, func(h *hive.Hive) (inventory.Hive, error) { return h.Roles(ctx) })

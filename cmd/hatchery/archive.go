@@ -28,7 +28,9 @@ const (
 )
 
 // stateNames is what a backup holds of the data folder beside the database. Left out: images, logs, other backups.
-func stateNames() []string { return []string{"hive", "ssh", "tls", "secrets", "admin-token"} }
+func stateNames() []string {
+	return []string{"hive", "ssh", "tls", "secrets", "admin-token", setupName}
+}
 
 // errChanging says that the files were written to while they were copied.
 var errChanging = errors.New("files changed while they were copied")

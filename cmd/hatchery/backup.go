@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/staged-hive/hatchery/inventory"
 	"github.com/staged-hive/hatchery/inventory/boltdb"
 )
 
@@ -95,24 +96,46 @@ func stoppedBackup(ctx context.Context, data, dir string) (string, error) {
 
 // restoreCommand is `hatchery restore FILE`.
 func restoreCommand() *cobra.Command {
-	data := defaultSettings().Data
-	cmd := &cobra.Command{Use: "restore FILE", Short: "Put a backup in the place of a stopped appliance's state",
-		Long: "Puts a backup in the place of the data folder's state; what was there is kept beside it. The appliance must be stopped.\n" +
+	r := &remote{}
+	running := false
+	cmd := &cobra.Command{Use: "restore FILE", Short: "Put a backup in the place of an appliance's state",
+		Long: "Puts a backup in the place of the data folder's state; what was there is kept beside it. The appliance must be\n" +
+			"stopped, or --running hands it the backup: it restarts by itself.\n" +
 			"Jobs that were open when the backup was made end as failed, since nobody knows how far they came; installed machines stay installed.\n" +
 			"A bare database file (hatchery-….db) is taken too: then only the database is replaced.",
 		Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, a []string) error {
-			kept, err := restore(data, a[0], time.Now())
+			if running || r.server != "" {
+				return r.restoreRunning(c.Context(), c.OutOrStdout(), a[0])
+			}
+			kept, err := restore(r.data, a[0], time.Now())
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(c.OutOrStdout(), "%s was restored from %s.\n", data, a[0])
+			fmt.Fprintf(c.OutOrStdout(), "%s was restored from %s.\n", r.data, a[0])
 			if kept != "" {
 				fmt.Fprintf(c.OutOrStdout(), "What was there before is in %s: delete it when all is well.\n", kept)
 			}
 			return nil
 		}}
-	cmd.Flags().StringVar(&data, "data", data, "the appliance's data folder")
+	r.bind(cmd)
+	cmd.Flags().BoolVar(&running, "running", false, "hand the backup to the running appliance, which restarts with it")
 	return cmd
+}
+
+// restoreRunning hands a backup to a running appliance.
+func (r *remote) restoreRunning(ctx context.Context, out io.Writer, file string) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	res, err := r.do(ctx, http.MethodPost, "/restore", f)
+	if err != nil {
+		return err
+	}
+	res.Body.Close()
+	_, err = fmt.Fprintln(out, "The backup is good. The appliance restarts with it.")
+	return err
 }
 
 // restore replaces the state in the data folder, which no appliance may be running on
@@ -281,6 +304,36 @@ func (a *appliance) backup(w io.Writer) error {
 		return fmt.Errorf("backup: %w", err)
 	}
 	return nil
+}
+
+// takeBackup checks a backup that was uploaded, calls sure when it is good, and restarts with it.
+func (a *appliance) takeBackup(r io.Reader, sure func() error) error {
+	f, err := os.CreateTemp(a.cfg.Data, ".upload-*")
+	if err != nil {
+		return fmt.Errorf("restore: %w", err)
+	}
+	_, err = io.Copy(f, r)
+	err = errors.Join(err, f.Close())
+	if err == nil {
+		if bad := checkBackup(f.Name()); bad != nil {
+			err = fmt.Errorf("this is no whole backup of Hatchery, so nothing was changed: %w: %w", bad, inventory.ErrInvalid)
+		}
+	}
+	if err == nil {
+		err = sure()
+	}
+	if err == nil {
+		err = a.restartAfter(func() error {
+			defer os.Remove(f.Name())
+			kept, err := restore(a.cfg.Data, f.Name(), time.Now())
+			a.log.Warn("a backup was put in the place of the state", "kept", kept, "err", err)
+			return err
+		})
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+	}
+	return err
 }
 
 // backups writes a full backup once a day into DATA/backups.

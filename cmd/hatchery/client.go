@@ -133,19 +133,21 @@ func (r *remote) send(ctx context.Context, method, path string, body any, offset
 	if err != nil {
 		return nil, err
 	}
-	var send io.Reader
-	if body != nil {
-		raw, err := json.Marshal(body)
+	send, raw := body.(io.Reader) // else JSON
+	if body != nil && !raw {
+		text, err := json.Marshal(body)
 		if err != nil {
 			return nil, err
 		}
-		send = bytes.NewReader(raw)
+		send = bytes.NewReader(text)
 	}
 	req, err := http.NewRequestWithContext(ctx, method, base+"/api/v1"+path, send)
 	if err != nil {
 		return nil, err
 	}
-	if body != nil {
+	if raw {
+		req.Header.Set("Content-Type", "application/octet-stream")
+	} else if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
 	if token != "" {

@@ -124,6 +124,8 @@ func loadSettings(path string) (settings, error) {
 // config is settings checked and turned into real types.
 type config struct {
 	settings
+	fixed     []string // keys of setupKeys that the file or a flag sets
+	complaint string   // why what was chosen on the page could not be started with, "" = it was not so
 	discovery inventory.Discovery
 	dhcpRange lease.Range
 	router    netip.Addr

@@ -120,6 +120,10 @@ func (m *media) hash(name string) (hashedFile, error) {
 // warnings are what keeps machines from booting or installing, for the page's self-check.
 func (a *appliance) warnings() []web.Warning {
 	out := a.media.warnings()
+	if a.cfg.complaint != "" {
+		out = append(out, web.Warning{Text: "What was chosen on the page could not be started, so it is as it was before: " + a.cfg.complaint + ".",
+			Hint: "Choose again under Settings, Set up. What did not work is kept in " + filepath.Join(a.cfg.Data, rejectedName) + "."})
+	}
 	if err := a.db.Room(); err != nil {
 		out = append(out, web.Warning{Text: "The disk of " + a.cfg.Data + " is full: machines boot and keep their addresses, but nothing new is begun.",
 			Hint: "Free some space there, old stage-0 images and logs for example; waiting installs begin by themselves then."})

@@ -75,4 +75,83 @@ export default ({ test, check, equal, open, login, control, axe, shot, noScroll,
       await page.context().close();
     });
   }
+
+  test("what destroys something opens on Cancel, and expires when the disks change", async () => {
+    const page = await open();
+    page.expectErrors = ["422", "409"];
+    await login(page);
+    await page.goto(cfg.url + pages.installed);
+    await page.locator("#link", { hasText: "Live" }).waitFor();
+    const focus = () => page.evaluate(() => document.activeElement.textContent.trim());
+    for (const fold of ["#reinstall", "#format-0", "#forget"]) {
+      await page.locator(`${fold} > summary`).focus();
+      await page.keyboard.press("Enter");
+      await page.waitForTimeout(50);
+      equal(await focus(), "Cancel", `focus in ${fold}`);
+      await page.keyboard.press("Escape");
+      check(!(await page.locator(fold).evaluate((d) => d.open)), `${fold} stays open after Escape`);
+    }
+    await page.click("#reinstall > summary");
+    await page.getByText("Erased:").first().waitFor();
+    await page.getByText("Kept:").first().waitFor();
+    await page.fill("#typed", "nodeX");
+    await page.click("#reinstall button.danger");
+    await page.locator("#summary").waitFor();
+    equal(await page.evaluate(() => document.activeElement.id), "summary", "focus after a refusal");
+    equal(await page.inputValue("#typed"), "nodeX", "what was typed");
+    equal(await page.getAttribute("#typed", "aria-invalid"), "true", "the field is marked");
+    await axe(page, "refused reinstall");
+    await shot(page, "refused-reinstall");
+    await page.fill("#typed", "node1");
+    await control("/swap?host=node1");
+    await page.getByText("The disks or the role changed while you were confirming").waitFor();
+    check(!(await page.locator("#reinstall").evaluate((d) => d.open)), "the confirmation of the old plan is still open");
+    equal(await page.inputValue("#typed"), "", "what was typed for the old plan");
+    await axe(page, "expired");
+    await shot(page, "expired");
+    await page.context().close();
+  });
+
+  for (const [mode, options] of Object.entries({ ...themes, "no script": { javaScriptEnabled: false } })) {
+    test(`set up, ${mode}`, async () => {
+      const page = await open(options), see = async (what) => { if (options.javaScriptEnabled !== false) await axe(page, what); await shot(page, what.replaceAll(" ", "-")); await noScroll(page, what); };
+      page.expectErrors = ["422"];
+      await login(page);
+      await page.goto(cfg.url + "/setup");
+      await page.getByText("The DHCP server 192.168.1.1 answered on eth0").waitFor();
+      await see(`setup ${mode}`);
+      await page.check("input[value=server]");
+      await page.fill("#range", "");
+      await page.click("#network button:has-text('Save')");
+      await page.locator("#summary", { hasText: "needs the first and last address" }).waitFor();
+      if (options.javaScriptEnabled !== false) equal(await page.evaluate(() => document.activeElement.id), "summary", "focus after a refusal");
+      await page.fill("#range", "192.168.1.10-192.168.1.20");
+      await page.click("#network button:has-text('Save')");
+      await page.getByText("it does not count before a restart").waitFor();
+      await page.fill("#keys-text", `ssh-ed25519 AAAA ${mode.replace(" ", "")}@laptop`);
+      await page.click("#keys button:has-text('Add')");
+      await page.getByText(`${mode.replace(" ", "")}@laptop`).first().waitFor();
+      await see(`setup saved ${mode}`);
+      await page.context().close();
+    });
+  }
+
+  test("first run: code, password, network, keys, without script", async () => {
+    const page = await open({ javaScriptEnabled: false }, cfg.empty);
+    await page.goto(cfg.empty.url + "/first-run");
+    await page.fill("#code", cfg.empty.code);
+    await page.fill("#password", "correct horse battery");
+    await page.fill("#again", "correct horse battery");
+    await page.click("main button");
+    await page.getByText("The password is set. Two more things").waitFor();
+    check(await page.locator("input[value=proxy]").isChecked(), "the proposal is not ticked");
+    await shot(page, "first-run-network");
+    await page.click("#network button:has-text('Save')");
+    await page.getByText("it does not count before a restart").waitFor();
+    await page.click("text=Restart now");
+    await page.getByText("It takes about five seconds").waitFor();
+    await page.goto(cfg.empty.url + "/");
+    await page.getByRole("heading", { name: "Machines" }).waitFor();
+    await page.context().close();
+  });
 };
