@@ -271,6 +271,16 @@ func TestProxyMode(t *testing.T) {
 	if len(leases.Items) != 0 {
 		t.Errorf("a ProxyDHCP leased addresses: %v", leases.Items)
 	}
+	// The UEFI machine's packets are to be had: both servers' offers, the boot server's port, TFTP, and nobody else's.
+	seen := a.packets(all[1].m.MAC())
+	for _, want := range []string{"to 67", "to 4011", "from 4011", "TFTP 1", "TFTP 3", "TFTP 4", "from the router"} {
+		if seen[want] == 0 {
+			t.Errorf("no packet %q among those of the UEFI machine: %v", want, seen)
+		}
+	}
+	if seen["of another"] > 0 {
+		t.Errorf("packets of another machine are among them: %v", seen)
+	}
 }
 
 // TestFixedFileName boots UEFI behind a router that knows one boot file for

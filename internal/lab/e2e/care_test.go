@@ -12,9 +12,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+	"github.com/gopacket/gopacket/pcapgo"
 
 	"github.com/staged-hive/hatchery/internal/lab"
 )
@@ -237,5 +242,53 @@ func untar(t *testing.T, file string) map[string]string {
 			t.Fatal(err)
 		}
 		files[strings.TrimPrefix(h.Name, "hatchery-support/")] = string(text)
+	}
+}
+
+// packets counts a machine's packets, read from its pcap file, by what they are.
+func (a *appliance) packets(mac string) map[string]int {
+	a.t.Helper()
+	file := filepath.Join(a.t.TempDir(), "packets.pcap")
+	if _, err := a.cli("hosts", "packets", mac, file); err != nil {
+		a.t.Fatal(err)
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	defer f.Close()
+	pcap, err := pcapgo.NewReader(f)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	seen := map[string]int{}
+	for {
+		raw, _, err := pcap.ReadPacketData()
+		if errors.Is(err, io.EOF) {
+			return seen
+		}
+		if err != nil {
+			a.t.Fatal(err)
+		}
+		p := gopacket.NewPacket(raw, layers.LinkTypeEthernet, gopacket.Default)
+		udp, ok := p.TransportLayer().(*layers.UDP)
+		if !ok {
+			a.t.Fatalf("no UDP: %v", p)
+		}
+		seen["from "+strconv.Itoa(int(udp.SrcPort))]++
+		seen["to "+strconv.Itoa(int(udp.DstPort))]++
+		eth := p.LinkLayer().(*layers.Ethernet)
+		switch ip := p.NetworkLayer().(*layers.IPv4); {
+		case udp.SrcPort == 67 && ip.SrcIP.Equal(a.lan.RouterAddr().AsSlice()):
+			seen["from the router"]++
+		case udp.SrcPort != 67 && udp.SrcPort != 68 && udp.DstPort != 67 && udp.DstPort != 4011 && udp.SrcPort != 4011:
+			seen["TFTP "+strconv.Itoa(int(udp.Payload[1]))]++
+			if eth.SrcMAC.String() != mac && eth.DstMAC.String() != mac {
+				seen["of another"]++
+			}
+		}
+		if d, ok := p.Layer(layers.LayerTypeDHCPv4).(*layers.DHCPv4); ok && d.ClientHWAddr.String() != mac {
+			seen["of another"]++
+		}
 	}
 }

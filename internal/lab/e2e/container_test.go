@@ -74,11 +74,12 @@ func TestNetbootFromTheContainer(t *testing.T) {
 }
 
 // contained are the arguments of `unshare` that run a program in the image as an engine would with
-// `--cap-drop ALL --cap-add NET_RAW --cap-add NET_BIND_SERVICE --security-opt no-new-privileges -v DATA:/var/lib/hatchery`.
+// `--cap-drop ALL --cap-add NET_RAW --cap-add NET_BIND_SERVICE --security-opt no-new-privileges -v DATA:/var/lib/hatchery -v DATA-nix:/nix`.
 func contained(rootfs, data string, program ...string) []string {
 	script := `set -e; root=$1 data=$2; shift 2
-mkdir -p "$root/var/lib/hatchery"
+mkdir -p "$root/var/lib/hatchery" "$root/nix" "$data-nix"
 mount --bind "$data" "$root/var/lib/hatchery"
+mount --bind "$data-nix" "$root/nix"
 for d in proc sys dev; do mount --rbind /$d "$root/$d"; done
 exec chroot "$root" setpriv --bounding-set -all,+net_raw,+net_bind_service --no-new-privs -- env -i PATH=/usr/local/bin:/usr/bin:/bin HOME=/root "$@"`
 	return append([]string{"--mount", "sh", "-c", script, "sh", rootfs, data}, program...)
