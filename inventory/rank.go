@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"regexp"
 	"strings"
 )
 
@@ -31,8 +32,12 @@ func (h *Host) Rank() int {
 // rankPrefix begins the index keys that hold all hosts in the order of their rank: "rank/RANK/STATE/LABEL/ID".
 const (
 	rankPrefix  = "rank/"
+	rankEnd     = 6 // ranks are below it
 	rankIgnored = rankPrefix + "5/"
 )
+
+// rankCursor is what a cursor of [Tx.Ranked] looks like: an index key without its prefix.
+var rankCursor = regexp.MustCompile(`^[0-5]/[a-z]+/[^/]{0,300}/[0-9a-zA-Z-]{1,64}$`)
 
 func rankKey(h *Host) string {
 	label := h.Name
@@ -85,11 +90,11 @@ func (tx *Tx) RoleCounts() (map[string]RoleCount, error) {
 
 // OfRole reads up to limit hosts that have the role, in order of rank, state and name. It costs what it returns.
 func (tx *Tx) OfRole(role string, limit int) ([]Host, error) {
-	return tx.ranked(rolePrefix(role), limit)
+	return tx.listed(rolePrefix(role), limit)
 }
 
 // Lagging reads the hosts of a role that lag behind the hive, in order of id. It costs what it returns.
-func (tx *Tx) Lagging(role string) ([]Host, error) { return tx.ranked(lagPrefix(role), math.MaxInt) }
+func (tx *Tx) Lagging(role string) ([]Host, error) { return tx.listed(lagPrefix(role), math.MaxInt) }
 
 // Counts is how many hosts are in each state.
 func (tx *Tx) Counts() (map[State]int, error) {
@@ -163,26 +168,70 @@ func (c tally) add(counts map[string]RoleCount, n int) {
 	}
 }
 
-// Ranked reads up to limit hosts that are not ignored and as many that are, in order of rank, state and name. It
-// costs what it returns, however many hosts there are.
-func (tx *Tx) Ranked(limit int) (hosts, ignored []Host, err error) {
-	if hosts, err = tx.ranked(rankPrefix, limit); err != nil {
-		return nil, nil, err
-	}
-	ignored, err = tx.ranked(rankIgnored, limit)
-	return hosts, ignored, err
+// RankQuery asks for one page of hosts in order of rank, state and name.
+type RankQuery struct {
+	State State           // only hosts in that state; "" = all that are not ignored
+	After string          // the cursor that came with the page before, "" = from the start
+	Limit int             // how many at most; 0 or less = none
+	Match func(Host) bool // nil = all; what it refuses is read and left out
 }
 
-// ranked reads up to limit hosts whose index key has the prefix; ignored ones only when they are asked for.
-func (tx *Tx) ranked(prefix string, limit int) ([]Host, error) {
+// Ranked reads one page of hosts; next is the cursor of the page after it, "" = there is none. Without Match it costs
+// what it returns, however many hosts there are. ErrInvalid for a cursor that is none.
+func (tx *Tx) Ranked(q RankQuery) (hosts []Host, next string, err error) {
+	if q.Limit <= 0 {
+		return nil, "", nil
+	}
+	after := ""
+	if q.After != "" {
+		if after = rankPrefix + q.After; !rankCursor.MatchString(q.After) {
+			return nil, "", fmt.Errorf("cursor %q: want the one that came with the page before: %w", Clean(q.After, 40), ErrInvalid)
+		}
+	}
+	prefixes := []string{rankPrefix}
+	if q.State != "" {
+		prefixes = nil
+		for rank := range rankEnd {
+			prefixes = append(prefixes, fmt.Sprintf("%s%d/%s/", rankPrefix, rank, q.State))
+		}
+	}
+	last := ""
+	for _, prefix := range prefixes {
+		if prefix < after && !strings.HasPrefix(after, prefix) { // all of it was on earlier pages
+			continue
+		}
+		err := tx.Scan(BucketIndex, prefix, after, func(key string, id []byte) (bool, error) {
+			if q.State == "" && strings.HasPrefix(key, rankIgnored) { // they come last
+				return false, nil
+			}
+			if q.State == "" && strings.HasPrefix(key[len(rankPrefix)+1:], "/"+string(StateIgnored)+"/") { // and wanted somebody before
+				return true, nil
+			}
+			h, err := tx.Host(HostID(id))
+			if err != nil || q.Match != nil && !q.Match(h) {
+				return err == nil, err
+			}
+			if len(hosts) == q.Limit {
+				next = last
+				return false, nil
+			}
+			hosts, last = append(hosts, h), strings.TrimPrefix(key, rankPrefix)
+			return true, nil
+		})
+		if err != nil || next != "" {
+			return hosts, next, err
+		}
+	}
+	return hosts, "", nil
+}
+
+// listed reads up to limit hosts whose index key has the prefix.
+func (tx *Tx) listed(prefix string, limit int) ([]Host, error) {
 	var ids []HostID
 	if limit <= 0 {
 		return nil, nil
 	}
-	err := tx.Scan(BucketIndex, prefix, "", func(k string, id []byte) (bool, error) {
-		if prefix != rankIgnored && strings.HasPrefix(k, rankIgnored) { // they come last
-			return false, nil
-		}
+	err := tx.Scan(BucketIndex, prefix, "", func(_ string, id []byte) (bool, error) {
 		ids = append(ids, HostID(id))
 		return len(ids) < limit, nil
 	})

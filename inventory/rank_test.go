@@ -1,6 +1,7 @@
 package inventory_test
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 
@@ -23,6 +24,7 @@ func TestRanked(t *testing.T) {
 	put(inventory.Host{Name: "zeta", State: inventory.StateInstalled, EverFlipped: true})
 	put(inventory.Host{Name: "alpha", State: inventory.StateInstalled, EverFlipped: true})
 	put(inventory.Host{Name: "silent", State: inventory.StateIgnored})
+	put(inventory.Host{Name: "mute", State: inventory.StateIgnored, Attention: "Look."})
 	put(inventory.Host{State: inventory.StateSeen})
 	put(inventory.Host{Name: "new", State: inventory.StateReady})
 	put(inventory.Host{Name: "odd", State: inventory.StateInstalled, EverFlipped: true, Attention: "Look."})
@@ -41,31 +43,63 @@ func TestRanked(t *testing.T) {
 		}
 		return tx.DeleteHost(gone)
 	})
-	names := func(limit int) (out []string, counts map[inventory.State]int) {
+	page := func(q inventory.RankQuery) (out []string, next string) {
 		w.look(func(tx *inventory.Tx) error {
-			hosts, ignored, err := tx.Ranked(limit)
-			for _, h := range append(hosts, ignored...) {
+			hosts, n, err := tx.Ranked(q)
+			for _, h := range hosts {
 				out = append(out, h.Label())
 			}
-			if err == nil {
-				counts, err = tx.Counts()
-			}
+			next = n
 			return err
 		})
-		return out, counts
+		return out, next
 	}
-	got, counts := names(100)
-	if diff := cmp.Diff([]string{"broken", "odd", "spoilt", "new", "busy", mac(4).String(), "alpha", "zeta", "silent"}, got); diff != "" {
-		t.Errorf("order (-want +got):\n%s", diff)
+	order := []string{"broken", "odd", "spoilt", "new", "busy", mac(5).String(), "alpha", "zeta"}
+	short := func(h inventory.Host) bool { return len(h.Name) == 3 }
+	for _, c := range []struct {
+		name string
+		q    inventory.RankQuery
+		want []string
+	}{
+		{"all but the ignored", inventory.RankQuery{Limit: 100}, order},
+		{"one state, over its ranks", inventory.RankQuery{State: inventory.StateInstalled, Limit: 100}, []string{"odd", "spoilt", "alpha", "zeta"}},
+		{"the ignored", inventory.RankQuery{State: inventory.StateIgnored, Limit: 100}, []string{"mute", "silent"}},
+		{"what matches", inventory.RankQuery{Match: short, Limit: 100}, []string{"odd", "new"}},
+		{"none", inventory.RankQuery{}, nil},
+	} {
+		if got, next := page(c.q); !cmp.Equal(c.want, got) || next != "" {
+			t.Errorf("%s: got %v and cursor %q, want %v", c.name, got, next, c.want)
+		}
+		for limit := 1; limit < len(c.want)+1; limit++ { // by pages of every size: each host once, none lost
+			var all []string
+			for q := c.q; ; {
+				q.Limit = limit
+				got, next := page(q)
+				all = append(all, got...)
+				if next == "" || len(all) > 100 {
+					break
+				}
+				if len(got) != limit {
+					t.Errorf("%s: a page of %d has %d and says that there are more", c.name, limit, len(got))
+				}
+				q.After = next
+			}
+			if diff := cmp.Diff(c.want, all); diff != "" {
+				t.Errorf("%s, by %d (-want +got):\n%s", c.name, limit, diff)
+			}
+		}
 	}
-	want := map[inventory.State]int{inventory.StateFailed: 1, inventory.StateInstalled: 4, inventory.StateReady: 1, inventory.StateQueued: 1, inventory.StateSeen: 1, inventory.StateIgnored: 1}
-	if diff := cmp.Diff(want, counts); diff != "" {
-		t.Errorf("counts (-want +got):\n%s", diff)
-	}
-	if got, _ := names(2); len(got) != 3 { // two, and the ignored one
-		t.Errorf("a page of two: got %v", got)
-	}
-	if got, counts := names(0); len(got) != 0 || len(counts) != len(want) {
-		t.Errorf("no hosts, counts alone: got %v, %v", got, counts)
-	}
+	w.look(func(tx *inventory.Tx) error {
+		for _, bad := range []string{"x", "9/ready/a/b", "../hosts", "0/ready/a"} {
+			if _, _, err := tx.Ranked(inventory.RankQuery{After: bad, Limit: 1}); !errors.Is(err, inventory.ErrInvalid) {
+				t.Errorf("cursor %q: got %v", bad, err)
+			}
+		}
+		counts, err := tx.Counts()
+		want := map[inventory.State]int{inventory.StateFailed: 1, inventory.StateInstalled: 4, inventory.StateReady: 1, inventory.StateQueued: 1, inventory.StateSeen: 1, inventory.StateIgnored: 2}
+		if diff := cmp.Diff(want, counts); diff != "" {
+			t.Errorf("counts (-want +got):\n%s", diff)
+		}
+		return err
+	})
 }

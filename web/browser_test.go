@@ -11,99 +11,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
-
-	"github.com/staged-hive/hatchery/inventory"
 )
-
-// control lets the browser script make the things happen that machines would.
-func (b *box) control(site *fakeSite, hosts map[string]inventory.Host) http.Handler {
-	mux := http.NewServeMux()
-	num := func(r *http.Request) byte {
-		n, err := strconv.ParseUint(r.FormValue("n"), 10, 8)
-		if err != nil {
-			b.t.Error(err)
-		}
-		return byte(n)
-	}
-	mux.HandleFunc("POST /discover", func(_ http.ResponseWriter, r *http.Request) {
-		b.discover(num(r))
-		site.mu.Lock()
-		site.net.Requests, site.net.LastMAC, site.net.LastRequest = site.net.Requests+1, mac(num(r)), time.Now()
-		site.mu.Unlock()
-	})
-	mux.HandleFunc("POST /checkin", func(_ http.ResponseWriter, r *http.Request) {
-		f := facts()
-		f.UUID, f.Serial = "", "browser-"+r.FormValue("n")
-		f.Product = `<img src=x onerror="document.title='owned'">`
-		f.Disks[0].Model = `"><script>document.title='owned'</script>`
-		h := b.checkIn(num(r), f)
-		b.journey(h, time.Now().Add(-41*time.Second))
-		hosts[r.FormValue("n")] = h
-	})
-	mux.HandleFunc("POST /step", func(_ http.ResponseWriter, r *http.Request) {
-		no, err := strconv.Atoi(r.FormValue("no"))
-		if err != nil {
-			b.t.Error(err)
-		}
-		h, err := b.host(r.FormValue("host"))
-		if err != nil {
-			b.t.Error(err)
-			return
-		}
-		b.events(h.ID, inventory.StepStarted{Step: r.FormValue("step"), No: no, Of: 11})
-		b.putJob(h.ID, func(j *inventory.Job) {
-			j.State, j.Step, j.StepNo, j.StepOf, j.StartedAt = inventory.JobRunning, r.FormValue("step"), no, 11, time.Now()
-		})
-		site.say(h.ID, "step %s", r.FormValue("step"))
-	})
-	mux.HandleFunc("POST /restart", func(http.ResponseWriter, *http.Request) { *b = *b.again() })
-	mux.HandleFunc("POST /say", func(_ http.ResponseWriter, r *http.Request) {
-		h, err := b.host(r.FormValue("host"))
-		if err != nil {
-			b.t.Error(err)
-		}
-		site.say(h.ID, "%s", r.FormValue("text"))
-	})
-	mux.HandleFunc("POST /swap", func(_ http.ResponseWriter, r *http.Request) { // another disk hangs where the host's first one was
-		h, err := b.host(r.FormValue("host"))
-		if err != nil {
-			b.t.Error(err)
-			return
-		}
-		b.put(h.ID, func(h *inventory.Host) { h.Facts.Disks[0].ID, h.Facts.Disks[0].Serial = "virtio-SWAPPED", "SWAPPED" })
-	})
-	b.crowd(mux, num)
-	return mux
-}
-
-// crowd adds what it takes to see the page under load.
-func (b *box) crowd(mux *http.ServeMux, num func(*http.Request) byte) {
-	mux.HandleFunc("POST /touch", func(_ http.ResponseWriter, r *http.Request) { // n hosts change
-		b.update(func(tx *inventory.Tx) error {
-			list, _, err := tx.Hosts("", int(num(r)))
-			for _, h := range list {
-				h.LastSeen = time.Now()
-				if _, err := tx.PutHost(h); err != nil {
-					return err
-				}
-			}
-			return err
-		})
-	})
-	mux.HandleFunc("POST /many", func(http.ResponseWriter, *http.Request) {
-		for i := range 200 {
-			b.update(func(tx *inventory.Tx) error {
-				m := inventory.MAC{0x02, 0, 0, 0, 1, byte(i)}
-				_, err := inventory.Discover(tx, inventory.Contact{MAC: m, Arch: "x86_64", Firmware: "uefi", DHCP: true}, time.Now())
-				return err
-			})
-		}
-	})
-}
 
 // TestBrowser drives the pages in Chromium: see browser/run.mjs for what is looked at.
 func TestBrowser(t *testing.T) {
@@ -126,9 +38,12 @@ func TestBrowser(t *testing.T) {
 	if err := os.MkdirAll(shots, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	empty := newFakeSite()
-	empty.media.Stage0 = nil
-	eb := start(t, empty.config)
+	sites := map[string]any{}
+	add := func(name string, b *box, ctl http.Handler) {
+		srv := httptest.NewServer(ctl)
+		t.Cleanup(srv.Close)
+		sites[name] = map[string]string{"url": b.url, "token": b.token, "control": srv.URL, "code": b.FirstRunCode()}
+	}
 	site := newFakeSite()
 	site.media.Stage0[0].ISO = true
 	b := start(t, func(c *Config) {
@@ -140,12 +55,23 @@ func TestBrowser(t *testing.T) {
 		c.ISOs = made
 	})
 	b.seed(site)
-	ctl := httptest.NewServer(b.control(site, map[string]inventory.Host{}))
-	defer ctl.Close()
-	ectl := httptest.NewServer(eb.control(empty, map[string]inventory.Host{}))
-	defer ectl.Close()
-	in, err := json.Marshal(map[string]any{"url": b.url, "token": b.token, "control": ctl.URL, "shots": shots,
-		"empty": map[string]string{"url": eb.url, "token": eb.token, "control": ectl.URL, "code": eb.FirstRunCode()}})
+	add("main", b, b.control(site))
+	empty := newFakeSite()
+	empty.media.Stage0 = nil
+	eb := start(t, empty.config)
+	add("empty", eb, eb.control(empty))
+	large := newFakeSite()
+	lb := start(t, large.config)
+	lb.thousand(maxRows + 100)
+	add("large", lb, lb.control(large))
+	var storms sync.WaitGroup
+	defer storms.Wait()
+	full := newFakeSite()
+	fb := start(t, full.config)
+	ctl := fb.control(full)
+	ctl.HandleFunc("POST /storm", fb.crowd(&storms))
+	add("crowd", fb, ctl)
+	in, err := json.Marshal(map[string]any{"shots": shots, "sites": sites})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -24,7 +23,7 @@ const (
 type view interface {
 	// changed renders what the changes of these hosts mean for the page; say is for a screen reader, "" = nothing.
 	changed(hosts []inventory.HostID) (frags [][]byte, say string, err error)
-	// polled renders what is not in the store.
+	// polled renders what is not in the store, where it is not what was sent last.
 	polled() ([][]byte, error)
 	// all renders everything, for a page that missed changes.
 	all() ([][]byte, error)
@@ -50,11 +49,10 @@ func (s *Server) live(c echo.Context) error {
 
 // pager sends the fragments of one open page.
 type pager struct {
-	s      *Server
-	out    *sse
-	v      view
-	seq    uint64
-	polled []byte // what was sent last of what is not in the store
+	s   *Server
+	out *sse
+	v   view
+	seq uint64
 }
 
 func (s *Server) feedPage(ctx context.Context, out *sse, v view, last string) error {
@@ -130,19 +128,8 @@ func (p *pager) everything() error {
 	return p.send(p.v.all())
 }
 
-// poll sends what is not in the store, when it is not what was sent last.
-func (p *pager) poll() error {
-	frags, err := p.v.polled()
-	if err != nil {
-		return err
-	}
-	all := bytes.Join(frags, []byte("\n"))
-	if bytes.Equal(all, p.polled) {
-		return nil
-	}
-	p.polled = all
-	return p.send([][]byte{all}, nil)
-}
+// poll sends what is not in the store and what time alone changed.
+func (p *pager) poll() error { return p.send(p.v.polled()) }
 
 func (p *pager) send(frags [][]byte, err error) error {
 	if err != nil || len(frags) == 0 {
@@ -164,7 +151,7 @@ func (s *Server) innerView(page, host string, typed url.Values) (view, error) {
 	case page != "":
 		return &siteView{}, nil
 	case host == "":
-		return newTableView(s)
+		return newTableView(s, parseTableQuery(typed))
 	}
 	h, err := s.host(host)
 	if err != nil {
@@ -172,120 +159,4 @@ func (s *Server) innerView(page, host string, typed url.Values) (view, error) {
 	}
 	hive, err := s.hive()
 	return &machineView{s: s, id: h.ID, typed: typed, sent: map[string]string{}, hive: hive.ReadAt}, err
-}
-
-// tableView is the machines page.
-type tableView struct {
-	s     *Server
-	dirty bool                        // hosts changed since the summary was drawn
-	words map[inventory.HostID]string // what was worth saying of each host
-}
-
-func newTableView(s *Server) (*tableView, error) {
-	v := &tableView{s: s, words: map[inventory.HostID]string{}}
-	p := &machinesPage{base: base{Now: s.cfg.Now()}}
-	err := s.cfg.Store.View(p.read)
-	for _, r := range p.Rows {
-		v.words[inventory.HostID(r.ID)] = r.worth()
-	}
-	return v, err
-}
-
-// worth is what a screen reader should say of a machine: that it needs somebody, or is done; else "".
-func (r *row) worth() string {
-	switch r.Look.Class {
-	case "warn", "fail", "ok":
-		return first(r.Name, r.MAC, r.ID) + ": " + r.Look.Word
-	}
-	return ""
-}
-
-func (v *tableView) changed(hosts []inventory.HostID) (out [][]byte, say string, err error) {
-	v.dirty = true
-	var said []string
-	err = v.s.cfg.Store.View(func(tx *inventory.Tx) error {
-		l, err := newLookup(tx)
-		if err != nil {
-			return err
-		}
-		for _, id := range hosts {
-			if id == "" { // the appliance's own diary
-				continue
-			}
-			f, word, err := v.row(tx, id, l)
-			if err != nil {
-				return err
-			}
-			out, said = append(out, f), append(said, v.news(id, word)...)
-		}
-		return nil
-	})
-	if len(said) > 3 {
-		said = append(said[:3], "and more")
-	}
-	return out, strings.Join(said, "; "), err
-}
-
-// news is what is worth saying aloud: that a machine needs somebody, or is done.
-func (v *tableView) news(id inventory.HostID, word string) []string {
-	old := v.words[id]
-	v.words[id] = word
-	if word == old || word == "" {
-		return nil
-	}
-	return []string{word}
-}
-
-// row renders one host; say is "" where nobody needs to hear of it.
-func (v *tableView) row(tx *inventory.Tx, id inventory.HostID, l *lookup) (frag []byte, say string, err error) {
-	h, err := tx.Host(id)
-	if errors.Is(err, inventory.ErrNotFound) || err == nil && h.State == inventory.StateIgnored {
-		frag, err = v.s.fragment("machines", "gone", "h-"+string(id))
-		return frag, "", err
-	}
-	if err != nil {
-		return nil, "", err
-	}
-	r := rowOf(&h, l, v.s.cfg.Now())
-	frag, err = v.s.fragment("machines", "row", r)
-	return frag, r.worth(), err
-}
-
-// polled is the proof line and the warnings; also what is counted over all hosts, which is too much work for every change.
-func (v *tableView) polled() ([][]byte, error) {
-	p := &machinesPage{base: base{Now: v.s.cfg.Now()}, Warnings: v.s.warnings(), Proof: v.s.proof()}
-	hive, err := v.s.hive()
-	if err != nil {
-		return nil, err
-	}
-	p.Roles, p.HiveErr = sortedRoles(hive), hive.Error
-	names := []string{"proof", "warnings", "assign"}
-	if v.dirty {
-		v.dirty = false
-		if err := v.s.cfg.Store.View(p.readSums); err != nil {
-			return nil, err
-		}
-		names = append(names, "chips")
-	}
-	return v.parts(p, names...)
-}
-
-func (v *tableView) all() ([][]byte, error) {
-	p := &machinesPage{base: base{Now: v.s.cfg.Now()}, Warnings: v.s.warnings(), Proof: v.s.proof()}
-	if err := v.s.cfg.Store.View(p.read); err != nil {
-		return nil, err
-	}
-	v.dirty = false
-	return v.parts(p, "rows", "chips", "proof", "warnings", "assign")
-}
-
-func (v *tableView) parts(p *machinesPage, names ...string) (out [][]byte, err error) {
-	for _, n := range names {
-		f, err := v.s.fragment("machines", n, p)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, f)
-	}
-	return out, nil
 }

@@ -211,13 +211,16 @@ func (s *Server) machineAct(c echo.Context) error {
 	ref, act := c.Param("id"), c.Param("act")
 	said, err := s.carryOut(c, ref, act, form)
 	if err == nil {
-		s.flash(c, said)
+		to := "/hosts/" + url.PathEscape(ref)
 		if act == "forget" {
-			return c.Redirect(http.StatusSeeOther, "/")
+			to = "/"
 		}
-		return c.Redirect(http.StatusSeeOther, "/hosts/"+url.PathEscape(ref))
+		return s.said(c, to, said)
 	}
 	code := status(err)
+	if wantsSentence(c) && code != http.StatusInternalServerError {
+		return c.String(code, sentence(err))
+	}
 	if code == http.StatusNotFound || code == http.StatusInternalServerError {
 		return err
 	}

@@ -2,8 +2,11 @@ package web
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"html/template"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,130 +15,76 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/staged-hive/hatchery/inventory"
-	"github.com/staged-hive/hatchery/inventory/diskplan"
 )
 
-// maxRows is how many machines one page shows.
-const maxRows = 1000
+const (
+	// maxRows is how many machines one page shows.
+	maxRows = 1000
+	// maxIgnored is how many ignored machines are listed below the table.
+	maxIgnored = 20
+)
 
-// row is one machine in the table.
-type row struct {
-	ID, Ref     string // Ref is what its page is called by: the MAC with hyphens, else the id
-	Name, MAC   string
-	Hardware    string // "4 cores · 8 GiB"
-	Disks       string
-	Role        string
-	State       inventory.State
-	Look        look
-	Below       string
-	Step, Steps int // progress, 0 of 0 = none
-	Last        when
-	Online      bool
-	Lags        bool // behind the hive
-	Pick        bool // may be given a role with others
-	urgency     int
+// tableQuery is which machines the table shows.
+type tableQuery struct {
+	State inventory.State // "" = all but the ignored
+	Text  string          // as it was typed
+	After string          // the cursor of a later page
 }
 
-func refOf(h *inventory.Host) string {
-	if h.MAC.IsZero() {
-		return string(h.ID)
+// parseTableQuery reads it from a page's address; what makes no sense is left out.
+func parseTableQuery(v url.Values) tableQuery {
+	q := tableQuery{Text: clip(strings.TrimSpace(v.Get("q")), 100), After: v.Get("after")}
+	if st := inventory.State(v.Get("state")); slices.Contains(inventory.States(), st) {
+		q.State = st
 	}
-	return h.MAC.Hyphens()
+	return q
 }
 
-// rowOf is a host as a row.
-func rowOf(h *inventory.Host, l *lookup, now time.Time) row {
-	r := row{ID: string(h.ID), Ref: refOf(h), Name: h.Name, MAC: h.MAC.String(), Role: h.Role, State: h.State, Look: lookOf(h.State),
-		Below: below(h, now), Last: when{h.LastSeen, now}, Online: h.Online(now), urgency: h.Rank()}
-	if h.Attention != "" {
-		r.Look = look{Word: "Needs approval", Glyph: "!", Class: "warn"}
-	} else if l.needsPerson(h) {
-		r.Look, r.urgency = look{Word: "Needs you", Glyph: "!", Class: "warn"}, 0
-	}
-	if h.State == inventory.StateInstalling || h.Upkeep != "" {
-		r.Step, r.Steps = h.StepNo, h.StepOf
-	}
-	if h.NoRule() == "" && l != nil {
-		if names := inventory.Matching(h, l.roles); len(names) > 1 {
-			r.Below = "The rules of roles " + strings.Join(names, ", ") + " all mean it, so none acts: give it a role, or make them narrower."
+func (q tableQuery) words() []string { return strings.Fields(strings.ToLower(q.Text)) }
+
+// values is q as an address carries it.
+func (q tableQuery) values() url.Values {
+	v := url.Values{}
+	for name, text := range map[string]string{"state": string(q.State), "q": q.Text, "after": q.After} {
+		if text != "" {
+			v.Set(name, text)
 		}
 	}
-	r.Lags = h.Lags()
-	switch {
-	case h.Attention != "":
-	case h.Upkeep == inventory.JobDeploy:
-		r.Look = look{Word: "Deploying", Glyph: "◐", Class: "busy"}
-	case h.Upkeep == inventory.JobFormat:
-		r.Look = look{Word: "Formatting", Glyph: "◐", Class: "busy"}
-	case h.State == inventory.StateInstalled && h.Error != "":
-		r.Look = look{Word: "Installed", Glyph: "!", Class: "warn"}
-	case h.State == inventory.StateInstalled && !h.InstalledAt.IsZero():
-		r.Below = strings.TrimSuffix("Since "+h.InstalledAt.Format("2 Jan 2006")+", "+lagText(h), ", ")
-	}
-	r.Pick = h.State != inventory.StateInstalling && h.State != inventory.StateIgnored && !h.EverFlipped
-	r.Hardware, r.Disks = hardware(h)
-	return r
+	return v
 }
 
-// lookup is what a row needs beside its host; nil = nothing is known.
-type lookup struct {
-	roles map[string]inventory.Role
-	job   func(inventory.JobID) (inventory.Job, error)
+// URL is the address of the page that shows it.
+func (q tableQuery) URL() string {
+	if v := q.values(); len(v) > 0 {
+		return "/?" + v.Encode()
+	}
+	return "/"
 }
 
-func newLookup(tx *inventory.Tx) (*lookup, error) {
-	hive, err := tx.Hive()
-	return &lookup{roles: hive.Roles, job: tx.Job}, err
+// Of is the same search among the machines of one state; among all when it is that state already.
+func (q tableQuery) Of(st inventory.State) tableQuery {
+	if q.After = ""; q.State == st {
+		st = ""
+	}
+	q.State = st
+	return q
 }
 
-// needsPerson reports whether the job of a queued host waits for somebody to look at its disks.
-func (l *lookup) needsPerson(h *inventory.Host) bool {
-	if l == nil || h.State != inventory.StateQueued || h.BlockedOn == "" || h.Facts == nil {
-		return false
-	}
-	role, known := l.roles[h.Role]
-	j, err := l.job(h.JobID)
-	if !known || err != nil {
-		return false
-	}
-	p := diskplan.Make(diskplan.Input{Host: *h, Role: role, WipePersistent: j.WipePersistent, Auto: j.Auto})
-	return p.Confirmed(confirmed(&j)) != nil
-}
-
-// confirmed is what a person agreed to for a job.
-func confirmed(j *inventory.Job) inventory.Confirmation {
-	return inventory.Confirmation{PlanID: j.PlanID, Confirm: j.Confirm, WipePersistent: j.WipePersistent}
-}
-
-// hardware says in two short lines what a machine is.
-func hardware(h *inventory.Host) (machine, disks string) {
-	f := h.Facts
-	if f == nil {
-		return strings.TrimSpace(h.Arch + " " + h.Firmware), ""
-	}
-	parts := []string{}
-	if n := max(f.CPU.Cores, f.CPU.Threads); n > 0 {
-		if f.CPU.Cores > 0 {
-			n = f.CPU.Cores
-		}
-		parts = append(parts, plural(n, "core"))
-	}
-	if f.MemoryBytes > 0 {
-		parts = append(parts, memoryText(f.MemoryBytes))
-	}
-	var ds []string
-	for _, d := range f.Disks {
-		if !d.Boot {
-			ds = append(ds, diskText(d.SizeBytes))
+// rows reads the page of hosts that q means, as rows; next is the cursor of the page after it, "" = none.
+func (q tableQuery) rows(tx *inventory.Tx, l *lookup, now time.Time, limit int) (rows []row, next string, err error) {
+	ask := inventory.RankQuery{State: q.State, After: q.After, Limit: limit}
+	if words := q.words(); len(words) > 0 {
+		ask.Match = func(h inventory.Host) bool {
+			r := rowOf(&h, l, now)
+			return r.finds(words)
 		}
 	}
-	if len(ds) == 0 {
-		return strings.Join(parts, " · "), "no disks"
+	hosts, next, err := tx.Ranked(ask)
+	for i := range hosts {
+		rows = append(rows, rowOf(&hosts[i], l, now))
 	}
-	if len(ds) > 4 {
-		ds = append(ds[:3], fmt.Sprintf("%d more", len(ds)-3))
-	}
-	return strings.Join(parts, " · "), "disks " + strings.Join(ds, ", ")
+	sortRows(rows)
+	return rows, next, err
 }
 
 // chip is one filter of the table.
@@ -156,7 +105,12 @@ type proof struct {
 
 type machinesPage struct {
 	base
-	Rows    []row
+	Query tableQuery
+	Rows  []row
+	draw  func(row, bool) (template.HTML, error)
+	// Total is how many machines there are that are not ignored; Next is the page after this one, "" = none.
+	Total   int
+	Next    string
 	Ignored []row
 	// IgnoredCount is how many are ignored, shown or not.
 	IgnoredCount int
@@ -164,11 +118,42 @@ type machinesPage struct {
 	Roles        []inventory.Role
 	Warnings     []Warning
 	Proof        proof
-	More         int  // machines that did not fit
+	ISOs         bool
 	SSH          bool // some are installed
 	HiveErr      string
 	Err          string
 	Typed        announced
+}
+
+// Draw draws a row.
+func (p *machinesPage) Draw(r row) (template.HTML, error) { return p.draw(r, false) }
+
+// Whole reports whether the page has every machine, so that a browser can search it by itself.
+func (p *machinesPage) Whole() bool { return p.Query == tableQuery{} && p.Next == "" }
+
+// Missed says how many machines the page does not show, "" when it shows all it should.
+func (p *machinesPage) Missed() string {
+	switch {
+	case p.Next == "" && p.Query.After == "":
+		return ""
+	case p.Query.Text == "" && p.Query.State == "":
+		return fmt.Sprintf("%d of %d machines, those that need you first.", len(p.Rows), p.Total)
+	}
+	return plural(len(p.Rows), "machine") + " of those that match."
+}
+
+// NextURL is the address of the next page.
+func (p *machinesPage) NextURL() string {
+	q := p.Query
+	q.After = p.Next
+	return q.URL()
+}
+
+// FirstURL is the address of the first page.
+func (p *machinesPage) FirstURL() string {
+	q := p.Query
+	q.After = ""
+	return q.URL()
 }
 
 // announced is what was typed into the form that announces a machine.
@@ -179,10 +164,16 @@ func (s *Server) machines(c echo.Context) error { return s.showMachines(c, http.
 // showMachines shows the table; problem says why what was just asked for was not done.
 func (s *Server) showMachines(c echo.Context, code int, problem string) error {
 	since := s.feed.now() // before the store is read: a change in between is sent again, not lost
-	p := machinesPage{base: s.page(c, "Machines", "machines"), Err: problem, Typed: announced{c.FormValue("mac"), c.FormValue("name"), c.FormValue("role")}}
-	p.Back = "/"
-	p.Live = "/live?since=" + s.feed.id(since)
-	err := s.cfg.Store.View(func(tx *inventory.Tx) error { return p.read(tx) })
+	p := s.newMachinesPage(s.page(c, "Machines", "machines"), parseTableQuery(c.QueryParams()))
+	p.Err, p.Typed = problem, announced{c.FormValue("mac"), c.FormValue("name"), c.FormValue("role")}
+	p.Back = p.Query.URL()
+	live := p.Query.values()
+	live.Set("since", s.feed.id(since))
+	p.Live = "/live?" + live.Encode()
+	err := s.cfg.Store.View(p.read)
+	if errors.Is(err, inventory.ErrInvalid) { // a cursor of another release, or typed by hand
+		return c.Redirect(http.StatusSeeOther, p.FirstURL())
+	}
 	if err != nil {
 		return err
 	}
@@ -190,8 +181,12 @@ func (s *Server) showMachines(c echo.Context, code int, problem string) error {
 	return s.render(c, code, "machines", p)
 }
 
-// read reads what the page shows: up to maxRows machines, those that need somebody first. It costs what it
-// shows, however many machines there are.
+func (s *Server) newMachinesPage(b base, q tableQuery) *machinesPage {
+	return &machinesPage{base: b, Query: q, draw: s.rowHTML, ISOs: s.cfg.ISOs != nil}
+}
+
+// read reads what the page shows: up to maxRows machines, those that need somebody first. Without words to search
+// for it costs what it shows, however many machines there are.
 func (p *machinesPage) read(tx *inventory.Tx) error { return p.readRows(tx, maxRows) }
 
 // readSums is read without the machines themselves.
@@ -204,28 +199,24 @@ func (p *machinesPage) readRows(tx *inventory.Tx, limit int) error {
 	}
 	p.Roles, p.HiveErr = sortedRoles(hive), hive.Error
 	l := &lookup{roles: hive.Roles, job: tx.Job}
-	hosts, ignored, err := tx.Ranked(limit)
-	if err != nil {
+	if p.Rows, p.Next, err = p.Query.rows(tx, l, p.Now, limit); err != nil {
 		return err
 	}
 	counts, err := tx.Counts()
 	if err != nil {
 		return err
 	}
-	for _, h := range hosts {
-		p.Rows = append(p.Rows, rowOf(&h, l, p.Now))
-	}
-	for _, h := range ignored {
-		p.Ignored = append(p.Ignored, rowOf(&h, l, p.Now))
-	}
 	for state, n := range counts {
 		if state != inventory.StateIgnored {
-			p.More += n
+			p.Total += n
 		}
 	}
-	p.More -= len(p.Rows)
-	p.IgnoredCount, p.SSH = counts[inventory.StateIgnored], counts[inventory.StateInstalled] > 0
-	sortRows(p.Rows)
+	if p.IgnoredCount = counts[inventory.StateIgnored]; p.IgnoredCount > 0 {
+		if p.Ignored, _, err = (tableQuery{State: inventory.StateIgnored}).rows(tx, l, p.Now, maxIgnored); err != nil {
+			return err
+		}
+	}
+	p.SSH = counts[inventory.StateInstalled] > 0
 	p.Chips = chips(counts)
 	return nil
 }
@@ -269,8 +260,7 @@ func (s *Server) assignMany(c echo.Context) error {
 	}
 	role, hosts := form.Get("role"), form["host"]
 	if role == "" || len(hosts) == 0 {
-		s.flash(c, "Tick at least one machine and choose a role.")
-		return back(c, "/")
+		return s.said(c, "/", "Tick at least one machine and choose a role.")
 	}
 	done, failed := 0, ""
 	for _, id := range hosts {
@@ -280,6 +270,17 @@ func (s *Server) assignMany(c echo.Context) error {
 		}
 		done++
 	}
-	s.flash(c, strings.TrimSpace(strconv.Itoa(done)+" of "+plural(len(hosts), "machine")+" got role "+clip(role, 63)+"."+failed))
-	return back(c, "/")
+	return s.said(c, "/", strings.TrimSpace(strconv.Itoa(done)+" of "+plural(len(hosts), "machine")+" got role "+clip(role, 63)+"."+failed))
 }
+
+// said tells what was done: our script, which asks for it, as plain text; else on the page that the form was sent from.
+func (s *Server) said(c echo.Context, to, text string) error {
+	if wantsSentence(c) {
+		return c.String(http.StatusOK, text)
+	}
+	s.flash(c, text)
+	return back(c, to)
+}
+
+// wantsSentence reports whether our script asks, which shows a sentence on the page it is on.
+func wantsSentence(c echo.Context) bool { return c.Request().Header.Get("Accept") == "text/plain" }

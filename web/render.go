@@ -89,8 +89,7 @@ var pageNames = [...]string{"machines", "machine", "job", "roles", "media", "net
 func parsePages(a assets) (map[string]*template.Template, error) {
 	fm := template.FuncMap{"asset": a.url, "memory": memoryText, "asked": asked, "disk": diskText, "ago": agoText, "span": durationText,
 		"plural": plural, "clock": func(t time.Time) string { return t.Format("15:04:05") },
-		"iso":  func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-		"day":  func(t time.Time) string { return t.Format("Mon 2 Jan 2006, 15:04:05 MST") },
+		"iso": isoText, "day": dayText,
 		"date": func(t time.Time) string { return t.Format("2 Jan 2006") },
 		"when": func(t, now time.Time) when { return when{t, now} },
 		"join": strings.Join, "kind": kindText, "askField": askField, "bindingField": bindingField,
@@ -112,6 +111,10 @@ func parsePages(a assets) (map[string]*template.Template, error) {
 	}
 	return out, nil
 }
+
+func isoText(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+func dayText(t time.Time) string { return t.Format("Mon 2 Jan 2006, 15:04:05 MST") }
 
 // when is a moment, shown as how long ago it was.
 type when struct{ T, Now time.Time }

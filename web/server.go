@@ -40,6 +40,7 @@ type Server struct {
 	firstRun *firstRun
 	pages    map[string]*template.Template
 	assets   assets
+	drawn    drawn
 	feed     *feed
 	echo     *echo.Echo
 	origin   *http.CrossOriginProtection

@@ -40,6 +40,9 @@ func lookOf(s inventory.State) look {
 	return look{"Ignored", "–", "idle"}
 }
 
+// stuckAfter is how long firmware that asked for an address may take to ask for its script before it counts as stuck.
+const stuckAfter = time.Minute
+
 // below is the line under the state's word: what is going on, and what to do.
 func below(h *inventory.Host, now time.Time) string {
 	if h.Attention != "" {
@@ -58,7 +61,7 @@ func below(h *inventory.Host, now time.Time) string {
 		}
 		return "Known, not seen yet. Power it on with network boot."
 	case inventory.StateSeen:
-		if now.Sub(h.LastSeen) > time.Minute {
+		if now.Sub(h.LastSeen) >= stuckAfter {
 			return "Asked for an address and did not go on. See how to netboot."
 		}
 		return "Asked for an address; its firmware loads iPXE now."

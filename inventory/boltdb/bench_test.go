@@ -169,7 +169,7 @@ func reads(d *DB) []struct {
 		}},
 		{"the first 50 that need somebody", 50 * 200, func() error {
 			return d.View(func(tx *inventory.Tx) error {
-				_, _, err := tx.Ranked(50)
+				_, _, err := tx.Ranked(inventory.RankQuery{Limit: 50})
 				_, err2 := tx.Counts()
 				return errors.Join(err, err2)
 			})

@@ -106,9 +106,10 @@ func checkIndex(tx *inventory.Tx, hosts []inventory.Host) error {
 		known[string(hosts[i].ID)] = true
 	}
 	var found []error
-	ranked, ignored, err := tx.Ranked(len(hosts) + 1)
+	ranked, _, err := tx.Ranked(inventory.RankQuery{Limit: len(hosts) + 1})
+	ignored, _, err1 := tx.Ranked(inventory.RankQuery{State: inventory.StateIgnored, Limit: len(hosts) + 1})
 	counts, err2 := tx.Counts()
-	if err = errors.Join(err, err2); err != nil || len(ranked)+len(ignored) != len(hosts) {
+	if err = errors.Join(err, err1, err2); err != nil || len(ranked)+len(ignored) != len(hosts) {
 		found = append(found, fmt.Errorf("%d hosts are ranked of %d: %w", len(ranked)+len(ignored), len(hosts), err))
 	}
 	for i := range hosts {

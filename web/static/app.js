@@ -1,5 +1,5 @@
 "use strict";
-// Live rows, filter and keys. Everything on the pages works without this file.
+// Relative times and live parts. Everything on the pages works without this file.
 (() => {
   const doc = document, body = doc.body, $ = (id) => doc.getElementById(id);
   doc.documentElement.classList.add("js");
@@ -7,36 +7,15 @@
 
   // Relative times.
   const ago = (s) => s < 2 ? "just now" : s < 60 ? `${s | 0} s ago` : s < 3600 ? `${s / 60 | 0} min ago` : s < 172800 ? `${s / 3600 | 0} h ago` : `${s / 86400 | 0} days ago`;
-  const times = () => {
-    for (const t of doc.querySelectorAll("time")) {
+  const times = (part = doc) => {
+    for (const t of part.querySelectorAll("time")) {
       if (t.dataset.abs !== undefined) continue;
       const s = (Date.now() - skew - Date.parse(t.dateTime)) / 1000, text = ago(s);
       if (t.textContent !== text) t.textContent = text;
+      if (t.dataset.late) t.classList.toggle("late", s > t.dataset.late);
     }
   };
-  setInterval(times, 5000);
-
-  // Filter: chips and words, kept over patches.
-  const box = $("filter");
-  let state = "";
-  const filter = () => {
-    const rows = $("rows");
-    if (!rows) return;
-    const q = box ? box.value.toLowerCase().trim() : "";
-    let shown = 0;
-    for (const r of rows.rows) {
-      r.hidden = !(!state || r.dataset.state === state) || (q && !r.textContent.toLowerCase().includes(q));
-      shown += !r.hidden;
-    }
-    $("empty").hidden = rows.rows.length > 0;
-    $("nohits").hidden = shown > 0 || !rows.rows.length;
-    for (const c of doc.querySelectorAll(".chip")) c.setAttribute("aria-pressed", c.dataset.filter === state);
-  };
-  if (box) box.addEventListener("input", filter);
-  doc.addEventListener("click", (e) => {
-    const c = e.target.closest(".chip");
-    if (c) { state = state === c.dataset.filter ? "" : c.dataset.filter; filter(); }
-  });
+  setInterval(() => times(), 5000);
 
   // Patches: each element replaces the one with its id; ticks, typed text, open folds and focus stay.
   const touched = (i) => i.type === "checkbox" ? i.checked !== i.defaultChecked : i.options ? [...i.options].some((o) => o.selected !== o.defaultSelected) : i.type !== "hidden" && i.value !== i.defaultValue;
@@ -59,32 +38,61 @@
   };
   const put = (el) => {
     const old = $(el.id);
-    if (el.dataset.gone !== undefined) { if (old) old.remove(); return; }
-    if (!old) { if (el.localName === "tr" && $("rows")) { el.classList.add("new"); $("rows").prepend(el); } return; }
+    if (el.dataset.gone !== undefined) {
+      if (old?.contains(doc.activeElement)) (old.nextElementSibling || old.previousElementSibling)?.querySelector("a")?.focus({ preventScroll: true });
+      if (old) old.remove();
+      return;
+    }
+    times(el);
+    if (!old) { if (el.dataset.add !== undefined && $("rows")) { el.classList.add("new"); $("rows").prepend(el); } return; }
     const focus = old.contains(doc.activeElement) ? doc.activeElement : null, at = focus && focus.selectionStart;
     const anchor = focus && focus.closest("[id]").id, where = []; // the way from the nearest id to the focus
     for (let n = focus; n && n.id !== anchor; n = n.parentNode) where.unshift([...n.parentNode.children].indexOf(n));
     keep(old, el);
     old.replaceWith(el);
+    if (el.dataset.need !== undefined && old.dataset.need === undefined && !focus) $("rows").prepend(el); // it needs somebody now
     const n = anchor && where.reduce((x, i) => x && x.children[i], $(anchor));
     if (!n) return;
     n.focus({ preventScroll: true });
     if (at != null && n.setSelectionRange) try { n.setSelectionRange(at, at); } catch { /* not a text field */ }
   };
-  const link = $("link"), pill = (text, cls) => { if (link) { link.hidden = false; if (link.textContent !== text) link.textContent = text; link.className = "link " + cls; } };
-  if (body.dataset.live) {
-    const es = new EventSource(body.dataset.live);
+  // The stream: the pill says whether what is shown is up to date; since when it is not stands above it.
+  const link = $("link"), main = $("main");
+  const pill = (text, cls, to) => {
+    if (!link) return;
+    link.hidden = false;
+    link.className = "link " + cls;
+    if (cls === "ok") delete main.dataset.stale;
+    else main.dataset.stale ??= new Date().toLocaleTimeString("en-GB");
+    if (link.textContent === text) return;
+    link.textContent = text;
+    if (to) link.replaceChildren(Object.assign(doc.createElement("a"), { href: to, textContent: text }));
+  };
+  let es, again;
+  const live = (url) => {
+    if (es) es.close();
+    clearTimeout(again);
+    es = new EventSource(url);
     es.addEventListener("hello", () => pill("Live", "ok"));
     es.addEventListener("patch", (e) => {
       const t = doc.createElement("template");
       t.innerHTML = e.data;
       for (const el of [...t.content.children]) put(el);
-      filter(); times();
+      doc.dispatchEvent(new Event("patched"));
     });
     es.addEventListener("say", (e) => { $("say").textContent = e.data; });
-    es.onerror = () => es.readyState === 2 ? pill("Signed out or stopped: reload", "warn") : pill("Reconnecting…", "warn");
-    addEventListener("pagehide", () => es.close());
-  }
+    es.onerror = async () => {
+      pill("Reconnecting…", "warn");
+      if (es.readyState !== 2) return; // the browser tries by itself
+      const stop = new AbortController(), r = await fetch(url, { signal: stop.signal }).catch(() => null);
+      stop.abort();
+      if (r?.status === 204) pill("Signed out", "warn", "/login?to=" + encodeURIComponent(location.pathname + location.search));
+      else again = setTimeout(live, 3000, url);
+    };
+  };
+  if (body.dataset.live) live(body.dataset.live);
+  addEventListener("pagehide", () => es?.close());
+  addEventListener("pageshow", (e) => { if (e.persisted) location.reload(); });
 
   const summary = $("summary");
   if (summary) summary.focus();
@@ -101,19 +109,5 @@
     if (d) shut(d);
   });
 
-  // Keys.
-  doc.addEventListener("keydown", (e) => {
-    const a = doc.activeElement, typing = a && (a.isContentEditable || a.matches("textarea,select,input:not([type=checkbox]):not([type=radio])"));
-    if (e.ctrlKey || e.metaKey || e.altKey) return;
-    if (e.key === "Escape" && a === box) { box.value = ""; filter(); box.blur(); return; }
-    if (typing || !$("rows")) return;
-    const rows = [...$("rows").rows].filter((r) => !r.hidden), cur = a && a.closest("#rows > tr"), i = rows.indexOf(cur);
-    const go = (r) => r && (r.querySelector("a") || r).focus();
-    if (e.key === "/" && box) { e.preventDefault(); box.focus(); box.select(); }
-    else if (e.key === "j") go(rows[i + 1]);
-    else if (e.key === "k") go(rows[Math.max(i - 1, 0)]);
-    else if (e.key === "?") $("keys").toggleAttribute("open");
-    else if (e.key === "x" && cur) { const c = cur.querySelector("input[type=checkbox]"); if (c) c.click(); }
-  });
-  filter();
+  window.hatchery = { put, live };
 })();
