@@ -15,6 +15,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/staged-hive/hatchery/inventory"
 )
 
 // TestBrowser drives the pages in Chromium: see browser/run.mjs for what is looked at.
@@ -63,6 +65,7 @@ func TestBrowser(t *testing.T) {
 	large := newFakeSite()
 	lb := start(t, large.config)
 	lb.thousand(maxRows + 100)
+	lb.put(lb.find("node7").ID, func(h *inventory.Host) { h.State, h.EverFlipped, h.Name, h.Role = inventory.StateReady, false, "", "" })
 	add("large", lb, lb.control(large))
 	var storms sync.WaitGroup
 	defer storms.Wait()

@@ -63,7 +63,7 @@ export const row = (page, text) => page.locator("#rows tr", { hasText: text });
 // targets finds what is too small to hit with a finger; links inside text are exempt (WCAG 2.5.8).
 export const targets = async (page, what) => {
   const small = await page.evaluate(() => [...document.querySelectorAll("button, select, input:not([type=hidden]), summary, nav a, .chip, .acts-cell a, .button")].filter((e) => {
-    const hit = e.matches("input[type=checkbox],input[type=radio]") ? e.closest("label") || e : e, r = hit.getBoundingClientRect();
+    const hit = e.matches("input[type=checkbox],input[type=radio]") ? e.closest("label") || document.querySelector(`label[for="${e.id}"]`) || e : e, r = hit.getBoundingClientRect();
     return e.checkVisibility() && r.width > 1 && (r.height < 39.5 || r.width < 39.5);
   }).map((e) => { const r = e.getBoundingClientRect(); return `${e.localName} "${(e.textContent || e.name || e.id).trim().slice(0, 30)}" ${Math.round(r.width)}×${Math.round(r.height)}`; }));
   if (small.length) faults.push(`${what}: smaller than 40 px: ${small.slice(0, 6).join(", ")}`);

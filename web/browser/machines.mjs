@@ -115,7 +115,7 @@ test("one machine in two clicks, three more in three", async () => {
   await control("/ignore?n=81");
   await again.waitFor({ state: "hidden" });
   await page.getByText(/\d ignored machines/).click();
-  await page.getByRole("button", { name: "Un-ignore 52:54:00:12:34:51" }).click();
+  await page.getByRole("button", { name: /^Un-ignore worker-/ }).click();
   await again.waitFor();
   await page.context().close();
 });
@@ -181,7 +181,7 @@ test("without script: filter, assign, act", async () => {
   await login(page);
   await control("/checkin?n=31");
   await page.fill("[name=q]", "34:1f");
-  await page.click("text=Filter");
+  await page.getByRole("button", { name: "Filter" }).click();
   equal((await names(page)).join(), "52:54:00:12:34:1f", "what the server finds");
   await boxOf(row(page, "52:54:00:12:34:1f")).check();
   await page.selectOption("#assign select", "worker");
@@ -204,8 +204,7 @@ test("more machines than a page shows are searched by the server", async () => {
   await login(page);
   await live(page);
   await page.getByText("1000 of 1100 machines").waitFor();
-  const first = row(page, "node1 ").or(page.locator("#rows tr").first()).first();
-  await boxOf(page.locator("#rows tr", { has: page.locator("input") }).first()).check();
+  await boxOf(page.locator("#rows tr").first()).check();
   const ticked = await page.locator("#rows input:checked").getAttribute("value");
   check((await page.locator("#rows tr", { hasText: "node1099" }).count()) === 0, "the machine is on the first page");
   await page.fill("#filter", "node1099");
@@ -219,7 +218,6 @@ test("more machines than a page shows are searched by the server", async () => {
   check(await page.locator(`#rows input[value="${ticked}"]`).isChecked(), "the pick was lost over a search");
   await page.getByRole("link", { name: "Next page" }).click();
   await page.getByText("100 of 1100 machines").waitFor();
-  check(first !== null, "a row");
   await page.context().close();
 });
 
@@ -300,8 +298,8 @@ test("200 machines with 10 changes a second stay usable", async () => {
   await control("/storm?seconds=10", cfg.crowd); // returns at once
   await page.fill("#filter", "node");
   const ticks = [];
-  for (const n of [120, 125, 130]) {
-    const r = page.locator("#rows tr").nth(n);
+  for (const n of [50, 55, 60]) {
+    const r = page.locator("#rows tr[data-state=ready]").nth(n);
     await boxOf(r).check();
     ticks.push(await boxOf(r).getAttribute("value"));
   }
@@ -335,7 +333,8 @@ test("hostile text in every field that machines supply stays text", async () => 
     equal(found.markup, 0, `elements made of hostile text on ${path}`);
     check(!found.title.includes("owned"), `hostile text ran on ${path}`);
     shown[path] = found.text;
-    await noScroll(page, `hostile ${path}`);
+    const wide = await page.evaluate(() => [...document.querySelectorAll("main *")].filter((e) => e.getBoundingClientRect().right > innerWidth + 1 && e.checkVisibility()).slice(0, 3).map((e) => `${e.localName}.${e.className}#${e.id} in ${e.closest("[id]")?.id}`).join(", "));
+    equal(wide, "", `what is too wide on hostile ${path}`);
     await axe(page, `hostile ${path}`);
   }
   for (const [path, n] of Object.entries({ "/hosts/evil": 12, "/network": 3, "/settings": 1, "/activity": 1, "/": 1 })) check(shown[path] >= n, `${path} shows ${shown[path]} hostile texts, want at least ${n}: the test proves nothing`);
