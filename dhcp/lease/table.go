@@ -57,76 +57,69 @@ func (l *holdList) remove(h *hold) {
 	l.n--
 }
 
-// chunkSize is how many neighbouring addresses get their entries together.
-const chunkSize = 16
-
-// table is the entries by address: those of a range side by side, made when the first of a chunk is needed; others, which
-// only reservations bring, one by one. An entry stays where it is.
+// table is the entries by address: those of a range by their place in it; others, which only reservations bring, by number.
+// An entry stays where it is.
 type table struct {
 	first   uint32
-	size    uint32
-	chunks  []*[chunkSize]entry
+	slots   []*entry // nil = nothing is known
 	outside map[uint32]*entry
 }
 
 func newTable(r Range) table {
-	n := r.Size()
-	return table{first: num(r.First), size: uint32(n), chunks: make([]*[chunkSize]entry, (n+chunkSize-1)/chunkSize), outside: map[uint32]*entry{}}
+	return table{first: num(r.First), slots: make([]*entry, r.Size()), outside: map[uint32]*entry{}}
 }
 
-// at is the entry of an address; nil when nothing was ever known of it, or of its neighbours.
+// slot is an address's place in the range.
+func (t *table) slot(ip uint32) (int, bool) {
+	i := ip - t.first // of a lower address: more than any range has
+	return int(i), i < uint32(len(t.slots))
+}
+
+// at is the entry of an address; nil when nothing is known of it.
 func (t *table) at(ip uint32) *entry {
-	i := ip - t.first // of a lower address: more than any size
-	if i >= t.size {
-		return t.outside[ip]
+	if i, ok := t.slot(ip); ok {
+		return t.slots[i]
 	}
-	if c := t.chunks[i/chunkSize]; c != nil {
-		return &c[i%chunkSize]
-	}
-	return nil
+	return t.outside[ip]
 }
 
 // make is at, made when there is none.
 func (t *table) make(ip uint32) *entry {
-	if e := t.at(ip); e != nil {
+	e := t.at(ip)
+	if e != nil {
 		return e
 	}
-	i := ip - t.first
-	if i >= t.size {
-		e := &entry{ip: ip}
+	e = &entry{ip: ip}
+	if i, ok := t.slot(ip); ok {
+		t.slots[i] = e
+	} else {
 		t.outside[ip] = e
-		return e
 	}
-	c := new([chunkSize]entry)
-	for k := range c {
-		c[k].ip = t.first + i/chunkSize*chunkSize + uint32(k)
-	}
-	t.chunks[i/chunkSize] = c
-	return &c[i%chunkSize]
+	return e
 }
 
 // tidy drops an entry that says nothing any more.
 func (t *table) tidy(e *entry) {
-	if e.blank() && e.ip-t.first >= t.size {
+	if !e.blank() {
+		return
+	}
+	if i, ok := t.slot(e.ip); ok {
+		t.slots[i] = nil
+	} else {
 		delete(t.outside, e.ip)
 	}
 }
 
-// all are the entries that say something, in no useful order.
+// all are the entries, in no useful order.
 func (t *table) all() iter.Seq[*entry] {
 	return func(yield func(*entry) bool) {
-		for _, c := range t.chunks {
-			if c == nil {
-				continue
-			}
-			for i := range c {
-				if !c[i].blank() && !yield(&c[i]) {
-					return
-				}
+		for _, e := range t.slots {
+			if e != nil && !yield(e) {
+				return
 			}
 		}
 		for _, e := range t.outside {
-			if !e.blank() && !yield(e) {
+			if !yield(e) {
 				return
 			}
 		}
