@@ -3,6 +3,7 @@ package inventory
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -56,6 +57,7 @@ func Expect(tx *Tx, a Announce, now time.Time) (Host, error) {
 // Assignment is what a person sets of a host; nil fields stay as they are.
 type Assignment struct {
 	Name, Role, KernelArgs *string
+	Notes                  *string           // up to MaxNotes bytes
 	Pins                   map[string]string // nil = as it is
 	Address                *Address          // the zero Address takes it away
 }
@@ -101,6 +103,21 @@ func Assign(tx *Tx, id HostID, a Assignment, by string, auto bool, now time.Time
 	return h, nil, err
 }
 
+// MaxNotes bounds what people may note of a host, in bytes.
+const MaxNotes = 2000
+
+// cleanNotes makes each line of a note printable. ErrInvalid when it is too long.
+func cleanNotes(text string) (string, error) {
+	if len(text) > MaxNotes {
+		return "", fmt.Errorf("notes of %d bytes: at most %d: %w", len(text), MaxNotes, ErrInvalid)
+	}
+	lines := strings.Split(text, "\n")
+	for i, l := range lines {
+		lines[i] = Clean(l, MaxNotes)
+	}
+	return strings.TrimSpace(strings.Join(lines, "\n")), nil
+}
+
 // set checks and takes over all but the role. ErrInvalid, ErrBadEvent.
 func (h *Host) set(a Assignment) error {
 	if a.Name != nil && *a.Name != h.Name {
@@ -125,6 +142,13 @@ func (h *Host) set(a Assignment) error {
 		if err := CheckRole(*a.Role); err != nil {
 			return err
 		}
+	}
+	if a.Notes != nil {
+		notes, err := cleanNotes(*a.Notes)
+		if err != nil {
+			return err
+		}
+		h.Notes = notes
 	}
 	if a.Address != nil {
 		if err := a.Address.Check(); err != nil {

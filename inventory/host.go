@@ -126,6 +126,8 @@ type Host struct {
 	// Recorded before the first write.
 	OwnedDisks map[string]string `json:"owned_disks,omitempty"`
 	KernelArgs string            `json:"kernel_args,omitempty"`
+	// Notes is what people want to remember of the machine, several lines; nothing reads it.
+	Notes string `json:"notes,omitempty"`
 
 	FirstSeen time.Time `json:"first_seen,omitzero"`
 	LastSeen  time.Time `json:"last_seen,omitzero"`

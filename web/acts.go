@@ -154,6 +154,9 @@ func assignText(old, h *inventory.Host, job *inventory.Job) string {
 	if old.KernelArgs != h.KernelArgs {
 		text += "Kernel arguments changed. "
 	}
+	if old.Notes != h.Notes {
+		text += "Notes changed. "
+	}
 	if fmt.Sprint(old.Pins) != fmt.Sprint(h.Pins) {
 		text += "Pinned disks changed. "
 	}

@@ -65,6 +65,7 @@ type putHostIn struct {
 		Role       *string           `json:"role,omitempty" doc:"of the hive; giving one to a host that was never installed makes its job"`
 		Pins       map[string]string `json:"pins,omitempty" doc:"slot → disk id"`
 		KernelArgs *string           `json:"kernel_args,omitempty"`
+		Notes      *string           `json:"notes,omitempty" doc:"what people want to remember of it" maxLength:"2000"`
 		Address    *Address          `json:"address,omitempty" doc:"the fixed address of the installed system; k3s servers need one"`
 	}
 }
@@ -182,7 +183,7 @@ func (s *Server) putHost(ctx context.Context, in *putHostIn) (*hostOut, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.hostOut(s.assign(ctx, in.ID, inventory.Assignment{Name: b.Name, Role: b.Role, KernelArgs: b.KernelArgs, Pins: b.Pins, Address: addr}, in.IfMatchIn))
+	return s.hostOut(s.assign(ctx, in.ID, inventory.Assignment{Name: b.Name, Role: b.Role, KernelArgs: b.KernelArgs, Notes: b.Notes, Pins: b.Pins, Address: addr}, in.IfMatchIn))
 }
 
 func (s *Server) hostEvents(_ context.Context, in *diaryIn) (*listOut[inventory.Entry], error) {

@@ -43,6 +43,35 @@ func bootPath(h *inventory.Host, diary []inventory.Entry) []milestone {
 	return path
 }
 
+// stuckAfter is how long the longest step of a healthy boot takes: a large image over a slow link.
+const stuckAfter = 3 * time.Minute
+
+// stuck says where a boot under way stopped and what to do; nil while it goes on, or when nothing is waited for.
+func stuck(h *inventory.Host, path []milestone, now time.Time) *Warning {
+	if h.State != inventory.StateSeen && h.State != inventory.StateBooting && h.State != inventory.StateExpected {
+		return nil
+	}
+	at := stationNone
+	for i, m := range path {
+		if !m.At.IsZero() {
+			at = i
+		}
+	}
+	if at == stationNone || at == stationCheckIn || now.Sub(path[at].At) < stuckAfter {
+		return nil
+	}
+	since := "It stopped " + agoText(path[at].At, now) + ": "
+	switch at {
+	case stationAddress:
+		return &Warning{since + "it asked for an address and loaded no boot file.", "If it started its own disk, choose network boot in its firmware. Otherwise look whether a firewall blocks UDP port 69 to this appliance, and on Network what was answered."}
+	case stationIPXE:
+		return &Warning{since + "iPXE was loaded and asked for no script.", "Its iPXE may have no driver for the network card, or got no address: the screen says which. Try the other UEFI boot entry of the same card, or a USB stick from Boot media."}
+	case stationScript:
+		return &Warning{since + "it got its script and loaded no kernel.", "If the script sent it to its own disk, all is well. Otherwise a firewall may block the appliance's boot port, or the image is missing: see Boot media."}
+	}
+	return &Warning{since + "the kernel was loaded and nobody checked in.", "Stage-0 did not start or does not reach the appliance. Its screen tells: a machine needs about 2 GiB of memory, and its network card a driver in stage-0."}
+}
+
 // The stations of a netboot.
 const (
 	stationNone = iota - 1

@@ -176,9 +176,11 @@ type Media interface {
 
 // MediaStatus is what the boot media page shows.
 type MediaStatus struct {
-	IPXE    []BootFile `json:"ipxe"`
-	Stage0  []Image    `json:"stage0"`
-	IPXEDir string     `json:"ipxe_dir,omitempty"`
+	IPXE   []BootFile `json:"ipxe"`
+	Stage0 []Image    `json:"stage0"`
+	// Versions are all images that were put in and are kept, newest first.
+	Versions []ImageVersion `json:"stage0_versions" nullable:"false"`
+	IPXEDir  string         `json:"ipxe_dir,omitempty"`
 	// Stage0Dir is where images are looked for.
 	Stage0Dir string `json:"stage0_dir,omitempty"`
 }
@@ -192,6 +194,15 @@ type BootFile struct {
 	Size    int64  `json:"size"`
 	SHA256  string `json:"sha256,omitempty"`
 	Error   string `json:"error,omitempty"` // why it cannot be served; "" = it can
+}
+
+// ImageVersion is a stage-0 image that was put in and is kept to go back to.
+type ImageVersion struct {
+	Arch    string    `json:"arch"`
+	Version string    `json:"version"`
+	Digest  string    `json:"digest"` // SHA-256 of its manifest
+	Added   time.Time `json:"added"`
+	Current bool      `json:"current" doc:"machines that netboot now get it"`
 }
 
 // Image is one stage-0 image.

@@ -48,6 +48,8 @@ func newFakeSite() *fakeSite {
 			IPXE: []BootFile{{Name: "undionly.kpxe", For: "BIOS", Size: 109e3, SHA256: "5d41402abc4b2a76b9719d911017c592"},
 				{Name: "snponly.efi", For: "UEFI x64", Size: 285e3, SHA256: "7d793037a0760186574b0282f2f435e7"},
 				{Name: "ipxe-arm64.efi", For: "UEFI arm64", Error: "no such file"}},
+			Versions: []ImageVersion{{Arch: "x86_64", Version: "26.05-1", Digest: "9e107d9d372bb6826bd81d3542a419d6", Added: time.Now().Add(-72 * time.Hour), Current: true},
+				{Arch: "x86_64", Version: "25.11-4", Digest: "e4d909c290d0fb1ca068ffaddf22cbd0", Added: time.Now().Add(-90 * 24 * time.Hour)}},
 			Stage0: []Image{{Arch: "x86_64", Version: "26.05-1", Size: 412e6, Built: time.Now().Add(-72 * time.Hour), SHA256: "9e107d9d372bb6826bd81d3542a419d6"}}}}
 }
 

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -23,25 +24,31 @@ const (
 // machinePage is everything about one machine.
 type machinePage struct {
 	base
-	Row     row
-	Host    Host
-	Label   string
-	Path    string // of the page
-	Acts    []button
-	Roles   []inventory.Role
-	NoRole  bool   // its role is not in the hive
-	Preview string // a role that its disks are planned for just to see, "" = its own
-	Plan    *planView
-	Boot    []milestone
-	Diary   []inventory.Entry // newest first
-	Disks   []diskBar
-	Jobs    []jobView  // the last ones, newest first
-	Log     *logView   // nil = no job yet
-	Packets bool       // its packets can be downloaded
-	Err     string     // why what was just asked for was not done
-	Form    url.Values // what was typed and not saved
-	Tried   string     // the act that was refused, "" = none
-	Wrong   []string   // the fields that it was refused for
+	Row        row
+	Host       Host
+	Label      string
+	Path       string // of the page
+	Acts       []button
+	Roles      []inventory.Role
+	NoRole     bool   // its role is not in the hive
+	Preview    string // a role that its disks are planned for just to see, "" = its own
+	Plan       *planView
+	Stuck      *Warning  // where the boot stopped, and what to do about it
+	Began      time.Time // of the open job; zero = none runs
+	Attempt    int
+	CanReserve bool
+	Reserved   *Reservation
+	Raw        string // the facts as JSON
+	Boot       []milestone
+	Diary      []inventory.Entry // newest first
+	Disks      []diskBar
+	Jobs       []jobView  // the last ones, newest first
+	Log        *logView   // nil = no job yet
+	Packets    bool       // its packets can be downloaded
+	Err        string     // why what was just asked for was not done
+	Form       url.Values // what was typed and not saved
+	Tried      string     // the act that was refused, "" = none
+	Wrong      []string   // the fields that it was refused for
 }
 
 // Val is what was typed into a field that is shown again, else the given value.
@@ -145,7 +152,7 @@ func (s *Server) readMachine(c echo.Context, ref string) (*machinePage, error) {
 
 // fillMachine reads all but the log.
 func (s *Server) fillMachine(p *machinePage, ref string) error {
-	return s.cfg.Store.View(func(tx *inventory.Tx) error {
+	err := s.cfg.Store.View(func(tx *inventory.Tx) error {
 		h, err := tx.FindHost(ref)
 		if err != nil {
 			return err
@@ -177,11 +184,51 @@ func (s *Server) fillMachine(p *machinePage, ref string) error {
 		if p.Jobs, err = jobsOf(tx, h.ID, p.Now); err != nil {
 			return err
 		}
+		if j, err := lastJobOf(tx, &h); err == nil && j.Open() {
+			p.Began, p.Attempt = j.StartedAt, j.Attempt
+		}
 		p.Boot = bootPath(&h, diary)
+		p.Stuck = stuck(&h, lastBoot(diary), p.Now)
+		p.Raw = rawFacts(h.Facts)
 		slices.Reverse(diary)
 		p.Diary = diary[:min(len(diary), diaryLines)]
 		return nil
 	})
+	return errors.Join(err, s.fillAddress(p))
+}
+
+// fillAddress reads what is reserved for the machine.
+func (s *Server) fillAddress(p *machinePage) error {
+	if p.CanReserve = s.cfg.Leases != nil; !p.CanReserve {
+		return nil
+	}
+	for _, text := range p.Host.MACs {
+		m, err := inventory.ParseMAC(text)
+		if err != nil {
+			return err
+		}
+		r, err := s.cfg.Leases.Reservation(m)
+		if err == nil {
+			p.Reserved = &r
+			return nil
+		}
+		if !errors.Is(err, inventory.ErrNotFound) {
+			return err
+		}
+	}
+	return nil
+}
+
+// rawFacts is what the machine reported, for people who want all of it.
+func rawFacts(f *inventory.Facts) string {
+	if f == nil {
+		return ""
+	}
+	raw, err := json.MarshalIndent(f, "", "  ")
+	if err != nil {
+		return ""
+	}
+	return string(raw)
 }
 
 // fillLog reads the end of the last job's log, and the jobs.
@@ -246,6 +293,10 @@ func (s *Server) carryOut(c echo.Context, ref, act string, form url.Values) (str
 		}
 		h, err = s.assign(ctx, ref, a, IfMatchIn{})
 		return "Saved. " + below(&h, s.cfg.Now()), err
+	case "note":
+		text := strings.ReplaceAll(form.Get("notes"), "\r\n", "\n")
+		_, err = s.assign(ctx, ref, inventory.Assignment{Notes: &text}, IfMatchIn{})
+		return "Noted.", err
 	case "format":
 		h, err = s.format(ctx, ref, inventory.FormatOrder{PlanID: form.Get("plan_id"), Slot: form.Get("slot"), Word: strings.TrimSpace(form.Get("typed"))})
 		return "Asked for. The disk of slot " + clip(form.Get("slot"), 63) + " is formatted in stage-0.", err
@@ -402,7 +453,7 @@ func (v *machineView) all() (out [][]byte, err error) {
 	} else if err != nil {
 		return nil, err
 	}
-	for _, part := range []string{"m-head", "m-role", "m-plan", "m-jobs", "m-boot", "m-diary", "m-hardware"} {
+	for _, part := range []string{"m-head", "m-role", "m-plan", "m-jobs", "m-boot", "m-address", "m-diary", "m-hardware", "m-notes"} {
 		f, err := v.s.fragment("machine", part, p)
 		if err != nil {
 			return nil, err

@@ -38,6 +38,7 @@ type Host struct {
 	NICs        []NIC             `json:"nics" nullable:"false"`
 	Pins        map[string]string `json:"pins"`
 	KernelArgs  string            `json:"kernel_args"`
+	Notes       string            `json:"notes" doc:"what people want to remember of it"`
 	EverFlipped bool              `json:"ever_installed" doc:"only an explicit reinstall writes to it"`
 	Wrote       bool              `json:"wrote" doc:"the current job started to write to a disk"`
 	System      string            `json:"system" doc:"the store path that was verified last"`
@@ -120,7 +121,7 @@ func hostJSON(h *inventory.Host, now time.Time) Host {
 	v := Host{ID: h.ID, MAC: h.MAC.String(), MACs: []string{}, Name: h.Name, Role: h.Role, State: h.State,
 		Step: h.Step, StepNo: h.StepNo, StepOf: h.StepOf, BlockedOn: h.BlockedOn, Error: h.Error, Hint: h.Hint,
 		Attention: h.Attention, JobID: h.JobID, Arch: h.Arch, Firmware: h.Firmware, UUID: h.UUID, Serial: h.Serial,
-		Disks: []inventory.Disk{}, NICs: []NIC{}, Pins: h.Pins, KernelArgs: h.KernelArgs, EverFlipped: h.EverFlipped,
+		Disks: []inventory.Disk{}, NICs: []NIC{}, Pins: h.Pins, KernelArgs: h.KernelArgs, Notes: h.Notes, EverFlipped: h.EverFlipped,
 		RoleRuns: h.InstalledRole, Commit: h.InstalledCommit, Behind: h.Behind, Upkeep: h.Upkeep, Address: addressJSON(h.Address),
 		Wrote: h.Wrote, System: h.InstalledSystem, HostKey: h.InstalledKey, InstalledAt: h.InstalledAt,
 		Stage0Until: h.StageZeroUntil, FirstSeen: h.FirstSeen, LastSeen: h.LastSeen, Online: h.Online(now), Revision: h.Revision}

@@ -468,3 +468,62 @@ func TestMagicPacket(t *testing.T) {
 		t.Errorf("got %x", p)
 	}
 }
+
+func TestABootThatStoppedSaysWhereAndWhatToDo(t *testing.T) {
+	t.Parallel()
+	h := hostOf(inventory.StateBooting)
+	at := func(n int, ago time.Duration) []milestone {
+		path := emptyPath()
+		for i := range n {
+			path[i].At = t0.Add(-ago)
+		}
+		return path
+	}
+	for _, c := range []struct {
+		name  string
+		state inventory.State
+		path  []milestone
+		says  string // "" = nothing
+	}{
+		{"nothing was heard", inventory.StateExpected, at(0, 0), ""},
+		{"an address and no file", inventory.StateSeen, at(1, 5*time.Minute), "loaded no boot file"},
+		{"iPXE and no script", inventory.StateSeen, at(2, 5*time.Minute), "asked for no script"},
+		{"a script and no kernel", inventory.StateBooting, at(3, 5*time.Minute), "loaded no kernel"},
+		{"a kernel and no check-in", inventory.StateBooting, at(4, 5*time.Minute), "nobody checked in"},
+		{"still loading", inventory.StateBooting, at(4, time.Minute), ""},
+		{"checked in", inventory.StateBooting, at(5, 5*time.Minute), ""},
+		{"installed since", inventory.StateInstalled, at(3, 5*time.Minute), ""},
+	} {
+		h.State = c.state
+		got := stuck(&h, c.path, t0)
+		if (got != nil) != (c.says != "") || got != nil && (!strings.Contains(got.Text, c.says) || !strings.Contains(got.Text, "5 min ago") || got.Hint == "") {
+			t.Errorf("%s: got %+v", c.name, got)
+		}
+	}
+}
+
+func TestNotesAreKeptAndBounded(t *testing.T) {
+	t.Parallel()
+	b := start(t, newFakeSite().config)
+	b.hive()
+	b.checkIn(1, facts())
+	b.signIn()
+	path := "/hosts/" + mac(1).Hyphens()
+	if a := b.send("POST", path+"/note", form("notes", "Second shelf.\r\n<b>Ann's</b>"), nil); a.code != 303 {
+		t.Fatalf("got %d %s", a.code, a.body)
+	}
+	if h := b.must(mac(1)); h.Notes != "Second shelf.\n<b>Ann's</b>" {
+		t.Errorf("stored %q", h.Notes)
+	}
+	p := b.page(path)
+	if !strings.Contains(p, "Second shelf.\n&lt;b&gt;Ann&#39;s&lt;/b&gt;</textarea>") || !strings.Contains(p, "Notes changed.") || !strings.Contains(p, `id="raw"`) {
+		t.Error("the page does not show notes, diary and raw facts")
+	}
+	if a := b.send("POST", path+"/note", form("notes", strings.Repeat("x", inventory.MaxNotes+1)), nil); a.code != 422 || !strings.Contains(a.body, "at most 2000") {
+		t.Errorf("too long: got %d", a.code)
+	}
+	var h Host
+	if b.api("PUT", "/hosts/"+mac(1).String(), map[string]string{"notes": ""}, 200, &h); h.Notes != "" || h.Role != "" {
+		t.Errorf("got %+v", h)
+	}
+}

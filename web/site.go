@@ -39,6 +39,9 @@ func (s *Server) media() MediaStatus {
 	if m.IPXE == nil {
 		m.IPXE = []BootFile{}
 	}
+	if m.Versions == nil {
+		m.Versions = []ImageVersion{}
+	}
 	if m.Stage0 == nil {
 		m.Stage0 = []Image{}
 	}

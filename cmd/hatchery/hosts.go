@@ -206,7 +206,7 @@ func (r *remote) addHost() *cobra.Command {
 }
 
 func (r *remote) assignHost() *cobra.Command {
-	var name, role, kernelArgs string
+	var name, role, kernelArgs, notes string
 	var pins map[string]string
 	var addr addressFlags
 	var follow bool
@@ -216,7 +216,7 @@ func (r *remote) assignHost() *cobra.Command {
 			flag, key string
 			v         any
 			one       bool
-		}{{"role", "role", role, false}, {"kernel-args", "kernel_args", kernelArgs, false}, {"name", "name", name, true}, {"pin", "pins", pins, true}} {
+		}{{"role", "role", role, false}, {"kernel-args", "kernel_args", kernelArgs, false}, {"name", "name", name, true}, {"notes", "notes", notes, false}, {"pin", "pins", pins, true}} {
 			if !c.Flags().Changed(set.flag) {
 				continue
 			}
@@ -232,7 +232,7 @@ func (r *remote) assignHost() *cobra.Command {
 			return usageError{fmt.Errorf("a fixed address is for one machine, not for %d", len(a))}
 		}
 		if len(body) == 0 {
-			return usageError{errors.New("say what to assign: --role, --name, --static, --reserved, --pin or --kernel-args")}
+			return usageError{errors.New("say what to assign: --role, --name, --static, --reserved, --pin, --notes or --kernel-args")}
 		}
 		return r.each(c, a, follow, func(ref string) (h map[string]any, err error) {
 			err = r.call(c.Context(), http.MethodPut, hostPath(ref), body, &h)
@@ -243,6 +243,7 @@ func (r *remote) assignHost() *cobra.Command {
 	f.StringVar(&name, "name", "", "host name")
 	f.StringVar(&role, "role", "", "role; a machine that was never installed gets its job")
 	f.StringVar(&kernelArgs, "kernel-args", "", "words for stage-0's kernel command line")
+	f.StringVar(&notes, "notes", "", "what people want to remember of it; empty takes it away")
 	f.StringToStringVar(&pins, "pin", nil, "SLOT=DISK, by its name in /dev/disk/by-id, or path:NAME by its port's in /dev/disk/by-path where it has no other; repeatable")
 	addr.bind(f)
 	bindWatch(cmd, &follow)

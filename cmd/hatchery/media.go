@@ -83,6 +83,13 @@ func (m *media) Media() web.MediaStatus {
 		}
 		out.Stage0 = append(out.Stage0, web.Image{Arch: s.Arch, Version: s.Version, Size: s.Bytes, SHA256: s.Digest, Error: s.Problem, ISO: m.images.HasISO(s.Arch)})
 	}
+	versions, err := m.images.List()
+	if err != nil {
+		return out // the images in use are told of all the same
+	}
+	for _, v := range versions {
+		out.Versions = append(out.Versions, web.ImageVersion{Arch: v.Arch, Version: v.Version, Digest: v.Digest, Added: v.Added, Current: v.Current})
+	}
 	return out
 }
 
