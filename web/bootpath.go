@@ -43,8 +43,8 @@ func bootPath(h *inventory.Host, diary []inventory.Entry) []milestone {
 	return path
 }
 
-// stuckAfter is how long the longest step of a healthy boot takes: a large image over a slow link.
-const stuckAfter = 3 * time.Minute
+// bootStops is how long the longest step of a healthy boot takes: a large image over a slow link.
+const bootStops = 3 * time.Minute
 
 // stuck says where a boot under way stopped and what to do; nil while it goes on, or when nothing is waited for.
 func stuck(h *inventory.Host, path []milestone, now time.Time) *Warning {
@@ -57,7 +57,7 @@ func stuck(h *inventory.Host, path []milestone, now time.Time) *Warning {
 			at = i
 		}
 	}
-	if at == stationNone || at == stationCheckIn || now.Sub(path[at].At) < stuckAfter {
+	if at == stationNone || at == stationCheckIn || now.Sub(path[at].At) < bootStops {
 		return nil
 	}
 	since := "It stopped " + agoText(path[at].At, now) + ": "
