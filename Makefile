@@ -13,7 +13,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 DATA ?= /var/lib/hatchery
 ARGS ?=
 
-.PHONY: FORCE help build dist dist-twice install run demo lab-images test test-full unit e2e soak bench bench-boot bench-files bench-dhcp fuzz lint tidy browser-deps packages-% clean
+.PHONY: FORCE help build dist dist-twice install run demo lab-images test test-full unit e2e soak bench bench-all bench-boot bench-files bench-dhcp fuzz lint tidy browser-deps packages-% clean
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -118,8 +118,11 @@ soak: ## half an hour of boots, API and open pages: memory, goroutines and open 
 	@scripts/packages.sh test
 	HATCHERY_E2E=1 HATCHERY_SOAK=$(SOAK) $(GO) test -count=1 -timeout 3h -v -run '^TestSoak$$' ./internal/lab/e2e
 
-bench: build ## benchmarks
+bench: build ## benchmarks of the parts; HATCHERY_E2E=1 (root) adds the start of the whole program on 10,000 hosts
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+bench-all: export HATCHERY_E2E = 1
+bench-all: bench bench-dhcp bench-boot bench-files ## every benchmark there is (root, about an hour)
 
 # DHCPBENCH="-only renewal -rounds 1" measures a part; `build/dhcpbench -h` lists what there is.
 bench-dhcp: build/hatchery ## our DHCP server beside Kea and dnsmasq, in namespaces (root, about 8 minutes)

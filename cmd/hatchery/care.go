@@ -31,10 +31,7 @@ type care struct{ a *appliance }
 func (c care) Doctor(ctx context.Context) ([]web.Check, error) {
 	checks := c.network()
 	checks = append(checks, warned("boot files and images", "iPXE files and stage-0 images are there.", c.a.media.warnings())...)
-	checks = append(checks, tool(ctx, "nix", c.a.cfg.Nix, "nix", "Machines are inventoried, but no system can be built. Install nix (Debian: nix-bin), or name it with --nix.", "--version"))
-	checks = append(checks, anywhere(c.a.cfg.NixosAnywhere))
-	checks = append(checks, tool(ctx, "ssh", "", "ssh", "Installs go over SSH. Install openssh-client.", "-V"))
-	checks = append(checks, tool(ctx, "git", "", "git", "The hive is a git repository. Install git.", "--version"))
+	checks = append(checks, programs(ctx, c.a.cfg.Nix, c.a.cfg.NixosAnywhere)...)
 	checks = append(checks, room("disk space", c.a.cfg.Data, littleData))
 	if _, err := os.Stat("/nix/store"); err == nil {
 		checks = append(checks, room("disk space of the Nix store", "/nix", littleStore))
@@ -82,6 +79,16 @@ func warned(name, well string, found []web.Warning) []web.Check {
 		out[i] = web.Check{Name: name, State: web.CheckFail, Text: w.Text, Hint: w.Hint}
 	}
 	return out
+}
+
+// programs looks for those that an install needs.
+func programs(ctx context.Context, nix, nixosAnywhere string) []web.Check {
+	return []web.Check{
+		tool(ctx, "nix", nix, "nix", "Machines are inventoried, but no system can be built. Install nix (Debian: nix-bin), or name it with --nix.", "--version"),
+		anywhere(nixosAnywhere),
+		tool(ctx, "ssh", "", "ssh", "Installs go over SSH. Install openssh-client.", "-V"),
+		tool(ctx, "git", "", "git", "The hive is a git repository. Install git.", "--version"),
+	}
 }
 
 // tool looks whether a program runs: the first word of the command line, or by default the one with that name.

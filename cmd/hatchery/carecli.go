@@ -5,12 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
+
+	"github.com/staged-hive/hatchery/web"
 )
 
 // doctorCommand is `hatchery doctor`.
@@ -25,7 +30,12 @@ func doctorCommand() *cobra.Command {
 			var got struct {
 				Items []map[string]any `json:"items"`
 			}
-			if err := r.call(ctx, http.MethodPost, "/doctor", nil, &got); err != nil {
+			err := r.call(ctx, http.MethodPost, "/doctor", nil, &got)
+			if errors.Is(err, errNoAppliance) {
+				got.Items = stopped(ctx, r.data, err)
+				return r.tellChecks(c.OutOrStdout(), got.Items)
+			}
+			if err != nil {
 				return err
 			}
 			warnings, err := r.items(ctx, "/warnings")
@@ -41,6 +51,48 @@ func doctorCommand() *cobra.Command {
 		}}
 	r.bind(cmd)
 	return cmd
+}
+
+// stopped is what can be looked at on this box while no appliance runs: whether one could.
+func stopped(ctx context.Context, data string, why error) []map[string]any {
+	checks := []web.Check{{Name: "appliance", State: web.CheckFail, Text: sentence(why.Error()), Hint: "`systemctl status hatchery` and `journalctl -u hatchery` say why it does not run. What follows is whether it could."}}
+	for _, p := range []struct{ network, port, use string }{{"udp4", "67", "DHCP"}, {"udp4", "4011", "the boot server's port"}, {"udp4", "69", "TFTP"}, {"tcp", "8080", "boot files"}, {"tcp", "8443", "the page"}} {
+		checks = append(checks, portFree(ctx, p.network, p.port, p.use))
+	}
+	dir := data
+	if _, err := os.Stat(dir); err != nil {
+		dir = filepath.Dir(dir)
+	}
+	checks = append(checks, programs(ctx, "", "")...)
+	checks = append(checks, room("disk space", dir, littleData), clock(time.Now()))
+	out := make([]map[string]any, len(checks))
+	for i, ch := range checks {
+		out[i] = map[string]any{"name": ch.Name, "state": ch.State, "text": ch.Text, "hint": ch.Hint}
+	}
+	return out
+}
+
+// portFree looks whether a port could be opened.
+func portFree(ctx context.Context, network, port, use string) web.Check {
+	ch := web.Check{Name: "port " + port, State: web.CheckOK, Text: fmt.Sprintf("%s %s (%s) is free.", strings.ToUpper(network[:3]), port, use)}
+	var lc net.ListenConfig
+	var c io.Closer
+	var err error
+	if network == "tcp" {
+		c, err = lc.Listen(ctx, network, ":"+port)
+	} else {
+		c, err = lc.ListenPacket(ctx, network, ":"+port)
+	}
+	switch {
+	case err == nil:
+		_ = c.Close()
+	case errors.Is(err, os.ErrPermission):
+		ch.State, ch.Text = web.CheckSkipped, "Only root can look."
+	default:
+		ch.State, ch.Text = web.CheckFail, fmt.Sprintf("%s %s (%s) is taken: %v.", strings.ToUpper(network[:3]), port, use, err)
+		ch.Hint = "`ss -lnp` names the program. Stop it, or give Hatchery another port where it may have one (--boot-addr, --web-addr, --dhcp off)."
+	}
+	return ch
 }
 
 // told reports whether a check says the warning already.
