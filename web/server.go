@@ -158,7 +158,7 @@ func (s *Server) listen(ctx context.Context) (net.Listener, error) {
 
 func (s *Server) httpServer(ctx context.Context, h http.Handler) *http.Server {
 	return &http.Server{
-		Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: s.limit, WriteTimeout: s.limit,
+		Handler: answerHead(s.echo, h), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: s.limit, WriteTimeout: s.limit,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog:    slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // TLS handshakes of strangers
 		BaseContext: func(net.Listener) context.Context { return ctx },   // ends the streams before Shutdown waits for them
