@@ -204,9 +204,11 @@ func (d *DB) settle() error {
 // fold moves the leases of a full generation into the database. Done twice, it does no harm.
 func (d *DB) fold(generation uint64) error {
 	newest := &newest{at: map[uint32]uint32{}, bytes: make([]byte, 0, d.cfg.journalSize/2)}
-	if err := d.leases.journal.Read(generation, newest.add); err != nil {
+	damage, err := d.leases.journal.Read(generation, newest.add)
+	if err != nil {
 		return err
 	}
+	said := d.setAside(generation, damage)
 	keys := newest.addrs()
 	var value []byte
 	for {
@@ -222,6 +224,11 @@ func (d *DB) fold(generation uint64) error {
 			}
 			if n < len(keys) {
 				return nil
+			}
+			if said != "" {
+				if err := tx.Note(inventory.Entry{Time: d.cfg.Now(), Kind: "admin.network", By: "appliance", Level: "error", Text: said}); err != nil {
+					return err
+				}
 			}
 			return tx.PutJSON(inventory.BucketMeta, keyFolded, generation)
 		}); err != nil {
@@ -392,7 +399,7 @@ func (d *DB) leaseSnapshot() (*bbolt.Tx, *newest, error) {
 		gens = append(gens, g)
 	}
 	for _, g := range gens {
-		if err := l.journal.Read(g, newest.add); err != nil {
+		if _, err := l.journal.Read(g, newest.add); err != nil {
 			return nil, nil, errors.Join(d.explain("read the journal of", err), btx.Rollback())
 		}
 	}

@@ -8,15 +8,16 @@
 // it belongs, before that is overwritten in turn.
 //
 // On the disk: a header of magic, generation and checksum; then records of length, checksum, bytes. A
-// record's checksum covers the one before it, and the first one's the header: what an earlier generation
-// left behind, or a power cut let through out of order, is never taken for a record. The first
-// record that does not fit its checksum ends the file: it was never acknowledged.
+// record's checksum covers generation and place, and the checksum before it unless it is the first of its append, which its
+// length says: what an earlier generation or a failed append left behind, or a power cut let through out of order, is never
+// taken for a record. A record that does not fit its checksum ends the file, for it was never acknowledged; but when
+// one bit puts it right, or a later record is whole, it is damage: Read goes on behind it and says so. The
+// first form (magic hatchlj1), whose checksums hang on each other from the header on, is still read, up to the first that does not fit.
 //
 // It knows nothing of what the records mean.
 package journal
 
 import (
-	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -30,10 +31,12 @@ import (
 )
 
 const (
-	magic      = "hatchlj1"
-	headerSize = 8 + 8 + 4 // magic, generation, checksum
-	recordHead = 4 + 4     // length, checksum
-	maxRecord  = 1 << 16   // of one record; a longer length is not a record
+	magic      = "hatchlj2"
+	magicOne   = "hatchlj1" // see the package's comment
+	headerSize = 8 + 8 + 4  // magic, generation, checksum
+	recordHead = 4 + 4      // length, checksum
+	first      = 1 << 31    // added to the length of the first record of an append
+	maxRecord  = 1 << 16    // of one record; a longer length is not a record
 )
 
 // ErrFull says that the records do not fit the present generation, or that none was begun.
@@ -44,14 +47,15 @@ var table = crc32.MakeTable(crc32.Castagnoli)
 // Journal is the open pair of files. Not safe for concurrent use, but for Read of a generation that is not the
 // present one.
 type Journal struct {
-	path  string
-	size  int64
-	files [2]*os.File // nil = not made yet
-	gens  [2]uint64   // what each holds; 0 = nothing
-	at    int         // the file of the present generation; -1 = none was begun
-	off   int64       // where its next record goes; 0 = its header is not written yet
-	sum   uint32      // checksum of its last record
-	buf   []byte
+	path   string
+	size   int64
+	files  [2]*os.File // nil = not made yet
+	gens   [2]uint64   // what each holds; 0 = nothing
+	one    [2]bool     // it is of the first form
+	spoilt [2]bool     // its header was damaged
+	at     int         // the file of the present generation; -1 = none was begun
+	off    int64       // where its next record goes; 0 = its header is not written yet
+	buf    []byte
 }
 
 // Names are the files of the journal at path.
@@ -74,8 +78,13 @@ func Open(path string, size int64) (*Journal, error) {
 		if _, err := f.ReadAt(h[:], 0); err != nil && !errors.Is(err, io.EOF) {
 			return nil, errors.Join(fmt.Errorf("read %s: %w", name, err), j.Close())
 		}
-		if string(h[:8]) == magic && crc32.Checksum(h[:16], table) == binary.LittleEndian.Uint32(h[16:]) {
-			j.gens[i] = binary.LittleEndian.Uint64(h[8:])
+		j.gens[i], j.one[i], j.spoilt[i] = header(h)
+	}
+	for i := range j.files {
+		if j.spoilt[i] && j.gens[i] == 0 {
+			if err := j.guess(i); err != nil {
+				return nil, errors.Join(err, j.Close())
+			}
 		}
 	}
 	return j, nil
@@ -99,7 +108,7 @@ func (j *Journal) Next(after uint64) error {
 		older = 1
 	}
 	j.gens[older] = max(after, j.gens[0], j.gens[1]) + 1
-	j.at, j.off = older, 0
+	j.at, j.off, j.one[older], j.spoilt[older] = older, 0, false, false
 	return nil
 }
 
@@ -116,6 +125,14 @@ func (j *Journal) Make() error {
 		j.files[i] = f
 	}
 	return nil
+}
+
+// File is the file of a generation, "" when none has it.
+func (j *Journal) File(generation uint64) string {
+	if i := slices.Index(j.gens[:], generation); i >= 0 && generation != 0 {
+		return Names(j.path)[i]
+	}
+	return ""
 }
 
 // Present is the generation that is appended to, 0 when there is none.
@@ -162,20 +179,22 @@ func (j *Journal) Append(records [][]byte) error {
 	if j.at < 0 {
 		return ErrFull
 	}
-	b, sum := j.buf[:0], j.sum
+	b, sum := j.buf[:0], uint32(0)
 	if j.off == 0 {
 		b = append(b, magic...)
 		b = binary.LittleEndian.AppendUint64(b, j.gens[j.at])
-		sum = crc32.Checksum(b, table)
-		b = binary.LittleEndian.AppendUint32(b, sum)
+		b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, table))
 	}
-	for _, r := range records {
+	for i, r := range records {
 		if len(r) == 0 || len(r) > maxRecord {
 			return fmt.Errorf("a journal record of %d bytes: want 1 to %d", len(r), maxRecord)
 		}
-		start := len(b)
-		b = binary.LittleEndian.AppendUint32(b, uint32(len(r)))
-		sum = crc32.Update(crc32.Update(sum, table, b[start:]), table, r)
+		head := uint32(len(r))
+		if i == 0 {
+			head |= first
+		}
+		sum = checksum(j.gens[j.at], j.off+int64(len(b)), sum, head, r)
+		b = binary.LittleEndian.AppendUint32(b, head)
 		b = binary.LittleEndian.AppendUint32(b, sum)
 		b = append(b, r...)
 	}
@@ -197,55 +216,8 @@ func (j *Journal) Append(records [][]byte) error {
 		}
 		break
 	}
-	j.off, j.sum = j.off+int64(len(b)), sum
+	j.off += int64(len(b))
 	return nil
-}
-
-// Read calls fn for each record of a generation, in the order they were appended in. The record is fn's only until it
-// returns.
-func (j *Journal) Read(generation uint64, fn func(record []byte) error) error {
-	i := slices.Index(j.gens[:], generation)
-	if i < 0 || generation == 0 {
-		return fmt.Errorf("journal %s has no generation %d", j.path, generation)
-	}
-	if i == j.at && j.off == 0 {
-		return nil // not written yet
-	}
-	in := bufio.NewReaderSize(io.NewSectionReader(j.files[i], 0, j.size), 1<<16)
-	var h [headerSize]byte
-	if _, err := io.ReadFull(in, h[:]); err != nil {
-		return fmt.Errorf("read %s: %w", j.files[i].Name(), err)
-	}
-	sum := binary.LittleEndian.Uint32(h[16:])
-	var record []byte
-	for {
-		var head [recordHead]byte
-		if _, err := io.ReadFull(in, head[:]); err != nil {
-			return endOfFile(err)
-		}
-		n := int(binary.LittleEndian.Uint32(head[:]))
-		if n == 0 || n > maxRecord {
-			return nil
-		}
-		record = slices.Grow(record[:0], n)[:n]
-		if _, err := io.ReadFull(in, record); err != nil {
-			return endOfFile(err)
-		}
-		sum = crc32.Update(crc32.Update(sum, table, head[:4]), table, record)
-		if sum != binary.LittleEndian.Uint32(head[4:]) {
-			return nil
-		}
-		if err := fn(record); err != nil {
-			return err
-		}
-	}
-}
-
-func endOfFile(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return nil
-	}
-	return err
 }
 
 // Close lets go of the files.

@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"pgregory.net/rapid"
 )
 
 const testSize = 4096
@@ -44,10 +43,17 @@ func put(t testing.TB, j *Journal, records ...string) {
 
 func read(t testing.TB, j *Journal, generation uint64) (got []string) {
 	t.Helper()
-	if err := j.Read(generation, func(r []byte) error { got = append(got, string(r)); return nil }); err != nil {
+	got, _ = readDamaged(t, j, generation)
+	return got
+}
+
+func readDamaged(t testing.TB, j *Journal, generation uint64) (got []string, d Damage) {
+	t.Helper()
+	d, err := j.Read(generation, func(r []byte) error { got = append(got, string(r)); return nil })
+	if err != nil {
 		t.Fatal(err)
 	}
-	return got
+	return got, d
 }
 
 func TestRecordsAreThereAfterReopening(t *testing.T) {
@@ -70,7 +76,7 @@ func TestRecordsAreThereAfterReopening(t *testing.T) {
 	if err := j.Append([][]byte{{1}}); !errors.Is(err, ErrFull) {
 		t.Errorf("append to what another run began: got %v, want ErrFull", err)
 	}
-	if err := j.Read(9, nil); err == nil {
+	if _, err := j.Read(9, nil); err == nil {
 		t.Error("a generation that is not there: got no error")
 	}
 }
@@ -105,87 +111,6 @@ func TestFilesAreTakenInTurn(t *testing.T) {
 		if info, err := os.Stat(name); err != nil || info.Size() != testSize {
 			t.Errorf("%s: %v, %v, want %d bytes as ever", name, info, err, testSize)
 		}
-	}
-}
-
-// TestWhatIsDamagedEndsTheFile: whatever byte a power cut changes, what is read is the beginning of what was
-// appended, up to the record that was hit.
-func TestWhatIsDamagedEndsTheFile(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "j")
-	rapid.Check(t, func(rt *rapid.T) {
-		for _, name := range Names(path) {
-			if err := os.RemoveAll(name); err != nil {
-				rt.Fatal(err)
-			}
-		}
-		j := open(t, path)
-		// Two generations before this one: the files hold the remains of others.
-		for range 3 {
-			begin(t, j, 0)
-			put(t, j, rapid.SliceOfN(rapid.StringN(1, 40, 200), 1, 8).Draw(rt, "earlier")...)
-		}
-		begin(t, j, 0)
-		want := rapid.SliceOfN(rapid.StringN(1, 40, 200), 1, 8).Draw(rt, "records")
-		var ends []int64
-		for _, r := range want {
-			put(t, j, r)
-			ends = append(ends, j.off)
-		}
-		name, gen := j.files[j.at].Name(), j.gens[j.at]
-		b, err := os.ReadFile(name)
-		if err != nil {
-			rt.Fatal(err)
-		}
-		hit := rapid.IntRange(headerSize, testSize-1).Draw(rt, "hit")
-		if rapid.Bool().Draw(rt, "cut") {
-			b = b[:hit]
-		} else {
-			b[hit] ^= byte(rapid.IntRange(1, 255).Draw(rt, "flip"))
-		}
-		if err := os.WriteFile(name, b, 0o600); err != nil {
-			rt.Fatal(err)
-		}
-		whole := 0
-		for whole < len(ends) && ends[whole] <= int64(hit) {
-			whole++
-		}
-		got := read(t, open(t, path), gen)
-		if !slices.Equal(got, want[:whole]) {
-			rt.Errorf("got %q, want the %d before the damage of %q", got, whole, want)
-		}
-	})
-}
-
-func TestDamagedHeaderHoldsNothing(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "j")
-	j := open(t, path)
-	begin(t, j, 0)
-	put(t, j, "a")
-	name := j.files[j.at].Name()
-	for i := range headerSize {
-		b, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		b[i] ^= 1
-		if err := os.WriteFile(name, b, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if got := open(t, path).Generations(); len(got) != 0 {
-			t.Fatalf("byte %d changed: got generations %v, want none", i, got)
-		}
-		b[i] ^= 1
-		if err := os.WriteFile(name, b, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.Truncate(name, headerSize-1); err != nil {
-		t.Fatal(err)
-	}
-	if got := open(t, path).Generations(); len(got) != 0 {
-		t.Errorf("cut header: got generations %v, want none", got)
 	}
 }
 
