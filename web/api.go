@@ -66,6 +66,7 @@ func (s *Server) api(e *echo.Echo, g *echo.Group) {
 	s.jobLogAPI(a)
 	s.setupAPI(a)
 	s.restoreAPI(g, a)
+	s.certAPI(a)
 	e.GET("/openapi.json", func(c echo.Context) error {
 		return c.Redirect(http.StatusFound, "/api/v1/openapi.json")
 	})

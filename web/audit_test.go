@@ -78,6 +78,9 @@ func deeds(b *box, token, session string) map[string]deed {
 		"POST /setup/dhcp":                   {"", form("mode", "proxy"), 303},
 		"POST /setup/keys":                   {"", form("keys", "ssh-ed25519 AAAA ann@laptop"), 303},
 		"POST /setup/keys/:id/remove":        {"/setup/keys/00000000000000aa/remove", form(), 303},
+		"PUT /api/v1/certificate":            {"", givenPair(b.t), 204},
+		"DELETE /api/v1/certificate":         {"", nil, 204},
+		"POST /settings/certificate":         {"", form("own", "1"), 303},
 		"POST /restart":                      {"", form(), 200},
 		"POST /settings/restore":             {"", upload{"restore", "backup"}, 200},
 		"GET /settings/backup":               {"", nil, 200},
@@ -132,6 +135,9 @@ func auditOne(t *testing.T, name string) {
 	b.seed(site)
 	if strings.HasSuffix(name, "/restart") || strings.HasSuffix(name, "/restore") { // refused while a job runs
 		b.putJob(b.must(mac(3)).ID, func(j *inventory.Job) { j.State = inventory.JobDone })
+	}
+	if strings.Contains(name, "DELETE /api/v1/certificate") || strings.Contains(name, "/settings/certificate") {
+		b.api(http.MethodPut, "/certificate", givenPair(t), 204, nil)
 	}
 	f := facts()
 	f.UUID, f.Serial = "5b2c7a1e-0001-4000-8000-000000000010", "SN-10"

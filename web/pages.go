@@ -91,6 +91,7 @@ func (s *Server) pageRoutes(g *echo.Group) {
 	g.POST("/settings/signout", s.signOutAll)
 	g.GET("/settings/backup", s.backup)
 	g.POST("/settings/restore", s.restoreForm)
+	g.POST("/settings/certificate", s.certificateForm)
 }
 
 // setTheme keeps the wish for light or dark in a cookie, so that the page is drawn right at once and without script.

@@ -42,7 +42,7 @@ func needs(method, route string) Scope {
 	switch {
 	case under("/tokens"), under("/sessions"), under("/password"), under("/settings"), under("/backup"), under("/support"):
 		return ScopeAdmin
-	case under("/setup") && method != http.MethodGet, under("/restart"), under("/ssh/keys") && method != http.MethodGet, under("/restore"):
+	case under("/setup") && method != http.MethodGet, under("/restart"), under("/certificate"), under("/ssh/keys") && method != http.MethodGet, under("/restore"):
 		return ScopeAdmin
 	case under("/isos") && route != "/isos" && method != http.MethodDelete:
 		return ScopeOperate // the bytes hold a token that lets machines in

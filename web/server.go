@@ -103,6 +103,11 @@ func (s *Server) certificate() (*tls.Certificate, error) {
 		}
 		return &c, nil
 	}
+	if given, err := s.givenCertificate(); given != nil {
+		return given, nil
+	} else if err != nil {
+		s.log.Error("the appliance's own certificate is used instead", "err", err)
+	}
 	c, err = ownCertificate(filepath.Join(s.cfg.Dir, "tls"), s.names, ownAddrs(), s.cfg.Now())
 	return &c, err
 }

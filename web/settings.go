@@ -30,6 +30,11 @@ type settingsPage struct {
 	RestoreError string // why a backup was not taken
 	Keys         []OperatorKey
 	CanSetup     bool
+	CertNames    []string // that the certificate is good for
+	CertGiven    bool     // a person put it in
+	CanCert      bool
+	CertError    string // why one was not taken
+	CertTyped    string
 	// HasPassword tells that a password is set; PasswordError is why a change was refused.
 	HasPassword   bool
 	PasswordError string
@@ -48,7 +53,12 @@ func (s *Server) showSettings(c echo.Context, code int, p settingsPage) error {
 	p.CanSupport = s.cfg.Care != nil
 	p.CanRestore, p.CanSetup = s.cfg.Restore != nil, s.cfg.Setup != nil
 	if c := s.inUse.Load(); c != nil && c.Leaf != nil {
-		p.CertEnds = c.Leaf.NotAfter
+		p.CertEnds, p.CertNames = c.Leaf.NotAfter, c.Leaf.DNSNames
+		for _, ip := range c.Leaf.IPAddresses {
+			p.CertNames = append(p.CertNames, ip.String())
+		}
+		given, err := s.givenCertificate()
+		p.CertGiven, p.CanCert = given != nil && err == nil, s.mayGive() == nil
 	}
 	err := s.cfg.Store.View(func(tx *inventory.Tx) error {
 		all, err := tokens(tx)

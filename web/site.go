@@ -54,6 +54,7 @@ func (s *Server) warnings() []Warning {
 	if s.cfg.SelfCheck != nil {
 		out = append(out, s.cfg.SelfCheck()...)
 	}
+	out = append(out, s.certWarnings()...)
 	h, err := s.hive()
 	if err != nil || h.Error == "" {
 		return out

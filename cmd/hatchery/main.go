@@ -72,7 +72,7 @@ func rootCommand() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.AddCommand(serveCommand(), hostsCommand(), jobsCommand(), rolesCommand(), rulesCommand(), leasesCommand(), reservationsCommand(),
-		networkCommand(), doctorCommand(), healthcheckCommand(), supportCommand(), stage0Command(), isoCommand(), tokenCommand(), sessionsCommand(), passwordCommand(), activityCommand(), setupCommand(), keysCommand(), restartCommand(), backupCommand(), restoreCommand(), manCommand(), &cobra.Command{
+		networkCommand(), doctorCommand(), healthcheckCommand(), supportCommand(), stage0Command(), isoCommand(), tokenCommand(), sessionsCommand(), passwordCommand(), activityCommand(), setupCommand(), keysCommand(), restartCommand(), certificateCommand(), backupCommand(), restoreCommand(), manCommand(), &cobra.Command{
 			Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 			Run: func(c *cobra.Command, _ []string) { fmt.Fprintln(c.OutOrStdout(), versionText()) },
 		})

@@ -137,3 +137,32 @@ func keysCommand() *cobra.Command {
 	cmd.AddCommand(list, add, remove)
 	return cmd
 }
+
+// certificateCommand is `hatchery certificate …`.
+func certificateCommand() *cobra.Command {
+	r := &remote{}
+	cmd := &cobra.Command{Use: "certificate", Short: "The certificate of page and API: show, set, reset"}
+	r.bind(cmd)
+	show := &cobra.Command{Use: "show", Short: "Show what the certificate is known by, and until when it is good", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+		var a struct {
+			Certificate map[string]any `json:"certificate"`
+		}
+		if err := r.call(c.Context(), http.MethodGet, "/appliance", nil, &a); err != nil {
+			return err
+		}
+		return r.show(c.OutOrStdout(), a.Certificate, "fingerprint", "pin", "ends_at")
+	}}
+	set := &cobra.Command{Use: "set CERT KEY", Short: "Use another certificate at once, from two PEM files; pins of the present key break", Args: cobra.ExactArgs(2), RunE: func(c *cobra.Command, a []string) error {
+		cert, err := os.ReadFile(a[0])
+		key, kerr := os.ReadFile(a[1])
+		if err := errors.Join(err, kerr); err != nil {
+			return err
+		}
+		return r.call(c.Context(), http.MethodPut, "/certificate", map[string]string{"certificate": string(cert), "key": string(key)}, nil)
+	}}
+	reset := &cobra.Command{Use: "reset", Short: "Use the appliance's own certificate again", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+		return r.call(c.Context(), http.MethodDelete, "/certificate", nil, nil)
+	}}
+	cmd.AddCommand(show, set, reset)
+	return cmd
+}
