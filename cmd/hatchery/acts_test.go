@@ -38,6 +38,11 @@ var verbs = map[string]string{
 	"DELETE /sessions":           "sessions revoke", // --all
 	"DELETE /sessions/{id}":      "sessions revoke",
 	"PUT /password":              "password",
+	"PUT /setup/dhcp":            "setup dhcp",
+	"POST /ssh/keys":             "keys add",
+	"DELETE /ssh/keys/{id}":      "keys remove",
+	"POST /restore":              "restore",
+	"POST /restart":              "restart",
 	"POST /doctor":               "doctor",
 }
 
