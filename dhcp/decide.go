@@ -154,7 +154,8 @@ func (d *decider) offer() Decision {
 	d.addNetwork(rep)
 	out.SendTo = d.sendTo(rep)
 	if d.diary() {
-		d.tell(&out, r.event("dhcp.discover", "asks for an address.", netip.Addr{}), r.event("dhcp.offer", "was offered "+addr+boot+".", netip.Addr{}))
+		asked := r.event("dhcp.discover", "asks for an address.", netip.Addr{})
+		d.tell(&out, asked, asked.then("dhcp.offer", "was offered "+addr+boot+"."))
 	}
 	return out
 }

@@ -185,3 +185,9 @@ func (r *Request) who() string {
 func (r *Request) event(kind, text string, ip netip.Addr) Event {
 	return Event{Kind: kind, By: r.by(), Who: r.who(), Text: text, Contact: r.contact(ip), Boots: r.Kind.Boots()}
 }
+
+// then is another event of the same message.
+func (e Event) then(kind, text string) Event {
+	e.Kind, e.Text = kind, text
+	return e
+}

@@ -60,7 +60,7 @@ func (d *decider) proxyOffer(why string) Decision {
 	what := offerText(d.v, r, out.Offered, out.Form)
 	out.SendTo = d.sendTo(rep)
 	out.Reason = "offered " + what + ", no address"
-	d.tell(&out, asked, r.event("dhcp.proxy-offer", "was offered "+what+"; the address comes from another server.", netip.Addr{}))
+	d.tell(&out, asked, asked.then("dhcp.proxy-offer", "was offered "+what+"; the address comes from another server."))
 	return out
 }
 

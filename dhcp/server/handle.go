@@ -6,7 +6,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/staged-hive/hatchery/dhcp"
@@ -249,6 +248,6 @@ func (s *Server) writeDown(a *answer) {
 		s.log.Debug("DHCP", "iface", l.name, "mac", req.MAC, "xid", hex.EncodeToString(req.XID[:]), "stage", req.Kind, "step", req.Type, "reason", d.Reason)
 	}
 	if len(d.Events) > 0 {
-		s.notes.add(note{at: now, events: slices.Clone(d.Events)})
+		s.notes.add(note{at: now, events: d.Events}, !a.known.host)
 	}
 }

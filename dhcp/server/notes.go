@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -53,14 +54,27 @@ func newNotes(store inventory.Store, log *slog.Logger, c *counters, t *tries) *n
 		fresh: rate.NewLimiter(strangersASecond, strangersAtOnce)}
 }
 
-// add never waits.
-func (n *notes) add(x note) {
+// add takes in a copy of what a decision leaves, and never waits. A stranger is no host yet: when so many ask at once that none
+// of them may become one now, nothing is queued for it.
+func (n *notes) add(x note, stranger bool) {
+	if stranger && n.fresh.TokensAt(x.at) < 1 {
+		n.tooMany()
+		return
+	}
+	x.events = slices.Clone(x.events)
 	select {
 	case n.queue <- x:
 	default:
 		n.count.notesDropped.Add(1)
 		n.say.Do(func() { n.log.Warn("boot diary is behind: lines are left out", "dur", repeatAfter) })
 	}
+}
+
+func (n *notes) tooMany() {
+	n.count.notesDropped.Add(1)
+	n.say.Do(func() {
+		n.log.Warn("very many unknown machines ask for a boot file at once: not all of them are shown")
+	})
 }
 
 // run writes until ctx ends, then what is left.
@@ -152,10 +166,7 @@ func (n *notes) mayMeet(at time.Time) bool {
 	if n.fresh.AllowN(at, 1) {
 		return true
 	}
-	n.count.notesDropped.Add(1)
-	n.say.Do(func() {
-		n.log.Warn("very many unknown machines ask for a boot file at once: not all of them are shown")
-	})
+	n.tooMany()
 	return false
 }
 

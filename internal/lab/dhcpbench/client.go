@@ -88,6 +88,7 @@ type client struct {
 	leases    map[uint32][4]byte // what each client got
 	given     map[[4]byte]uint32 // to whom; two for one address would be a failure of the server
 
+	to      *net.UDPAddr // the server's
 	in, out []ipv4.Message
 	queued  int
 }
@@ -99,7 +100,7 @@ func newClient(self, server netip.Addr) (*client, error) {
 		return nil, err
 	}
 	_ = c.SetReadBuffer(4 << 20) // as much as the kernel allows
-	k := &client{conn: c, pc: ipv4.NewPacketConn(c), self: self, server: server, leases: map[uint32][4]byte{}, given: map[[4]byte]uint32{}}
+	k := &client{conn: c, pc: ipv4.NewPacketConn(c), self: self, server: server, to: &net.UDPAddr{}, leases: map[uint32][4]byte{}, given: map[[4]byte]uint32{}}
 	for range batch {
 		k.in = append(k.in, ipv4.Message{Buffers: [][]byte{make([]byte, 1500)}})
 		k.out = append(k.out, ipv4.Message{Buffers: [][]byte{make([]byte, 0, 600)}})
@@ -256,7 +257,10 @@ func (c *client) say(l *load, x *exchange, slot int, now time.Time) {
 	if l.port != 0 {
 		port = l.port
 	}
-	m.Addr = net.UDPAddrFromAddrPort(netip.AddrPortFrom(c.server, port))
+	if c.to.Port != int(port) {
+		c.to = net.UDPAddrFromAddrPort(netip.AddrPortFrom(c.server, port))
+	}
+	m.Addr = c.to
 	b := m.Buffers[0][:240]
 	clear(b)
 	b[0], b[1], b[2], b[3] = 1, 1, 6, 1
