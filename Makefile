@@ -13,7 +13,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 DATA ?= /var/lib/hatchery
 ARGS ?=
 
-.PHONY: FORCE help build dist dist-twice install run demo lab-images test test-full unit e2e soak bench bench-all bench-boot bench-files bench-dhcp fuzz lint tidy browser-deps packages-% clean
+.PHONY: FORCE help build dist dist-twice install run demo lab-images test test-full unit e2e chaos soak bench bench-all bench-boot bench-files bench-dhcp fuzz lint tidy browser-deps packages-% clean
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -110,6 +110,15 @@ e2e: ## the boots alone: real firmware against the real program (root, after mak
 
 test-full: export HATCHERY_FULL = 1
 test-full: test ## test, with the crash points and firmware that take too long for every change
+
+chaos: ## every fault of docs/faults.md: bad cables, dying routers, failing disks, little memory (root, about 12 minutes)
+	$(call need_root,it makes network namespaces)
+	@scripts/packages.sh test
+	@$(MAKE) --no-print-directory build lab-images
+	HATCHERY_E2E=1 $(GO) test -count=1 -timeout 15m -run '^Test(ClockJumps|KilledUnderLoad|DiskFull|LeasesOnAFullDisk|FailedFsyncIsNeverAcknowledged|SlowFsyncLosesNothing|AcknowledgedWritesSurviveSIGKILL|OpenRefusesASecondProcess|BootsWhileNothingCanBeWritten|StalledAndIdleClients)$$' \
+	  ./dhcp/server ./inventory/boltdb ./httpboot
+	HATCHERY_E2E=1 HATCHERY_CHAOS=1 $(GO) test -count=1 -timeout 1h -v -run '^Test(BadCable|RealMachineOnABadCable|RoutersDHCPDies|SecondAppliance|FrozenAppliance|KilledAppliance|FullDiskServes|DiskTurnsReadOnly|ReadOnlyDataFolder|SlowSync|FewFiles|LittleMemory)$$' \
+	  ./internal/lab/e2e
 
 # SOAK=5m is a shorter one.
 SOAK ?= 30m

@@ -23,7 +23,7 @@ const ownUser = "hatchery"
 var (
 	// forever are the capabilities that the appliance runs with.
 	forever = []confine.Capability{confine.NetBindService, confine.NetRaw}
-	// starting are needed until the ports are open: to read a TLS key of root's and to name who has a port already.
+	// starting are needed until the ports are open: to name who has one already.
 	starting = append([]confine.Capability{confine.DACReadSearch, confine.SysPtrace}, forever...)
 	// building are what nix needs when it builds as root, without a daemon.
 	building = append([]confine.Capability{confine.Chown, confine.DACOverride, confine.Fowner, confine.Kill, confine.Setgid, confine.Setuid, confine.SysChroot}, forever...)
@@ -65,6 +65,12 @@ func newPrivileges(cfg config, log *slog.Logger) (*privileges, error) {
 	}
 	if err := confine.Become(*u, starting...); err != nil {
 		return nil, fmt.Errorf("give up root: %w; --user root stays root", err)
+	}
+	for _, f := range []string{cfg.webCert, cfg.webKey} {
+		// As the user itself, without the capabilities that end soon: the files are read again when they are renewed.
+		if err := syscall.Access(f, 4); f != "" && err != nil {
+			return nil, fmt.Errorf("web_tls: user %d, whom this process becomes, cannot read %s: %w; let that user read it (chgrp, chmod g+r), or start with --user root", u.UID, f, err)
+		}
 	}
 	return p, os.Setenv("HOME", p.data)
 }

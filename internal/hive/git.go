@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
 
 	"github.com/staged-hive/hatchery/inventory"
 )
@@ -32,8 +33,9 @@ const (
 func (h *Hive) git(ctx context.Context, what string, args ...string) (string, error) {
 	bounded, cancel := context.WithTimeout(ctx, h.cfg.GitTimeout)
 	defer cancel()
+	// what a commit consists of is on the disk when it is made, also after a power cut;
 	// no hooks, signing or prompts of the user's own git configuration; quotePath keeps file names readable
-	argv := append([]string{h.cfg.Git, "-c", "core.hooksPath=/dev/null", "-c", "commit.gpgSign=false", "-c", "core.quotePath=false"}, args...)
+	argv := append([]string{h.cfg.Git, "-c", "core.fsync=all", "-c", "core.hooksPath=/dev/null", "-c", "commit.gpgSign=false", "-c", "core.quotePath=false"}, args...)
 	env := []string{"GIT_TERMINAL_PROMPT=0", "LC_ALL=C", "GIT_EDITOR=true",
 		"GIT_AUTHOR_NAME=Hatchery", "GIT_AUTHOR_EMAIL=hatchery@localhost",
 		"GIT_COMMITTER_NAME=Hatchery", "GIT_COMMITTER_EMAIL=hatchery@localhost"}
@@ -67,7 +69,8 @@ func clip200(s string) string {
 	return s
 }
 
-// ensureRepo makes the repository when it is not there.
+// ensureRepo makes the repository when it is not there: beside its place, and moved there once it is whole and on the
+// disk, so that a start that is cut short leaves none behind that no later start would look at.
 func (h *Hive) ensureRepo(ctx context.Context) error {
 	_, err := os.Stat(filepath.Join(h.cfg.Dir, ".git"))
 	if err == nil {
@@ -83,6 +86,22 @@ func (h *Hive) ensureRepo(ctx context.Context) error {
 		return fmt.Errorf("hive %s is neither empty nor a git repository: move it away, or run git init and commit there: %w",
 			h.cfg.Dir, errors.Join(err, ErrInvalid))
 	}
+	young := &Hive{cfg: h.cfg}
+	young.cfg.Dir = h.cfg.Dir + ".new"
+	if err := errors.Join(os.RemoveAll(young.cfg.Dir), os.Mkdir(young.cfg.Dir, 0o755)); err != nil {
+		return fmt.Errorf("hive: %w", err)
+	}
+	if err := young.create(ctx); err != nil {
+		return errors.Join(err, os.RemoveAll(young.cfg.Dir))
+	}
+	if err := errors.Join(syncDisk(young.cfg.Dir), unix.Rename(young.cfg.Dir, h.cfg.Dir), syncDisk(filepath.Dir(h.cfg.Dir))); err != nil {
+		return fmt.Errorf("hive: %w", err)
+	}
+	return nil
+}
+
+// create fills the empty folder with a clone of the source, or with the template.
+func (h *Hive) create(ctx context.Context) error {
 	if h.cfg.Source != "" {
 		if strings.HasPrefix(h.cfg.Source, "-") {
 			return fmt.Errorf("hive source %q: %w", clip(h.cfg.Source), ErrInvalid)
@@ -99,8 +118,17 @@ func (h *Hive) ensureRepo(ctx context.Context) error {
 	if _, err := h.git(ctx, "creating the hive", "add", "--", "."); err != nil {
 		return err
 	}
-	_, err = h.git(ctx, "creating the hive", "commit", "--quiet", "-m", "hive: start from the fleet template")
+	_, err := h.git(ctx, "creating the hive", "commit", "--quiet", "-m", "hive: start from the fleet template")
 	return err
+}
+
+// syncDisk returns once all that was written to the folder's file system is on the disk.
+func syncDisk(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.Syncfs(int(d.Fd())), d.Close())
 }
 
 func writeTemplate(dir string) error {

@@ -3,6 +3,7 @@ package hive_test
 import (
 	"encoding/json"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -89,6 +90,31 @@ func TestOpenRefusesAFolderWithOtherThings(t *testing.T) {
 }
 
 // remote is a bare repository that began as a template hive.
+// TestANewHiveIsWholeOrNotThere ends git before the first commit, as a power cut does: the next start makes the hive.
+func TestANewHiveIsWholeOrNotThere(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "hive")
+	dies := filepath.Join(t.TempDir(), "git")
+	if err := os.WriteFile(dies, []byte("#!/bin/sh\ncase \"$*\" in *\" commit \"*) exit 1;; esac\nexec git \"$@\"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := hive.Open(t.Context(), hive.Config{Dir: dir, Git: dies}); err == nil {
+		t.Fatal("the hive was made without a commit")
+	}
+	if err := os.MkdirAll(filepath.Join(dir+".new", ".git"), 0o755); err != nil { // what a cut leaves
+		t.Fatal(err)
+	}
+	open(t, hive.Config{Dir: dir})
+	for _, f := range []string{"flake.nix", ".git/refs/heads/main"} {
+		if _, err := os.Stat(filepath.Join(dir, f)); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := os.Stat(dir + ".new"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the half of a hive is still there: %v", err)
+	}
+}
+
 func remote(t *testing.T) string {
 	t.Helper()
 	seed := open(t, hive.Config{})

@@ -27,7 +27,7 @@ type sim struct {
 	a    *appliance
 	side lab.Side
 	mac  string
-	key  ssh.Signer
+	key  ssh.Signer // of its stage-0
 	http *http.Client
 	ip   netip.Addr
 	// plain asks for its address without PXE options, as beside ProxyDHCP the router's answer is the one that counts.
