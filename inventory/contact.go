@@ -91,15 +91,21 @@ func (h *Host) meet(c Contact, now time.Time) {
 	h.name(c)
 }
 
-// Discover records that a machine's firmware asked DHCP for a boot file.
-func Discover(tx *Tx, c Contact, now time.Time) (Host, error) {
+// heard is the host that was heard, with what it said; it is not stored yet.
+func heard(tx *Tx, c Contact, now time.Time) (Host, error) {
 	h, err := identify(tx, c, now)
 	if err != nil {
 		return h, err
 	}
 	h.meet(c, now)
 	h.addMAC(c.MAC, true)
-	if h, err = Next(h, HeardDHCP{}); err != nil {
+	return Next(h, HeardDHCP{})
+}
+
+// Discover records that a machine's firmware asked DHCP for a boot file.
+func Discover(tx *Tx, c Contact, now time.Time) (Host, error) {
+	h, err := heard(tx, c, now)
+	if err != nil {
 		return h, err
 	}
 	return h.store(tx, now)
@@ -131,13 +137,8 @@ func FetchScript(tx *Tx, c Contact, d Discovery, nonceHash string, now time.Time
 
 // IssueJoinNonce issues the nonce of one boot of a USB ISO, whose join token the caller has checked.
 func IssueJoinNonce(tx *Tx, c Contact, nonceHash string, now time.Time) (Host, error) {
-	h, err := identify(tx, c, now)
+	h, err := heard(tx, c, now)
 	if err != nil {
-		return h, err
-	}
-	h.meet(c, now)
-	h.addMAC(c.MAC, true)
-	if h, err = Next(h, HeardDHCP{}); err != nil {
 		return h, err
 	}
 	if err := issueNonce(tx, nonceHash, Nonce{MAC: c.MAC, HostID: h.ID, Issued: now, To: c.IP, Join: true}); err != nil {

@@ -98,23 +98,37 @@ func (r *rawTx) Scan(b inventory.Bucket, prefix, after string, fn func(string, [
 	if after != "" && after >= prefix {
 		k, v = seekAfter(c, []byte(after))
 	}
-	for k != nil && bytes.HasPrefix(k, []byte(prefix)) {
-		key := string(k)
-		if more, err := fn(key, copyOf(v)); err != nil || !more {
+	return r.walk(b, prefix, cursor{c, wrote, k, v}, (*bbolt.Cursor).Next, seekAfter, fn)
+}
+
+// cursor is where a scan stands, and what had been written by then.
+type cursor struct {
+	*bbolt.Cursor
+	wrote int
+	k, v  []byte
+}
+
+// walk calls fn for the key at c and those that step leads to, as long as they have the prefix; after a write of fn's
+// the place is found anew with seek.
+func (r *rawTx) walk(b inventory.Bucket, prefix string, c cursor, step func(*bbolt.Cursor) (k, v []byte), seek func(c *bbolt.Cursor, key []byte) (k, v []byte), fn func(string, []byte) (bool, error)) error {
+	for c.k != nil && bytes.HasPrefix(c.k, []byte(prefix)) {
+		key := string(c.k)
+		if more, err := fn(key, copyOf(c.v)); err != nil || !more {
 			return err
 		}
 		if r.ended {
 			return errEnded
 		}
-		if r.wrote == wrote {
-			k, v = c.Next()
+		if r.wrote == c.wrote {
+			c.k, c.v = step(c.Cursor)
 			continue
 		}
-		if bucket = r.tx.Bucket([]byte(b)); bucket == nil {
+		bucket := r.tx.Bucket([]byte(b))
+		if bucket == nil {
 			return nil
 		}
-		c, wrote = bucket.Cursor(), r.wrote
-		k, v = seekAfter(c, []byte(key))
+		c = cursor{Cursor: bucket.Cursor(), wrote: r.wrote}
+		c.k, c.v = seek(c.Cursor, []byte(key))
 	}
 	return nil
 }
@@ -164,25 +178,7 @@ func (r *rawTx) ScanBack(b inventory.Bucket, prefix, before string, fn func(stri
 	if end != nil {
 		k, v = seekBefore(c, end)
 	}
-	for k != nil && bytes.HasPrefix(k, []byte(prefix)) {
-		key := string(k)
-		if more, err := fn(key, copyOf(v)); err != nil || !more {
-			return err
-		}
-		if r.ended {
-			return errEnded
-		}
-		if r.wrote == wrote {
-			k, v = c.Prev()
-			continue
-		}
-		if bucket = r.tx.Bucket([]byte(b)); bucket == nil {
-			return nil
-		}
-		c, wrote = bucket.Cursor(), r.wrote
-		k, v = seekBefore(c, []byte(key))
-	}
-	return nil
+	return r.walk(b, prefix, cursor{c, wrote, k, v}, (*bbolt.Cursor).Prev, seekBefore, fn)
 }
 
 // Room implements inventory.Roomer.

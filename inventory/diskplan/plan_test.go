@@ -82,19 +82,34 @@ var osData = slots{"os": eph(inventory.Select{Type: "ssd", MinBytes: 16 * gb, Or
 var osOnly = slots{"os": eph(inventory.Select{})}
 var both = slots{"os": eph(inventory.Select{}), "data": pers(inventory.Select{Order: "largest"})}
 
+// planCase is a plan to be made and what it must say, as brief has it.
+type planCase struct {
+	name  string
+	slots slots
+	disks []inventory.Disk
+	pins  names
+	owned names
+	bound names
+	wipe  []string
+	begun names
+	auto  bool
+	want  []string
+}
+
+func (c *planCase) run(t *testing.T) {
+	t.Parallel()
+	in := input(c.slots, c.disks...)
+	in.Host.Pins, in.Host.OwnedDisks, in.Host.Bound, in.WipePersistent, in.Begun, in.Auto = c.pins, c.owned, c.bound, c.wipe, c.begun, c.auto
+	p := Make(in)
+	if diff := cmp.Diff(c.want, brief(p)); diff != "" {
+		t.Errorf("plan (-want +got):\n%s", diff)
+	}
+	checkPlan(t, in, p)
+}
+
 func TestMake(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct {
-		name  string
-		slots slots
-		disks []inventory.Disk
-		pins  names
-		owned names
-		bound names
-		wipe  []string
-		begun names
-		want  []string
-	}{
+	for _, c := range []planCase{
 		{name: "one blank disk takes the system", slots: osData, disks: []inventory.Disk{disk("a", 100*gb)},
 			want: []string{"data:", "os: a wipe"}},
 		{name: "smallest SSD for the system and largest disk for the data", slots: osData,
@@ -251,16 +266,7 @@ func TestMake(t *testing.T) {
 		{name: "a slot of an unknown class", slots: slots{"os": {Class: "precious"}}, disks: []inventory.Disk{disk("a", gb)},
 			want: []string{"os:", "! os bad-role"}},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			in := input(c.slots, c.disks...)
-			in.Host.Pins, in.Host.OwnedDisks, in.Host.Bound, in.WipePersistent, in.Begun = c.pins, c.owned, c.bound, c.wipe, c.begun
-			p := Make(in)
-			if diff := cmp.Diff(c.want, brief(p)); diff != "" {
-				t.Errorf("plan (-want +got):\n%s", diff)
-			}
-			checkPlan(t, in, p)
-		})
+		t.Run(c.name, c.run)
 	}
 }
 

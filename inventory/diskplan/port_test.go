@@ -7,8 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/staged-hive/hatchery/inventory"
 )
 
@@ -32,17 +30,7 @@ func TestPort(t *testing.T) {
 	t.Parallel()
 	pinOS, pinData := names{"os": "path:pci-5"}, names{"data": "path:pci-5"}
 	osDone := names{"ata-a": "ephemeral"}
-	for _, c := range []struct {
-		name  string
-		slots slots
-		disks []inventory.Disk
-		pins  names
-		owned names
-		bound names
-		begun names
-		auto  bool
-		want  []string
-	}{
+	for _, c := range []planCase{
 		{name: "it is never chosen", slots: osOnly, disks: []inventory.Disk{disk("n", gb, port("5")), disk("b", 9*gb)}, want: []string{"os: b wipe"}},
 		{name: "alone it is refused, by the name that a pin may have", slots: osOnly, disks: []inventory.Disk{disk("n", gb, port("5"))},
 			want: []string{"os:", "! os no-stable-name path:pci-5"}},
@@ -114,16 +102,7 @@ func TestPort(t *testing.T) {
 		{name: "two disks with partitions of their own", slots: osOnly, disks: []inventory.Disk{disk("n", gb, port("5"), guid("x", someGUID)), disk("m", gb, port("6"), guid("x", otherGUID))}, pins: pinOS,
 			want: []string{"os: path:pci-5 wipe", "! os foreign-data path:pci-5"}},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			in := input(c.slots, c.disks...)
-			in.Host.Pins, in.Host.OwnedDisks, in.Host.Bound, in.Begun, in.Auto = c.pins, c.owned, c.bound, c.begun, c.auto
-			p := Make(in)
-			if diff := cmp.Diff(c.want, brief(p)); diff != "" {
-				t.Errorf("plan (-want +got):\n%s", diff)
-			}
-			checkPlan(t, in, p)
-		})
+		t.Run(c.name, c.run)
 	}
 }
 
