@@ -127,9 +127,9 @@ func (r row) Acts() []rowAct {
 	case r.State == inventory.StateIgnored:
 		return []rowAct{{Text: "Un-ignore", Act: "unignore"}}
 	case r.Ask && r.State == inventory.StateQueued:
-		return []rowAct{{Text: "Look at the disks…", To: page + "#m-plan"}, {Text: "Cancel", Act: "cancel"}}
+		return []rowAct{{Text: "See its disks…", To: page + "#m-plan"}, {Text: "Cancel", Act: "cancel"}}
 	case r.Ask:
-		return []rowAct{{Text: "Look at it…", To: page}}
+		return []rowAct{{Text: "See why…", To: page}}
 	case r.Upkeep != "":
 		return []rowAct{log, stop}
 	}

@@ -27,6 +27,7 @@
       if (r.hidden !== !!hide) r.hidden = hide;
       shown += !hide;
     }
+    form.hidden = !all.length && !$("chips").childElementCount;
     $("nohits").hidden = shown > 0 || !(state || words.length);
     for (const c of doc.querySelectorAll(".chip")) c.dataset.filter === state ? c.setAttribute("aria-current", "true") : c.removeAttribute("aria-current");
     if (all.length && $("empty").classList.contains("first")) { $("empty").open = false; $("empty").classList.remove("first"); }
