@@ -104,7 +104,7 @@ export default ({ test, check, equal, open, login, control, axe, shot, noScroll,
     await shot(page, "refused-reinstall");
     await page.fill("#typed", "node1");
     await control("/swap?host=node1");
-    await page.getByText("The disks or the role changed while you were confirming").waitFor();
+    await page.locator("#m-plan").getByText("The disks or the role changed while you were confirming").waitFor();
     check(!(await page.locator("#reinstall").evaluate((d) => d.open)), "the confirmation of the old plan is still open");
     equal(await page.inputValue("#typed"), "", "what was typed for the old plan");
     await axe(page, "expired");
