@@ -32,6 +32,14 @@ func (v jobView) Class() string {
 	return map[inventory.JobState]string{inventory.JobDone: "ok", inventory.JobFailed: "fail", inventory.JobRunning: "busy"}[v.State]
 }
 
+// Why is what a person should know of its state: why it ended so, or what it waits for.
+func (v jobView) Why() string {
+	if v.Error == "" && v.State == inventory.JobQueued {
+		return v.BlockedOn
+	}
+	return v.Error
+}
+
 // Took is how long the job worked, "" before it began.
 func (v jobView) Took() string {
 	switch {
