@@ -103,7 +103,7 @@ test: ## everything: lint, unit tests, then network, browser and boot tests (roo
 
 # Everything but the boots, with the race detector. HATCHERY_E2E=1 turns the tests with namespaces and browsers on too.
 unit:
-	HATCHERY_E2E=1 $(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v '/internal/lab/e2e$$')
+	HATCHERY_E2E=1 $(GO) test -race -timeout $(if $(HATCHERY_FULL),40m,15m) $$($(GO) list ./... | grep -v '/internal/lab/e2e$$')
 
 e2e: ## the boots alone: real firmware against the real program (root, after make build lab-images)
 	HATCHERY_E2E=1 $(GO) test -count=1 -timeout 40m -v ./internal/lab/e2e

@@ -6,11 +6,11 @@
 # MEM                 megabytes of the machine (1536)
 # KINDS               "btrfs lvm luks md": further layouts whose data must stay, and other disks that look like theirs; needs
 #                     the real disko and a stage-0 with their tools
-# WHAT                "plain race port": these
-# Needs nix, qemu-system-x86_64 (emulation will do), ssh, cpio. About five minutes.
+# WHAT                "plain retry race port": these
+# Needs nix, qemu-system-x86_64 (emulation will do), ssh, cpio. Ten minutes and more.
 set -euo pipefail
 stage0=$(realpath "${1:?usage: cases.sh STAGE0}") here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-: "${KINDS:=}" "${WHAT:=plain race port}"
+: "${KINDS:=}" "${WHAT:=plain retry race port}"
 W=$(mktemp -d)
 H=$W/hive mac=52:54:00:aa:bb:01 pid='' bad=0 ran=0
 trap '[ -z "$pid" ] || kill "$pid" 2>/dev/null || true; rm -rf "$W"' EXIT
@@ -145,7 +145,10 @@ meanwhile() {
 # failing TOOL WORD: the next call of that tool with the word in its arguments fails
 failing() {
   meanwhile "$1" 'true'
-  vm "rm /tmp/meanwhile.$1; sed -i '1a case \"\$*\" in *$2*) [ ! -e /tmp/failing.$1 ] || { rm /tmp/failing.$1; exit 1; } ;; esac' \$(command -v $1); touch /tmp/failing.$1"
+  vm "rm /tmp/meanwhile.$1; touch /tmp/failing.$1
+    for t in /usr/bin/$1 /usr/sbin/$1; do
+      [ ! -e \$t.d ] || sed -i '1a case \"\$*\" in *$2*) [ ! -e /tmp/failing.$1 ] || { rm /tmp/failing.$1; exit 1; } ;; esac' \$t
+    done"
 }
 
 # --- the cases ------------------------------------------------------------------------
@@ -198,6 +201,12 @@ plain() {
   vm 'umount /iso; sgdisk -n1:0:0 -c1:disk-os-root /dev/vdb >/dev/null; partprobe /dev/vdb; udevadm settle; mkfs.ext4 -qF /dev/vdb1'
   plan --role plain "${os[@]}"
   expect 22 "a second disk carries our label"
+  vm 'blank /dev/vda /dev/vdb'
+  plan "${os[@]}" "${data[@]}"
+  expect 0 "blank again"
+}
+# a blank disk whose format fails is blank again, also for the kernel
+retry() {
   vm 'blank /dev/vda /dev/vdb'
   plan "${os[@]}" "${data[@]}"
   failing mkfs.ext4 disk-data-data
@@ -264,12 +273,13 @@ gone() {
   is "$kind: its data is kept" "$(marker)" "$kind"
 }
 foreign_md() {
-  vm 'blank /dev/vdd; echo y | mdadm --create /dev/md/array --level=1 --raid-devices=2 --force --homehost=any missing /dev/vdd; mkfs.ext4 -qFL foreign /dev/md/array' >/dev/null 2>&1
+  vm 'blank /dev/vdd; mdadm --create /dev/md/array --run --level=1 --raid-devices=2 --force --homehost=any missing /dev/vdd
+    udevadm settle; mkfs.ext4 -qFL foreign /dev/md/array' >"$W/out" 2>&1 || cat "$W/out"
   again
-  vm 'mdadm --assemble --run --readonly /dev/md/array /dev/vdd; udevadm settle' 2>/dev/null
+  vm 'mdadm --assemble --run --readonly /dev/md/array /dev/vdd; udevadm settle' >"$W/out" 2>&1 || cat "$W/out"
   is "md: the name leads to the other disk" "$(vm 'blkid -po value -s LABEL /dev/md/array')" foreign
   expect 22 "md: another disk's array has our array's name"
-  vm 'mdadm --stop --scan' 2>/dev/null
+  vm 'mdadm --stop --scan' >/dev/null 2>&1
   expect 22 "md: the same, not assembled"
   gone
 }

@@ -8,8 +8,8 @@
 { lib }:
 let
   files = [ "boot" "hosts" "images" "k3s" "network" "nix" "small" "users" ];
-  # Of NixOS/nixpkgs itself single files could be read, of many commits; this fork has them all at one (it has
-  # services.harmonia.cache and rancher/default.nix, so it is near 26.05 or after it).
+  # Of NixOS/nixpkgs itself single files could be read, of many commits; of this fork nearly all are there at one (it
+  # has services.harmonia.cache and rancher/default.nix, so it is near 26.05 or after it).
   fork = { repo = "Swarsel/nixpkgs"; commit = "4aa6836a648ca76c68866decf0c8965e36ec2a3b"; };
 in
 rec {
