@@ -43,6 +43,17 @@ type SetupStatus struct {
 	Interfaces []NetInterface `json:"interfaces" nullable:"false" doc:"that may be served"`
 }
 
+// setupOut is the answer with lists for what is not there, as the document says.
+func setupOut(st SetupStatus) *struct{ Body SetupStatus } {
+	if st.Fixed == nil {
+		st.Fixed = []string{}
+	}
+	if st.Interfaces == nil {
+		st.Interfaces = []NetInterface{}
+	}
+	return &struct{ Body SetupStatus }{st}
+}
+
 // Operators keeps the SSH keys of the people who may log in on stage-0 and on installed hosts. Safe for concurrent use.
 type Operators interface {
 	Keys() ([]OperatorKey, error)
@@ -150,13 +161,13 @@ func (s *Server) setupAPI(a huma.API) {
 		if s.cfg.Setup == nil {
 			return nil, errNoSetup
 		}
-		return &struct{ Body SetupStatus }{s.cfg.Setup.Setup()}, nil
+		return setupOut(s.cfg.Setup.Setup()), nil
 	})
 	op(a, http.MethodPut, "/setup/dhcp", "set-dhcp", "Choose how addresses are handed out, from the next start on", func(ctx context.Context, in *struct{ Body DHCPChoice }) (*struct{ Body SetupStatus }, error) {
 		if err := s.setDHCP(ctx, in.Body); err != nil {
 			return nil, err
 		}
-		return &struct{ Body SetupStatus }{s.cfg.Setup.Setup()}, nil
+		return setupOut(s.cfg.Setup.Setup()), nil
 	})
 	op(a, http.MethodPost, "/restart", "restart", "Restart the appliance; refused while a job runs", func(ctx context.Context, _ *none) (*none, error) {
 		return nil, s.restart(ctx)
