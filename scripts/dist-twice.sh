@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Builds what is handed out twice, from two fresh checkouts of HEAD in folders of different names, at different times and in
 # different time zones, and fails when a byte differs. Go's build cache is not shared either.
-# usage: dist-twice.sh NFPM
+# usage: dist-twice.sh NFPM     (the program that makes the Debian packages)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 nfpm=$(realpath "$1") root=$PWD
 tmp=$(mktemp -d); trap 'chmod -R u+w "$tmp"; rm -rf "$tmp"' EXIT
-version=$(git describe --tags --always)
+version=$(git describe --tags --always) commit=$(git rev-parse HEAD)
 for n in one another-and-longer; do
   git clone -q --no-hardlinks "$root" "$tmp/$n/src"
+  git -C "$tmp/$n/src" checkout -q "$commit" # somebody may go on working here
   zone=UTC; umask 022; [ $n = one ] || { zone=Asia/Tokyo; umask 077; sleep 2; }
   (cd "$tmp/$n/src" && TZ=$zone GOCACHE="$tmp/$n/cache" scripts/dist.sh "$tmp/$n/dist" "$version" "$nfpm")
 done
