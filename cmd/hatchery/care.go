@@ -37,6 +37,7 @@ func (c care) Doctor(ctx context.Context) ([]web.Check, error) {
 		checks = append(checks, room("disk space of the Nix store", "/nix", littleStore))
 	}
 	checks = append(checks, clock(time.Now()))
+	checks = append(checks, warned("privileges", c.a.rights.words(), c.a.rights.warnings())...)
 	return append(checks, c.plays(ctx)...), nil
 }
 

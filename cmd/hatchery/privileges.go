@@ -42,6 +42,8 @@ type privileges struct {
 type selfTest struct {
 	folders bool  // whether the kernel holds the process to its folders
 	wrong   error // what it did and must not be able to
+	tries   int
+	dirs    []string
 }
 
 // newPrivileges makes the process the appliance's own user when root started it: before anything is opened.
@@ -174,8 +176,9 @@ func (p *privileges) limit() error {
 	if err != nil {
 		return fmt.Errorf("give up what is not needed: %w", err)
 	}
-	wrong := confine.Wrong(confine.Probe(dirs, p.stays != ""))
-	p.found.Store(&selfTest{folders, wrong})
+	tries := confine.Probe(dirs, p.stays != "")
+	wrong := confine.Wrong(tries)
+	p.found.Store(&selfTest{folders, wrong, len(tries), dirs})
 	p.log.Info("limited to what is needed", "user", os.Getuid(), "capabilities", confine.Capabilities(), "writes", strings.Join(dirs, " "), "landlock", folders)
 	if p.stays != "" {
 		p.log.Warn("runs as root", "why", p.stays)
@@ -184,6 +187,23 @@ func (p *privileges) limit() error {
 		p.log.Error("the self-test did what must be impossible", "landlock", folders, "err", wrong)
 	}
 	return nil
+}
+
+// words say for the doctor what the process is and may do.
+func (p *privileges) words() string {
+	t := p.found.Load()
+	if t == nil {
+		return "Not limited yet: the appliance still starts."
+	}
+	who := fmt.Sprintf("It runs as user %d", os.Getuid())
+	if u, err := user.Current(); err == nil {
+		who = "It runs as " + u.Username
+	}
+	if p.stays != "" {
+		who += ", because " + p.stays + ","
+	}
+	return fmt.Sprintf("%s with %s, and writes to %s alone. The %d things that it must not be able to do were tried at the start: it cannot.",
+		who, strings.ReplaceAll(confine.Capabilities(), ",", ", "), strings.Join(t.dirs, ", "), t.tries)
 }
 
 // warnings is what the self-test found, for page and doctor.

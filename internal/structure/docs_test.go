@@ -73,3 +73,33 @@ func TestLinksOfPagesLeadSomewhere(t *testing.T) {
 		}
 	}
 }
+
+// TestEveryMitigationNamesItsTest holds the tables of what is done against something to naming a test in each row.
+func TestEveryMitigationNamesItsTest(t *testing.T) {
+	t.Parallel()
+	named := regexp.MustCompile("`(?:Test|Fuzz)[A-Z]\\w*`")
+	for page, heading := range map[string]string{"SECURITY.md": "held by", "faults.md": "test"} {
+		raw, err := os.ReadFile(filepath.Join("..", "..", "docs", page))
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows, in := 0, false
+		for line := range strings.Lines(string(raw)) {
+			cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
+			last := strings.TrimSpace(cells[len(cells)-1])
+			switch {
+			case !strings.HasPrefix(line, "|"):
+				in = false
+			case last == heading:
+				in = true
+			case in && !strings.HasPrefix(last, "---"):
+				if rows++; !named.MatchString(last) {
+					t.Errorf("docs/%s: no test holds: %s", page, strings.TrimSpace(cells[0]))
+				}
+			}
+		}
+		if rows < 15 {
+			t.Errorf("docs/%s: %d rows were found", page, rows)
+		}
+	}
+}
