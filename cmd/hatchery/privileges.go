@@ -196,7 +196,7 @@ func (p *privileges) words() string {
 		return "Not limited yet: the appliance still starts."
 	}
 	who := fmt.Sprintf("It runs as user %d", os.Getuid())
-	if u, err := user.Current(); err == nil {
+	if u, err := user.LookupId(strconv.Itoa(os.Getuid())); err == nil { // Current remembers whom it was started by
 		who = "It runs as " + u.Username
 	}
 	if p.stays != "" {

@@ -111,6 +111,14 @@ func TestLeastPrivilege(t *testing.T) {
 			if _, err := a.call(http.MethodGet, "/warnings", nil, &warnings); err != nil || strings.Contains(fmt.Sprint(warnings.Items), "self-test") {
 				t.Errorf("warnings: %v, %v", warnings.Items, err)
 			}
+			var doctor struct{ Items []struct{ Name, State, Text string } }
+			if _, err := a.call(http.MethodPost, "/doctor", nil, &doctor); err != nil {
+				t.Error(err)
+			}
+			who := map[bool]string{true: "It runs as nobody with ", false: "It runs as root, because "}[len(c.want) == len(small)]
+			if !strings.Contains(fmt.Sprint(doctor.Items), who) {
+				t.Errorf("the doctor does not say %q: %+v", who, doctor.Items)
+			}
 			if c.with == nil && len(c.want) == len(small) {
 				if err := a.firmware(t, "52:54:00:fd:0a:01"); err != nil {
 					t.Error(err)

@@ -89,7 +89,7 @@ func (s *sim) boot(ctx context.Context) error {
 	if err := s.lease(ctx, 6); err != nil {
 		return err
 	}
-	if out, err := s.run(ctx, "curl", "-sS", "--max-time", "40", "--retry", "2", "-o", os.DevNull, "-w", "%{size_download}", "tftp://"+s.a.addr.String()+"/snponly.efi"); err != nil || len(out) < 6 {
+	if out, err := s.run(ctx, "curl", "-sS", "--max-time", "40", "--tftp-blksize", "1468", "-o", os.DevNull, "-w", "%{size_download}", "tftp://"+s.a.addr.String()+"/snponly.efi"); err != nil || len(out) < 6 {
 		return fmt.Errorf("%s: TFTP: %w: %s", s.mac, err, out)
 	}
 	text, err := s.get(ctx, "/boot.ipxe?mac="+strings.ReplaceAll(s.mac, ":", "-")+"&uuid=&serial=&platform=efi&buildarch=x86_64", 1<<16)
@@ -137,7 +137,10 @@ func bootAll(t *testing.T, limit time.Duration, sims ...*sim) {
 		go func() {
 			var err error
 			for again := 0; ; again++ {
-				if err = s.boot(ctx); err == nil || ctx.Err() != nil {
+				if err = s.boot(ctx); err != nil && ctx.Err() == nil {
+					t.Log("again: ", err)
+				}
+				if err == nil || ctx.Err() != nil {
 					if again > 0 && err == nil {
 						t.Logf("%s needed %d attempts", s.mac, again+1)
 					}
