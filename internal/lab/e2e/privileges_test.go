@@ -111,7 +111,9 @@ func TestLeastPrivilege(t *testing.T) {
 			if _, err := a.call(http.MethodGet, "/warnings", nil, &warnings); err != nil || strings.Contains(fmt.Sprint(warnings.Items), "self-test") {
 				t.Errorf("warnings: %v, %v", warnings.Items, err)
 			}
-			var doctor struct{ Items []struct{ Name, State, Text string } }
+			var doctor struct {
+				Items []struct{ Name, State, Text string }
+			}
 			if _, err := a.call(http.MethodPost, "/doctor", nil, &doctor); err != nil {
 				t.Error(err)
 			}
