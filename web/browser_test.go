@@ -24,7 +24,7 @@ func TestBrowser(t *testing.T) {
 	if os.Getenv("HATCHERY_E2E") != "1" {
 		t.Skip("needs node, npm and Chromium: set HATCHERY_E2E=1 to run it")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	if _, err := os.Stat("browser/node_modules/playwright-core"); err != nil {
 		npm := exec.CommandContext(ctx, "npm", "ci", "--no-audit", "--no-fund")

@@ -55,26 +55,24 @@ export default ({ test, check, equal, open, login, control, axe, shot, noScroll,
     await page.context().close();
   });
 
-  for (const [mode, options] of Object.entries(themes)) {
-    test(`jobs and filtered activity, ${mode}`, async () => {
-      const page = await open(options);
-      await login(page);
-      await page.goto(cfg.url + "/activity?kind=machine");
-      await axe(page, `activity filtered ${mode}`);
-      await noScroll(page, `activity filtered ${mode}`);
-      await shot(page, `activity-filtered-${mode}`);
-      await page.goto(cfg.url + "/activity?host=nobody");
-      await page.getByText("Nothing fits.").waitFor();
-      await axe(page, `activity without hits ${mode}`);
-      await page.goto(cfg.url + "/activity");
-      await page.getByRole("row", { name: /node2/ }).getByRole("link", { name: /Install as/ }).click();
-      await page.getByRole("heading", { name: "Install of node2" }).waitFor();
+  test("jobs and filtered activity", async () => {
+    const page = await open();
+    await login(page);
+    await page.goto(cfg.url + "/activity?host=nobody");
+    await page.getByText("Nothing fits.").waitFor();
+    await axe(page, "activity without hits");
+    await page.goto(cfg.url + "/activity");
+    await page.getByRole("row", { name: /node2/ }).getByRole("link", { name: /Install as/ }).click();
+    await page.getByRole("heading", { name: "Install of node2" }).waitFor();
+    for (const [mode, o] of Object.entries(themes)) {
+      await page.emulateMedia({ colorScheme: o.colorScheme });
+      await page.setViewportSize(o.viewport || { width: 1280, height: 900 });
       await axe(page, `job ${mode}`);
       await noScroll(page, `job ${mode}`);
       await shot(page, `job-${mode}`);
-      await page.context().close();
-    });
-  }
+    }
+    await page.context().close();
+  });
 
   test("what destroys something opens on Cancel, and expires when the disks change", async () => {
     const page = await open();
@@ -112,7 +110,7 @@ export default ({ test, check, equal, open, login, control, axe, shot, noScroll,
     await page.context().close();
   });
 
-  for (const [mode, options] of Object.entries({ ...themes, "no script": { javaScriptEnabled: false } })) {
+  for (const [mode, options] of Object.entries({ phone: themes.phone, "no script": { javaScriptEnabled: false } })) {
     test(`set up, ${mode}`, async () => {
       const page = await open(options), see = async (what) => { if (options.javaScriptEnabled !== false) await axe(page, what); await shot(page, what.replaceAll(" ", "-")); await noScroll(page, what); };
       page.expectErrors = ["422"];
