@@ -6,6 +6,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 [ $# -ge 2 ] || { sed -n 2,4p "$0" >&2; exit 2; }
 out=$1 version=$2 nfpm=${3:-}
+umask 022 # a package's files have the modes that they have here
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct); export SOURCE_DATE_EPOCH
 rm -rf "$out"; mkdir -p "$out/man"
 for arch in amd64 arm64; do

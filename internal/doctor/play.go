@@ -34,8 +34,6 @@ type Step struct {
 	Err  error         // why it failed; nil = it did not
 	Hint string        // what to do, with Err
 	Took time.Duration // how long it took
-	// Skipped says that it was not tried, and Text why.
-	Skipped bool
 }
 
 // Play gives the whole play on a stage and returns its steps: the last one failed, or all are well.
