@@ -43,6 +43,8 @@ var verbs = map[string]string{
 	"DELETE /ssh/keys/{id}":      "keys remove",
 	"POST /restore":              "restore",
 	"POST /restart":              "restart",
+	"PUT /certificate":           "certificate set",
+	"DELETE /certificate":        "certificate reset",
 	"POST /doctor":               "doctor",
 }
 
