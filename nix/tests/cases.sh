@@ -311,7 +311,7 @@ for what in $WHAT; do "$what"; done
 for kind in $KINDS; do
   more=()
   [ "$kind" != md ] || more=(data2=persistent:virtio-DATA2)
-  vm 'blank /dev/vda /dev/vdb /dev/vdc /dev/vdd; head -c 32 /dev/zero | tr "\0" k >/tmp/disk.key'
+  vm 'blank /dev/vda /dev/vdb /dev/vdc /dev/vdd /dev/vde; head -c 32 /dev/zero | tr "\0" k >/tmp/disk.key'
   plan --role "$kind" "${os[@]}" "${data[@]}" "${more[@]}"
   expect 0 "$kind: blank"
   vm "echo $kind >/mnt/data/marker; sync"
