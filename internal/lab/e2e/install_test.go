@@ -174,11 +174,18 @@ func TestInstall(t *testing.T) {
 
 func testInstall(t *testing.T, fw lab.Firmware) {
 	i := newInstallation(t, fw)
-	powerOn(t, i.appliance, i.m).ready(t, 3*time.Minute)
-	started := time.Now()
-	i.assign(t)
-	i.state(t, 8*time.Minute, "installed")
-	t.Logf("%s: installed %.0f s after it got its role", fw, time.Since(started).Seconds())
+	if fw == lab.UEFI { // by the page
+		if _, err := i.call(http.MethodPut, "/hosts/"+i.m.MAC(), map[string]string{"name": "node1"}, nil); err != nil {
+			t.Fatal(err)
+		}
+		i.installByPage(t, func() { powerOn(t, i.appliance, i.m) })
+	} else {
+		powerOn(t, i.appliance, i.m).ready(t, 3*time.Minute)
+		started := time.Now()
+		i.assign(t)
+		i.state(t, 8*time.Minute, "installed")
+		t.Logf("%s: installed %.0f s after it got its role", fw, time.Since(started).Seconds())
+	}
 	key := checkInstalled(t, i)
 	checkSecret(t, i)
 
