@@ -151,7 +151,7 @@ func (i *installation) checkProgress(t *testing.T, line string) {
 		if m := stepText.FindStringSubmatch(text); m != nil {
 			n, _ := strconv.Atoi(m[1]) // digits
 			if n == 1 && last > 1 {
-				again++
+				again, copied = again+1, 0
 			} else if n < last {
 				t.Errorf("step %d came after step %d: %s", n, last, text)
 			}
