@@ -69,9 +69,13 @@
     options.boot.initrd.services.lvm.enable = o t.bool false;
   }
   {
-    unread = "boot.loader.grub.enable we set; the rest is what disko sets beside ours";
-    options.boot.loader.grub.enable = o t.bool true;
+    inherit (fork) repo commit;
+    file = "nixos/modules/system/boot/loader/grub/grub.nix";
+    options.boot.loader.grub.enable = o t.bool true; # !config.boot.isContainer
     options.boot.loader.grub.devices = o (t.listOf t.str) [ ];
+  }
+  {
+    unread = "set by disko beside ours, whatever it sets: their types are nixpkgs' and disko's affair";
     options.boot.initrd.luks.devices = o (t.attrsOf t.anything) { };
     options.boot.zfs = o (t.attrsOf t.anything) { };
     options.swapDevices = o (t.listOf t.attrs) [ ];

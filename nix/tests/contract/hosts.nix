@@ -31,9 +31,36 @@
     };
   }
   {
-    unread = "the unit sets are as in the manual";
-    options.systemd.services = o (t.attrsOf t.anything) { };
+    inherit (fork) repo commit;
+    file = "nixos/modules/system/boot/systemd/tmpfiles.nix";
     options.systemd.tmpfiles.rules = o (t.listOf t.str) [ ];
+  }
+  {
+    # of the many options of a service those that we set; systemd.nix of the fork has the set of services
+    repo = "faukah/nixpkgs";
+    commit = "3b20077cd82fd1f099e92e2792d73e3176d4869d";
+    file = "nixos/lib/systemd-unit-options.nix";
+    options.systemd.services =
+      let
+        units = o (t.listOf (t.strMatching "[a-zA-Z0-9@%:_.\\-]+[.](service|socket|device|mount|automount|swap|target|path|timer|scope|slice)")) [ ]; # unitNameType
+        section = o (t.attrsOf t.anything) { }; # attrsOf unitOption
+      in
+      o (t.attrsOf (t.submodule {
+        options = {
+          description = o t.singleLineStr "";
+          wantedBy = units;
+          requiredBy = units;
+          wants = units;
+          after = units;
+          before = units;
+          startLimitIntervalSec = o (t.nullOr t.int) null; # int without a default there
+          unitConfig = section;
+          serviceConfig = section;
+          environment = o (t.attrsOf (t.nullOr (t.oneOf [ t.str t.path t.package ]))) { };
+          path = o (t.listOf (t.oneOf [ t.package t.str ])) [ ];
+          script = o t.lines "";
+        };
+      })) { };
   }
   {
     inherit (fork) repo commit;
