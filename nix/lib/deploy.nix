@@ -50,7 +50,7 @@ in
       text = ''
         name=$(${ssh} hostname)
         echo "These disks of $name at ${ip} lose all that is on them:"
-        for d in ${escapeShellArgs paths}; do
+        for d in ${escapeShellArgs (map escapeShellArg paths)}; do # quoted twice: the machine's shell reads them too
           ${ssh} lsblk -dno PATH,MODEL,SERIAL,SIZE "$d" || { echo "$d is not there. Nothing was done." >&2; exit 20; }
         done
         read -rp "Type the machine's name ($name) to go on: " answer
