@@ -121,10 +121,11 @@ func diskArgs(disks []Disk, dir string) []string {
 	}
 	for i, d := range disks {
 		q = append(q, "-drive", fmt.Sprintf("if=none,id=d%d,file=%s,format=raw,cache=unsafe,discard=unmap", i, diskPath(dir, i)))
-		id := fmt.Sprintf("drive=d%d,bootindex=%d", i, i+3)
+		id := fmt.Sprintf("drive=d%d", i)
 		if !d.Nameless {
 			id += ",serial=" + d.Serial
 		}
+		id += fmt.Sprintf(",bootindex=%d", i+3)
 		switch d.Bus {
 		case "nvme":
 			q = append(q, "-device", "nvme,"+id)
