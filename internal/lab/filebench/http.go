@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -16,6 +18,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/staged-hive/hatchery/internal/lab"
 )
@@ -112,7 +116,7 @@ func (b *bench) nginx(root string) (*lab.Process, error) {
 
 // round downloads with all streams at once; pid is the server's.
 func (b *bench) round(ctx context.Context, url string, pid int) (r result, err error) {
-	client := &http.Client{Transport: &http.Transport{DialContext: b.Dialer(lab.Router), DisableKeepAlives: true, MaxConnsPerHost: 0, ReadBufferSize: 1 << 16}}
+	dial := b.Dialer(lab.Router)
 	before, err := cpuTime(pid)
 	if err != nil {
 		return r, err
@@ -122,7 +126,7 @@ func (b *bench) round(ctx context.Context, url string, pid int) (r result, err e
 	began := time.Now()
 	for i := range *streams {
 		wg.Go(func() {
-			errs[i] = fetch(ctx, client, url)
+			errs[i] = fetch(ctx, dial, url)
 			took[i] = time.Since(began)
 		})
 	}
@@ -136,21 +140,50 @@ func (b *bench) round(ctx context.Context, url string, pid int) (r result, err e
 	return r, err
 }
 
-func fetch(ctx context.Context, client *http.Client, url string) error {
+// fetch loads a file and has the kernel throw the bytes away (MSG_TRUNC, tcp(7)): the downloading machines' processors are not the server's.
+func fetch(ctx context.Context, dial func(context.Context, string, string) (net.Conn, error), url string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err
 	}
-	res, err := client.Do(req)
+	conn, err := dial(ctx, "tcp", req.URL.Host)
 	if err != nil {
 		return err
 	}
-	defer res.Body.Close()
-	n, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, res.Body, make([]byte, 1<<18))
-	if err == nil && (n != *size || res.StatusCode != http.StatusOK) {
-		err = fmt.Errorf("%s: %s, %d bytes", url, res.Status, n)
+	defer conn.Close()
+	if err := req.Write(conn); err != nil {
+		return err
 	}
-	return err
+	head := bufio.NewReaderSize(conn, 1<<12)
+	res, err := http.ReadResponse(head, req)
+	if err != nil {
+		return err
+	}
+	left := res.ContentLength - int64(head.Buffered())
+	if res.StatusCode != http.StatusOK || res.ContentLength != *size {
+		return fmt.Errorf("%s: %s, %d bytes", url, res.Status, res.ContentLength)
+	}
+	raw, err := conn.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		return err
+	}
+	buf := make([]byte, 1<<20)
+	for left > 0 {
+		var n int
+		var failed error
+		err := raw.Read(func(fd uintptr) bool {
+			n, _, failed = unix.Recvfrom(int(fd), buf[:min(left, int64(len(buf)))], unix.MSG_TRUNC|unix.MSG_DONTWAIT)
+			return failed != unix.EAGAIN
+		})
+		if err := errors.Join(err, failed); err != nil {
+			return err
+		}
+		if n == 0 {
+			return fmt.Errorf("%s: %d bytes are missing", url, left)
+		}
+		left -= int64(n)
+	}
+	return nil
 }
 
 // cpuTime is what a process and its children have used of the processors.
