@@ -199,11 +199,12 @@ func (b *bench) say(m []byte) {
 	handle(b.s, arrival{link: b.l, port: 67, src: netip.MustParseAddrPort("0.0.0.0:68")}, m)
 }
 
-// hear waits for the next reply.
+// hear waits for the next reply, and until what was sent is counted, listed and in the diary's queue: that comes after it.
 func (b *bench) hear() sent {
 	b.t.Helper()
 	select {
 	case x := <-b.wire:
+		b.s.pending.Wait()
 		return x
 	case <-time.After(10 * time.Second):
 		b.t.Fatal("no reply within 10 s")
