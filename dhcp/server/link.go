@@ -92,6 +92,9 @@ func (s *Server) pollLinks(ctx context.Context, first bool) error {
 			continue
 		}
 		l, err := s.open(ctx, f)
+		if ctx.Err() != nil {
+			return nil
+		}
 		if err != nil && first {
 			return err
 		}
@@ -171,8 +174,15 @@ func (s *Server) open(ctx context.Context, f iface) (*link, error) {
 		})
 	}
 	s.mu.Lock()
-	s.links[f.name] = l
+	over := ctx.Err() // closeLinks may have been here already: nobody would close these any more
+	if over == nil {
+		s.links[f.name] = l
+	}
 	s.mu.Unlock()
+	if over != nil {
+		l.close()
+		return nil, over
+	}
 	for port, c := range l.ports {
 		s.sockets.Go(func() { s.read(l, port, c) })
 	}

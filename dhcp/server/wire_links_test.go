@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net"
@@ -56,6 +57,26 @@ func TestOnVethSeveralInterfaces(t *testing.T) {
 	if got := s.Status().Interfaces; len(got) != 2 || got[0].Name != "srv" || got[1].Name != "srv2" {
 		t.Errorf("interfaces %+v", got)
 	}
+}
+
+// TestOnVethNoLinkOpensAfterTheEnd: a look at the interfaces that ends after the program's stop leaves no socket that nobody closes.
+func TestOnVethNoLinkOpensAfterTheEnd(t *testing.T) {
+	veth(t)
+	s, err := New(wireConfig(t, ModeServer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	s.closeLinks()
+	if err := s.pollLinks(ctx, false); err != nil {
+		t.Error(err)
+	}
+	if len(s.links) != 0 {
+		t.Error("an interface is served after the end")
+	}
+	s.closeLinks()
+	s.sockets.Wait()
 }
 
 // TestOnVethLinkDownAndUp: a cable that is pulled is shown, and served again once it is back.

@@ -43,6 +43,11 @@ func (l *LAN) Dialer(side Side) func(ctx context.Context, network, addr string) 
 	}
 }
 
+// Inside runs fn on a thread that is in a side's namespace: sockets opened there stay there, whoever uses them later.
+func (l *LAN) Inside(side Side, fn func() error) error {
+	return inside(nsPath(l.ns(side)), fn)
+}
+
 // inside runs fn on a thread that is in the namespace; sockets made there stay there.
 func inside(path string, fn func() error) error {
 	done := make(chan error, 1)
