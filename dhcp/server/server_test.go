@@ -137,8 +137,9 @@ func (b *bench) pass(d time.Duration) {
 	b.now = b.now.Add(d)
 }
 
-// write carries out what waits for the diary.
+// write carries out what waits for the diary, when all that was sent is noted.
 func (b *bench) write() {
+	b.s.pending.Wait()
 	for batch := b.s.notes.more(nil); len(batch) > 0; batch = b.s.notes.more(nil) {
 		b.s.notes.write(batch)
 	}
@@ -199,12 +200,11 @@ func (b *bench) say(m []byte) {
 	handle(b.s, arrival{link: b.l, port: 67, src: netip.MustParseAddrPort("0.0.0.0:68")}, m)
 }
 
-// hear waits for the next reply, and until what was sent is counted, listed and in the diary's queue: that comes after it.
+// hear waits for the next reply. An ACK is counted, listed and put into the diary's queue after it has left.
 func (b *bench) hear() sent {
 	b.t.Helper()
 	select {
 	case x := <-b.wire:
-		b.s.pending.Wait()
 		return x
 	case <-time.After(10 * time.Second):
 		b.t.Fatal("no reply within 10 s")
@@ -228,7 +228,7 @@ func yiaddr(m *dhcpv4.DHCPv4) netip.Addr {
 	return a
 }
 
-// dora goes through the four messages.
+// dora goes through the four messages, until they are counted and listed.
 func (b *bench) dora(mac inventory.MAC, mods ...dhcpv4.Modifier) netip.Addr {
 	b.t.Helper()
 	b.say(msg(b.t, dhcpv4.MessageTypeDiscover, mac, mods...))
@@ -238,6 +238,7 @@ func (b *bench) dora(mac inventory.MAC, mods ...dhcpv4.Modifier) netip.Addr {
 	if ack.m.MessageType() != dhcpv4.MessageTypeAck || yiaddr(ack.m) != ip {
 		b.t.Fatalf("got %s, want an ACK of %s", ack.m.Summary(), ip)
 	}
+	b.s.pending.Wait()
 	return ip
 }
 
