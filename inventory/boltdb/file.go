@@ -115,7 +115,7 @@ func syncDir(dir string) error {
 func openChecked(cfg Config, readOnly bool) (b *bbolt.DB, err error) {
 	var file *os.File
 	opt := options(cfg.LockTimeout)
-	opt.ReadOnly, opt.PreLoadFreelist = readOnly, true // the check wants it
+	opt.ReadOnly = readOnly
 	opt.OpenFile = func(name string, flag int, mode os.FileMode) (*os.File, error) {
 		f, err := os.OpenFile(name, flag, mode)
 		if err != nil {
@@ -154,23 +154,15 @@ func check(tx *bbolt.Tx, file *os.File) error {
 	if info.Size() < tx.Size() {
 		return fmt.Errorf("%w: %d bytes are there of %d", ErrCorrupt, info.Size(), tx.Size())
 	}
-	if err := checkPages(tx, file); err != nil {
-		return err
-	}
-	version, err := versionOf(tx)
+	buckets, err := checkPages(tx, file)
 	if err != nil {
 		return err
 	}
-	if err := checkSums(tx, version); err != nil {
+	version, err := versionOf(tx)
+	if err != nil || version < sumsSince {
 		return err
 	}
-	var first error
-	for err := range tx.Check() { // to its end, or its goroutine stays
-		if first == nil {
-			first = fmt.Errorf("%w: %w", ErrCorrupt, err)
-		}
-	}
-	return first
+	return checkSums(tx, buckets)
 }
 
 // versionOf is the version of the data, 0 of a file that nothing was written to yet. ErrCorrupt.

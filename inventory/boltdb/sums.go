@@ -50,11 +50,23 @@ func (s *sum) drop(name, key string, value []byte) {
 	s.count, s.crc = s.count-1, s.crc^crc(name, key, value)
 }
 
+// take takes in the records that another sum is of.
+func (s *sum) take(more sum) { s.count, s.crc = s.count+more.count, s.crc^more.crc }
+
 func crc(name, key string, value []byte) uint32 {
+	return recordCRC(prefixOf(name), []byte(key), value)
+}
+
+// prefixOf is what the sums of a bucket's records begin with.
+func prefixOf(name string) uint32 {
 	table := crc32.MakeTable(crc32.Castagnoli) // made once by the library
-	c := crc32.Update(crc32.Checksum([]byte(name), table), table, []byte{0})
-	c = crc32.Update(crc32.Update(c, table, []byte(key)), table, []byte{0})
-	return crc32.Update(c, table, value)
+	return crc32.Update(crc32.Checksum([]byte(name), table), table, []byte{0})
+}
+
+// recordCRC goes on from prefixOf.
+func recordCRC(prefix uint32, key, value []byte) uint32 {
+	table := crc32.MakeTable(crc32.Castagnoli)
+	return crc32.Update(crc32.Update(crc32.Update(prefix, table, key), table, []byte{0}), table, value)
 }
 
 // countUp reads all of a bucket.
@@ -67,22 +79,22 @@ func countUp(name string, b *bbolt.Bucket) (s sum, err error) {
 	return s, err
 }
 
-// checkSums reads every record, and holds every bucket against its sum if data of that version has them. ErrCorrupt.
-func checkSums(tx *bbolt.Tx, version int) error {
-	return tx.ForEach(func(name []byte, b *bbolt.Bucket) error {
-		if string(name) == bucketSums {
-			return b.ForEach(func(k, _ []byte) error {
-				if tx.Bucket(k) == nil {
-					return fmt.Errorf("%w: the records of %q are gone", ErrCorrupt, k)
-				}
-				return nil
-			})
+// checkSums holds what the buckets came to against their sums. ErrCorrupt.
+func checkSums(tx *bbolt.Tx, buckets []bucketCheck) error {
+	for _, b := range buckets {
+		if want := storedSum(tx, b.name); b.name != bucketSums && b.sum != want {
+			return fmt.Errorf("%w: the %d records of %q are not the %d that were written there", ErrCorrupt, b.sum.count, b.name, want.count)
 		}
-		is, err := countUp(string(name), b)
-		if want := storedSum(tx, string(name)); err == nil && version >= sumsSince && is != want {
-			err = fmt.Errorf("%w: the %d records of %q are not the %d that were written there", ErrCorrupt, is.count, name, want.count)
+	}
+	sums := tx.Bucket([]byte(bucketSums))
+	if sums == nil {
+		return nil
+	}
+	return sums.ForEach(func(name, _ []byte) error {
+		if tx.Bucket(name) == nil {
+			return fmt.Errorf("%w: the records of %q are gone", ErrCorrupt, name)
 		}
-		return err
+		return nil
 	})
 }
 
