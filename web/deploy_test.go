@@ -77,7 +77,7 @@ func TestTheFormatDialogNamesDiskModelSerialSizeAndContents(t *testing.T) {
 	if at < 0 {
 		t.Fatalf("no dialog:\n%s", page)
 	}
-	dialog := page[at : at+strings.Index(page[at:], "</details>")]
+	dialog := page[at : at+strings.Index(page[at:], "</dialog>")]
 	for _, want := range []string{"slot data", "QEMU HARDDISK", "40 GB", "D41", "what was put there since the last install", `name="plan_id" value="` + planID(b, 4), `name="typed" value="" required`} {
 		if !strings.Contains(dialog, want) {
 			t.Errorf("the dialog does not say %q:\n%s", want, dialog)

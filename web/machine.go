@@ -453,7 +453,7 @@ func (v *machineView) all() (out [][]byte, err error) {
 	} else if err != nil {
 		return nil, err
 	}
-	for _, part := range []string{"m-head", "m-role", "m-plan", "m-jobs", "m-boot", "m-address", "m-diary", "m-hardware", "m-notes"} {
+	for _, part := range []string{"m-head", "m-role", "m-plan", "m-asks", "m-jobs", "m-boot", "m-address", "m-diary", "m-hardware", "m-notes"} {
 		f, err := v.s.fragment("machine", part, p)
 		if err != nil {
 			return nil, err

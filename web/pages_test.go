@@ -88,7 +88,7 @@ func TestMachineFragmentsOfEveryState(t *testing.T) {
 			p.Plan.ID = "PLAN"
 		}
 		p.Disks = diskBars(&h, p.Plan)
-		for _, part := range []string{"m-head", "m-plan"} {
+		for _, part := range []string{"m-head", "m-plan", "m-asks"} {
 			f, err := b.fragment("machine", part, p)
 			if err != nil {
 				t.Fatal(err)

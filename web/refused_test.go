@@ -3,6 +3,7 @@ package web
 import (
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -34,10 +35,10 @@ func TestARefusedActKeepsWhatWasTypedAndNamesTheField(t *testing.T) {
 		open       string // the fold that is open again
 		code       int
 	}{
-		{"a wrong serial", mini + "/install", url.Values{"plan_id": {planID(b, 2)}, "confirm-os": {"WRONG"}, "confirm-data": {"S2"}}, "confirm-1", "WRONG", "", 409},
+		{"a wrong serial", mini + "/install", url.Values{"plan_id": {planID(b, 2)}, "confirm-os": {"WRONG"}, "confirm-data": {"S2"}}, "confirm-1", "WRONG", "install", 409},
 		{"a wrong name to reinstall", node1 + "/reinstall", url.Values{"plan_id": {planID(b, 4)}, "typed": {"node9"}}, "typed", "node9", "reinstall", 422},
 		{"a wrong name to forget", node1 + "/forget", url.Values{"typed": {"x"}}, "forget-typed", "x", "forget", 422},
-		{"a wrong serial to format", node1 + "/format", url.Values{"plan_id": {planID(b, 4)}, "slot": {"data"}, "typed": {"D99"}}, "format-typed-0", "D99", "format-0", 409},
+		{"a wrong serial to format", node1 + "/format", url.Values{"plan_id": {planID(b, 4)}, "slot": {"data"}, "typed": {"D99"}}, "format-0-typed", "D99", "format-0", 409},
 		{"a bad host name", mini + "/assign", url.Values{"name": {"Not A Name"}, "role": {"worker"}}, "name", "Not A Name", "", 422},
 		{"a bad address", mini + "/assign", url.Values{"name": {"mini"}, "role": {"worker"}, "address": {"10.0.0.300"}}, "address", "10.0.0.300", "more-role", 422},
 	} {
@@ -52,12 +53,47 @@ func TestARefusedActKeepsWhatWasTypedAndNamesTheField(t *testing.T) {
 		if !strings.Contains(a.body, `role="alert" tabindex="-1" id="summary"`) {
 			t.Errorf("%s: there is no summary to take the focus", c.name)
 		}
-		if _, fold, _ := strings.Cut(a.body, `<details id="`+c.open+`"`); c.open != "" && !strings.Contains(fold[:strings.Index(fold, ">")], " open") {
-			t.Errorf("%s: its fold is closed", c.name)
+		if _, fold, _ := strings.Cut(a.body, ` id="`+c.open+`"`); c.open != "" && !strings.Contains(fold[:strings.Index(fold, ">")], " open") {
+			t.Errorf("%s: its dialog is closed", c.name)
+		}
+		if n := strings.Count(a.body, `id="summary"`); n != 1 {
+			t.Errorf("%s: %d summaries", c.name, n)
 		}
 	}
 	if p := b.page(node1); strings.Contains(p, "aria-invalid") || strings.Contains(p, "node9") {
 		t.Error("the page opened anew still shows what was refused")
+	}
+}
+
+func TestWithoutScriptAConfirmationIsDrawnOpenAtItsAddress(t *testing.T) {
+	t.Parallel()
+	b := start(t, newFakeSite().config)
+	b.seed(newFakeSite())
+	b.signIn()
+	for _, c := range []struct{ path, open string }{
+		{"/hosts/node1", ""},
+		{"/hosts/node1?confirm=reinstall", "reinstall"},
+		{"/hosts/node1?confirm=format-0", "format-0"},
+		{"/hosts/node1?confirm=forget", "forget"},
+		{"/hosts/node1?confirm=install", ""}, // it is installed: there is nothing to confirm
+		{"/hosts/node1?confirm=%22%3E", ""},
+		{"/hosts/" + mac(2).Hyphens() + "?confirm=install", "install"},
+		{"/settings?confirm=restore", "restore"},
+		{"/settings", ""},
+	} {
+		var open []string
+		page := b.page(c.path)
+		if !strings.Contains(page, `<nav aria-label="Pages">`) {
+			t.Errorf("%s: the menu is gone", c.path)
+		}
+		for _, d := range regexp.MustCompile(`<dialog class="ask" id="([^"]*)"[^>]*>`).FindAllStringSubmatch(page, -1) {
+			if strings.HasSuffix(d[0], " open>") {
+				open = append(open, d[1])
+			}
+		}
+		if got := strings.Join(open, ","); got != c.open {
+			t.Errorf("%s: open are %q, want %q", c.path, got, c.open)
+		}
 	}
 }
 

@@ -139,7 +139,7 @@ func (r row) Acts() []rowAct {
 		if r.MAC != "" {
 			acts = append(acts, wake)
 		}
-		return append(acts, rowAct{Text: "Forget…", To: page + "#forget"})
+		return append(acts, rowAct{Text: "Forget…", To: page + "?confirm=forget#forget"})
 	case inventory.StateSeen:
 		return []rowAct{{Text: "How to netboot", To: "#netboot"}, {Text: "Ignore", Act: "ignore"}}
 	case inventory.StateReady:
@@ -149,7 +149,7 @@ func (r row) Acts() []rowAct {
 	case inventory.StateInstalling:
 		return []rowAct{log, stop}
 	case inventory.StateInstalled:
-		return []rowAct{{Text: "Reinstall…", To: page + "#reinstall"}, wake}
+		return []rowAct{{Text: "Reinstall…", To: page + "?confirm=reinstall#reinstall"}, wake}
 	case inventory.StateFailed:
 		return []rowAct{{Text: "Retry", Act: "retry"}, log}
 	}

@@ -28,6 +28,7 @@ type settingsPage struct {
 	Sessions     []Session
 	CanRestore   bool
 	RestoreError string // why a backup was not taken
+	AskRestore   bool   // its dialog is drawn open
 	Keys         []OperatorKey
 	CanSetup     bool
 	CertNames    []string // that the certificate is good for
@@ -52,6 +53,7 @@ func (s *Server) showSettings(c echo.Context, code int, p settingsPage) error {
 	p.Back, p.Dir, p.TokenFile, p.CanBackup = "/settings", s.cfg.Dir, filepath.Join(s.cfg.Dir, "admin-token"), s.cfg.Backup != nil
 	p.CanSupport = s.cfg.Care != nil
 	p.CanRestore, p.CanSetup = s.cfg.Restore != nil, s.cfg.Setup != nil
+	p.AskRestore = p.RestoreError != "" || c.QueryParam("confirm") == "restore"
 	if c := s.inUse.Load(); c != nil && c.Leaf != nil {
 		p.CertEnds, p.CertNames = c.Leaf.NotAfter, c.Leaf.DNSNames
 		for _, ip := range c.Leaf.IPAddresses {

@@ -155,13 +155,15 @@ test("keyboard alone: filter, pick, assign, confirm, log, no trap", async () => 
     for (let i = 0; i < most; i++) { if (await page.evaluate((s) => document.activeElement.matches(s), selector)) return; await press("Tab"); }
     throw new Error(`Tab does not reach ${selector}`);
   };
+  await upTo("[data-dialog=install]");
+  await press("Enter");
   await upTo("[name=confirm-os]");
   await page.keyboard.type("F90A");
   await upTo("[name=confirm-data]");
   await page.keyboard.type("F90B");
   await upTo("[name=wipe]");
   await press("Space");
-  await upTo("#m-plan button.danger, #m-plan button.main");
+  await upTo("#install button.danger");
   await press("Enter");
   await page.getByText("Confirmed.").waitFor();
   await upTo("#log");

@@ -74,42 +74,6 @@ export default ({ test, check, equal, open, login, control, axe, shot, noScroll,
     await page.context().close();
   });
 
-  test("what destroys something opens on Cancel, and expires when the disks change", async () => {
-    const page = await open();
-    page.expectErrors = ["422", "409"];
-    await login(page);
-    await page.goto(cfg.url + pages.installed);
-    await page.locator("#link", { hasText: "Live" }).waitFor();
-    const focus = () => page.evaluate(() => document.activeElement.textContent.trim());
-    for (const fold of ["#reinstall", "#format-0", "#forget"]) {
-      await page.locator(`${fold} > summary`).focus();
-      await page.keyboard.press("Enter");
-      await page.waitForTimeout(50);
-      equal(await focus(), "Cancel", `focus in ${fold}`);
-      await page.keyboard.press("Escape");
-      check(!(await page.locator(fold).evaluate((d) => d.open)), `${fold} stays open after Escape`);
-    }
-    await page.click("#reinstall > summary");
-    await page.getByText("Erased:").first().waitFor();
-    await page.getByText("Kept:").first().waitFor();
-    await page.fill("#typed", "nodeX");
-    await page.click("#reinstall button.danger");
-    await page.locator("#summary").waitFor();
-    equal(await page.evaluate(() => document.activeElement.id), "summary", "focus after a refusal");
-    equal(await page.inputValue("#typed"), "nodeX", "what was typed");
-    equal(await page.getAttribute("#typed", "aria-invalid"), "true", "the field is marked");
-    await axe(page, "refused reinstall");
-    await shot(page, "refused-reinstall");
-    await page.fill("#typed", "node1");
-    await control("/swap?host=node1");
-    await page.locator("#m-plan").getByText("The disks or the role changed while you were confirming").waitFor();
-    check(!(await page.locator("#reinstall").evaluate((d) => d.open)), "the confirmation of the old plan is still open");
-    equal(await page.inputValue("#typed"), "", "what was typed for the old plan");
-    await axe(page, "expired");
-    await shot(page, "expired");
-    await page.context().close();
-  });
-
   for (const [mode, options] of Object.entries({ phone: themes.phone, "no script": { javaScriptEnabled: false } })) {
     test(`set up, ${mode}`, async () => {
       const page = await open(options), see = async (what) => { if (options.javaScriptEnabled !== false) await axe(page, what); await shot(page, what.replaceAll(" ", "-")); await noScroll(page, what); };

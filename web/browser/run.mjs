@@ -4,6 +4,7 @@ import * as tools from "./lib.mjs";
 import { pages } from "./site.mjs";
 import pageTests from "./pages.mjs";
 import "./machines.mjs";
+import "./dialogs.mjs";
 
 pageTests({ ...tools, pages });
 await tools.run(process.argv[2] || "");

@@ -20,24 +20,42 @@
   // Patches: each element replaces the one with its id; ticks, typed text, open folds and focus stay.
   const touched = (i) => i.type === "checkbox" ? i.checked !== i.defaultChecked : i.options ? [...i.options].some((o) => o.selected !== o.defaultSelected) : i.type !== "hidden" && i.value !== i.defaultValue;
   const keep = (old, el) => {
-    // What was typed to confirm one plan must not confirm another.
-    const expired = [...old.querySelectorAll("[data-plan][id]")].filter((c) => { const n = el.querySelector("#" + CSS.escape(c.id)); return n && n.dataset.plan !== c.dataset.plan && (c.open || [...c.querySelectorAll("input")].some(touched)); });
-    for (const c of expired) {
-      const p = doc.createElement("p");
-      p.className = "note";
-      p.textContent = $("say").textContent = "The disks or the role changed while you were confirming. What you typed is gone: look at the disks again.";
-      el.querySelector("#" + CSS.escape(c.id)).before(p);
-    }
     for (const i of old.querySelectorAll("input,select,textarea")) {
-      if (expired.some((c) => c.contains(i))) continue;
       const n = i.name && touched(i) && [...el.querySelectorAll(`[name="${CSS.escape(i.name)}"]`)].find((x) => i.type !== "checkbox" || x.value === i.value);
       if (n && i.type === "checkbox") n.checked = i.checked;
       else if (n && (!i.options || [...n.options].some((o) => o.value === i.value))) n.value = i.value;
     }
-    for (const d of old.querySelectorAll("details[open][id]")) { if (expired.includes(d)) continue; const n = el.querySelector("#" + CSS.escape(d.id)); if (n) n.open = true; }
+    for (const d of old.querySelectorAll("details[open][id]")) { const n = el.querySelector("#" + CSS.escape(d.id)); if (n) n.open = true; }
+  };
+  // A confirmation that is open stays open. When what it asks about is no longer the same, it says so, and what was typed
+  // to confirm the one must not confirm the other.
+  const expire = (d, words, ...rest) => {
+    const note = Object.assign(doc.createElement("p"), { className: "error", textContent: words });
+    note.setAttribute("role", "alert");
+    d.replaceChildren(...rest);
+    d.querySelector("h2").after(note);
+    d.querySelector("[data-close]").focus();
+  };
+  const redraw = (old, el) => {
+    const ids = [...el.children].map((n) => n.id);
+    for (const d of [...old.children]) {
+      if (ids.includes(d.id)) continue;
+      if (!d.open) { d.remove(); continue; }
+      expire(d, "The machine changed while you were confirming: this cannot be done now. Nothing was done.", d.querySelector("h2"), d.querySelector("[data-close]"));
+    }
+    for (const n of [...el.children]) {
+      const d = $(n.id);
+      if (!d) old.append(n);
+      else if (!d.open) d.replaceWith(n);
+      else if (d.dataset.plan !== n.dataset.plan) {
+        d.dataset.plan = n.dataset.plan;
+        expire(d, "The disks or the role changed while you were confirming. What you typed is gone: look at the disks again.", ...n.childNodes);
+      }
+    }
   };
   const put = (el) => {
     const old = $(el.id);
+    if (old && el.dataset.dialogs !== undefined) return redraw(old, el);
     if (el.dataset.gone !== undefined) {
       if (old?.contains(doc.activeElement)) (old.nextElementSibling || old.previousElementSibling)?.querySelector("a")?.focus({ preventScroll: true });
       if (old) old.remove();
@@ -94,20 +112,32 @@
   addEventListener("pagehide", () => es?.close());
   addEventListener("pageshow", (e) => { if (e.persisted) location.reload(); });
 
-  const summary = $("summary");
-  if (summary) summary.focus();
+  $("summary")?.focus();
 
-  // What destroys something opens with the focus on Cancel.
+  // What destroys something is asked in a dialog over the page, with the focus on Cancel.
+  const ask = (d) => {
+    d.removeAttribute("open");
+    d.showModal();
+    (d.querySelector("#summary") || d.querySelector("[data-close]")).focus();
+    d.scrollTop = 0; // what it asks comes first, though Cancel has the focus
+  };
   doc.addEventListener("click", (e) => {
-    const s = e.target.closest("details.confirm > summary"), c = e.target.closest("[data-close]");
-    if (s) setTimeout(() => { if (s.parentNode.open) s.parentNode.querySelector("[data-close]")?.focus(); });
-    if (c) { e.preventDefault(); shut(c.closest("details")); }
+    const o = $(e.target.closest("[data-dialog]")?.dataset.dialog), c = e.target.closest("[data-close]");
+    if (o) { e.preventDefault(); ask(o); }
+    if (c) { e.preventDefault(); c.closest("dialog").close(); }
   });
-  const shut = (d) => { d.querySelector("form").reset(); d.open = false; d.querySelector("summary").focus(); };
-  doc.addEventListener("keydown", (e) => {
-    const d = e.key === "Escape" && e.target.closest?.("details.confirm");
-    if (d) shut(d);
-  });
+  doc.addEventListener("close", (e) => {
+    const d = e.target;
+    if (!d.matches("dialog.ask")) return;
+    d.querySelector("form")?.reset();
+    for (const i of d.querySelectorAll("[aria-invalid]")) { i.removeAttribute("aria-invalid"); i.value = ""; }
+    for (const p of d.querySelectorAll(".error")) p.remove();
+    doc.querySelector(`[data-dialog="${d.id}"]`)?.focus(); // the button may have been drawn anew meanwhile
+  }, true);
+  for (const d of doc.querySelectorAll("dialog.ask[open]")) {
+    history.replaceState(null, "", d.querySelector("[data-close]").href);
+    ask(d);
+  }
 
   window.hatchery = { put, live };
 })();
