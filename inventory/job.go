@@ -45,9 +45,11 @@ type Job struct {
 	Auto bool `json:"auto,omitempty"`
 
 	// Step is the step that runs or ran last (pipeline's step names), StepNo of StepOf.
-	Step      string `json:"step,omitempty"`
-	StepNo    int    `json:"step_no,omitempty"`
-	StepOf    int    `json:"step_of,omitempty"`
+	Step   string `json:"step,omitempty"`
+	StepNo int    `json:"step_no,omitempty"`
+	StepOf int    `json:"step_of,omitempty"`
+	// StepAgain says that the step runs once more because the appliance was restarted; StepNo is then how far the job was.
+	StepAgain bool   `json:"step_again,omitempty"`
 	BlockedOn string `json:"blocked_on,omitempty"`
 	Error     string `json:"error,omitempty"`
 	Hint      string `json:"hint,omitempty"`
@@ -79,6 +81,17 @@ type Job struct {
 
 // Open reports whether the job still has work to do.
 func (j *Job) Open() bool { return j.State == JobQueued || j.State == JobRunning }
+
+// StepAgain is what the name of a step is followed by that runs once more because the appliance was restarted.
+const StepAgain = ", again after the appliance was restarted"
+
+// StepText is the step in words, with [StepAgain] where it runs once more.
+func (j *Job) StepText() string {
+	if j.StepAgain {
+		return j.Step + StepAgain
+	}
+	return j.Step
+}
 
 // MaxPast is how many earlier attempts of a job are kept.
 const MaxPast = 20

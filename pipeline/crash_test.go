@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -43,8 +44,10 @@ func crashAfter(t *testing.T, k int) string {
 	m := r.machine(1)
 	m.powerOn()
 	r.assign(m, "node1", "plain")
-	f := &frozen{Store: r.store, left: k, done: make(chan struct{})}
+	shown := &neverBack{Store: r.store, t: t, far: map[string]inventory.Job{}}
+	f := &frozen{Store: shown, left: k, done: make(chan struct{})}
 	live := r.cfg
+	live.Store = shown
 	r.cfg.Store = f
 	r.start()
 	r.until(m, "came to the crash", func(h inventory.Host) bool { return f.hit() || h.State == inventory.StateInstalled })
@@ -74,6 +77,79 @@ func crashAfter(t *testing.T, k int) string {
 		t.Errorf("host at the end: %+v", h)
 	}
 	return how
+}
+
+// neverBack is a store that sees after each update how far every running job is shown to be: it may not go back while its
+// attempt lasts, over a restart either, and host and job must show the same.
+type neverBack struct {
+	inventory.Store
+	t   *testing.T
+	mu  sync.Mutex
+	far map[string]inventory.Job // by job and attempt
+}
+
+func (s *neverBack) Update(fn func(*inventory.Tx) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := s.Store.Update(fn)
+	if err == nil {
+		err = s.View(s.look)
+	}
+	return err
+}
+
+func (s *neverBack) look(tx *inventory.Tx) error {
+	jobs, err := tx.OpenJobs()
+	for _, j := range jobs {
+		if j.State != inventory.JobRunning {
+			continue
+		}
+		key := fmt.Sprintf("%s attempt %d", j.ID, j.Attempt)
+		if was, ok := s.far[key]; ok && (j.StepNo < was.StepNo || j.StepOf != was.StepOf || j.StepNo > j.StepOf) {
+			s.t.Errorf("%s went from step %d of %d, %s, to step %d of %d, %s", key, was.StepNo, was.StepOf, was.StepText(), j.StepNo, j.StepOf, j.StepText())
+		}
+		s.far[key] = j
+		h, err := tx.Host(j.HostID)
+		if err != nil {
+			return err
+		}
+		if h.StepNo != j.StepNo || h.StepOf != j.StepOf || !strings.HasPrefix(h.Step, j.StepText()) {
+			s.t.Errorf("%s is in step %d of %d, %s; its host says step %d of %d, %s", key, j.StepNo, j.StepOf, j.StepText(), h.StepNo, h.StepOf, h.Step)
+		}
+	}
+	return err
+}
+
+// TestAStepThatIsDoneAgainSaysSo kills the appliance while it builds: the steps before that are done again, in words, and
+// how far the job is stays what it was.
+func TestAStepThatIsDoneAgainSaysSo(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	m := r.machine(1)
+	m.powerOn()
+	hold := make(chan struct{})
+	r.hive.hold = hold
+	r.assign(m, "node1", "plain")
+	r.start()
+	r.until(m, "built", func(h inventory.Host) bool { return h.Step == StepBuild })
+	r.stop()
+	before := r.job(m)
+	r.start()
+	h := r.until(m, "built again", func(h inventory.Host) bool { return strings.HasPrefix(h.Step, StepBuild+inventory.StepAgain) })
+	if j := r.job(m); h.StepNo != before.StepNo || j.StepNo != before.StepNo || !j.StepAgain {
+		t.Errorf("step %d and %d, want %d", h.StepNo, j.StepNo, before.StepNo)
+	}
+	close(hold)
+	r.untilState(m, inventory.StateInstalled)
+	diary := strings.Join(r.diary(h.ID), "\n")
+	for _, want := range []string{"Step 1 of 10, stage-0, again after the appliance was restarted: ", "Step 5 of 10, build, again after the appliance was restarted: ", "Step 6 of 10, install: "} {
+		if strings.Count(diary, want) != 1 {
+			t.Errorf("the diary does not say once %q:\n%s", want, diary)
+		}
+	}
+	if j := r.job(m); j.StepAgain {
+		t.Errorf("at its end the job is still doing a step again: %+v", j)
+	}
 }
 
 func (f *frozen) hit() bool {

@@ -222,6 +222,7 @@ func (r *Runner) attend(ctx context.Context, s *situation) {
 		r.report("resume", r.failRunning(s, err))
 		return
 	}
+	w.reached = s.job.StepNo
 	r.launch(ctx, w, resume(&s.job, &w.rec))
 }
 
@@ -283,7 +284,7 @@ func (r *Runner) claim(s *situation) (*work, error) {
 		if h, err = inventory.Next(h, inventory.StepStarted{Step: first[0].Name, No: 1, Of: len(first)}); err != nil {
 			return err
 		}
-		j.Step, j.StepNo, j.StepOf = first[0].Name, 1, len(first)
+		j.Step, j.StepNo, j.StepOf, j.StepAgain = first[0].Name, 1, len(first), false
 		if j, err = tx.PutJob(j); err != nil {
 			return err
 		}

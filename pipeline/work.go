@@ -35,7 +35,10 @@ type work struct {
 	plan diskplan.Plan
 	rec  record
 	step Step
-	at   netip.Addr // where the installed system answered
+	// reached is the step that an earlier run of the appliance had come to, of the steps as shown; 0 = this is the first
+	// run. shift is how many steps before the first of this run are behind the machine for good.
+	reached, shift int
+	at             netip.Addr // where the installed system answered
 
 	live        context.Context // of the job as a whole; what outlives a step is bound to it
 	stopJournal func()          // nil while stage-0's journal is not followed
@@ -97,11 +100,14 @@ func (w *work) run(ctx context.Context, how resumption) {
 		return
 	}
 	steps := stepsWith(w.r.limit, w.host, w.role, plan0, w.job)
+	if w.reached > 0 && w.job.Flipped { // the job counted all steps before the flip, too
+		w.shift = max(w.job.StepOf-len(steps), 0)
+	}
 	for i, s := range steps {
 		if i < how.first(steps) {
 			continue
 		}
-		if err := w.do(ctx, s, i+1, len(steps)); err != nil {
+		if err := w.do(ctx, s, w.shift+i+1, w.shift+len(steps)); err != nil {
 			w.end(ctx, w.goBack(ctx, err))
 			return
 		}
@@ -142,24 +148,29 @@ func (w *work) readRole() error {
 	})
 }
 
-// do carries one step out within its limit.
+// do carries one step out within its limit. A step that an earlier run of the appliance did or began is shown as done
+// again: how far the job is never goes back.
 func (w *work) do(ctx context.Context, s Step, no, of int) error {
 	w.step = s
 	began := w.r.cfg.Now()
+	again := ""
+	if no <= w.reached {
+		again = inventory.StepAgain
+	}
 	err := w.update(func(tx *inventory.Tx, h *inventory.Host, j *inventory.Job) error {
-		j.Step, j.StepNo, j.StepOf = s.Name, no, of
-		next, err := inventory.Next(*h, inventory.StepStarted{Step: s.Name, No: no, Of: of})
+		j.Step, j.StepNo, j.StepOf, j.StepAgain = s.Name, min(max(no, w.reached), of), of, again != ""
+		next, err := inventory.Next(*h, inventory.StepStarted{Step: s.Name + again, No: j.StepNo, Of: of})
 		if err != nil {
 			return err
 		}
 		*h = next
 		return tx.Note(inventory.Entry{Time: began, HostID: h.ID, Kind: "job.step", By: "pipeline",
-			Text: fmt.Sprintf("Step %d of %d, %s: %s.", no, of, s.Name, s.Title)})
+			Text: fmt.Sprintf("Step %d of %d, %s%s: %s.", no, of, s.Name, again, s.Title)})
 	})
 	if err != nil {
 		return err
 	}
-	w.say(s.Name, "step %d of %d: %s", no, of, s.Title)
+	w.say(s.Name, "step %d of %d%s: %s", no, of, again, s.Title)
 	stepCtx, stop := context.WithTimeoutCause(ctx, s.Limit, errOverTime)
 	defer stop()
 	err = w.carryOut(stepCtx)
@@ -346,7 +357,7 @@ func (w *work) say(step, format string, args ...any) { w.log.add(step, fmt.Sprin
 // progress shows a detail of the running step on the host.
 func (w *work) progress(detail string) {
 	err := w.update(func(_ *inventory.Tx, h *inventory.Host, j *inventory.Job) error {
-		next, err := inventory.Next(*h, inventory.StepStarted{Step: w.step.Name + ": " + detail, No: j.StepNo, Of: j.StepOf})
+		next, err := inventory.Next(*h, inventory.StepStarted{Step: j.StepText() + ": " + detail, No: j.StepNo, Of: j.StepOf})
 		*h = next
 		return err
 	})

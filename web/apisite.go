@@ -27,6 +27,7 @@ type Job struct {
 	Step        string              `json:"step"`
 	StepNo      int                 `json:"step_no"`
 	StepOf      int                 `json:"step_of"`
+	StepAgain   bool                `json:"step_again" doc:"the step runs once more because the appliance was restarted; step_no is how far the job was"`
 	BlockedOn   string              `json:"blocked_on"`
 	Error       string              `json:"error"`
 	Hint        string              `json:"hint"`
@@ -46,7 +47,7 @@ func jobJSON(j *inventory.Job) Job {
 		past = []inventory.Attempt{}
 	}
 	return Job{ID: j.ID, HostID: j.HostID, Host: j.Host, Past: past, Kind: j.Kind, State: j.State, Role: j.Role, By: j.By, Step: j.Step, StepNo: j.StepNo,
-		StepOf: j.StepOf, BlockedOn: j.BlockedOn, Error: j.Error, Hint: j.Hint, PlanID: j.PlanID, Wrote: j.Wrote,
+		StepOf: j.StepOf, StepAgain: j.StepAgain, BlockedOn: j.BlockedOn, Error: j.Error, Hint: j.Hint, PlanID: j.PlanID, Wrote: j.Wrote,
 		CancelAsked: j.CancelAsked, Attempt: j.Attempt, CreatedAt: j.CreatedAt, StartedAt: j.StartedAt, EndedAt: j.EndedAt}
 }
 

@@ -40,6 +40,11 @@ func (v jobView) Why() string {
 	return v.Error
 }
 
+// StepText is its step in words.
+func (v jobView) StepText() string {
+	return (&inventory.Job{Step: v.Step, StepAgain: v.StepAgain}).StepText()
+}
+
 // Took is how long the job worked, "" before it began.
 func (v jobView) Took() string {
 	switch {
