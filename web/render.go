@@ -95,7 +95,7 @@ func parsePages(a assets) (map[string]*template.Template, error) {
 		"join": strings.Join, "kind": kindText, "askField": askField, "bindingField": bindingField, "askFormat": newFormatAsk,
 		"askSerials": func(p *machinePage, act string) serialsAsk { return serialsAsk{p, act} },
 		"opener":     func(path, id, text string) dialogOpener { return dialogOpener{path, id, text} },
-		"size": func(n int64) string { return diskText(uint64(max(n, 0))) }}
+		"size":       func(n int64) string { return diskText(uint64(max(n, 0))) }}
 	shared, err := template.New("").Funcs(fm).ParseFS(files, "templates/layout.html", "templates/parts.html")
 	if err != nil {
 		return nil, fmt.Errorf("templates: %w", err)
