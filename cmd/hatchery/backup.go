@@ -20,8 +20,10 @@ import (
 )
 
 const (
-	// backupEvery and backupsKept are the daily backups in DATA/backups; after a failure the next try is sooner.
+	// backupEvery and backupsKept are the daily backups in DATA/backups; after a failure the next try is sooner. One that is
+	// due at the start waits until what netboots after a power cut was answered.
 	backupEvery, backupAgain = 24 * time.Hour, time.Hour
+	backupFirst              = time.Minute
 	backupsKept              = 14
 	// databaseReserve is the space that is kept for leases and boots when the disk is full otherwise: weeks of them.
 	databaseReserve = 16 << 20
@@ -339,7 +341,7 @@ func (a *appliance) takeBackup(r io.Reader, sure func() error) error {
 // backups writes a full backup once a day into DATA/backups.
 func (a *appliance) backups(ctx context.Context) error {
 	dir := filepath.Join(a.cfg.Data, "backups")
-	for wait := backupEvery - time.Since(newest(dir)); ; {
+	for wait := max(backupFirst, backupEvery-time.Since(newest(dir))); ; {
 		select {
 		case <-ctx.Done():
 			return nil
