@@ -134,31 +134,33 @@ func (w *stalls) tick() error {
 	})
 }
 
-// resume finds the boots that were under way when the appliance stopped: each recent host's
-// last line that says something.
-func (w *stalls) resume() error {
+// At the start everything netboots perhaps, so what was under way is looked for in steps.
+const (
+	resumeEvery  = 20 * time.Millisecond
+	resumeAtOnce = 100 // hosts
+)
+
+// resume finds the boots that were under way when the appliance stopped, of some hosts behind the one given: each recent
+// host's last line that says something. It returns what to go on behind; "" = that was all.
+func (w *stalls) resume(after inventory.HostID) (next inventory.HostID, err error) {
 	since := w.now().Add(-10 * time.Minute)
-	return w.store.View(func(tx *inventory.Tx) error {
-		after := inventory.HostID("")
-		for {
-			hosts, next, err := tx.Hosts(after, 100)
-			if err != nil {
+	err = w.store.View(func(tx *inventory.Tx) error {
+		hosts, more, err := tx.Hosts(after, resumeAtOnce)
+		if err != nil {
+			return err
+		}
+		for _, h := range hosts {
+			if h.LastSeen.Before(since) {
+				continue
+			}
+			if err := w.lastLine(tx, h.ID); err != nil {
 				return err
 			}
-			for _, h := range hosts {
-				if h.LastSeen.Before(since) {
-					continue
-				}
-				if err := w.lastLine(tx, h.ID); err != nil {
-					return err
-				}
-			}
-			if next == "" {
-				return nil
-			}
-			after = next
 		}
+		next = more
+		return nil
 	})
+	return next, err
 }
 
 func (w *stalls) lastLine(tx *inventory.Tx, id inventory.HostID) error {
@@ -184,9 +186,9 @@ func (w *stalls) lastLine(tx *inventory.Tx, id inventory.HostID) error {
 func (s *Server) watchStalls(ctx context.Context) {
 	changes := s.cfg.Store.Watch(ctx)
 	w := &stalls{store: s.cfg.Store, now: s.cfg.Now, hosts: map[inventory.HostID]waiting{}}
-	if err := w.resume(); err != nil {
-		s.cfg.Log.Error("boot diaries cannot be read", "err", err)
-	}
+	resume := time.NewTicker(resumeEvery)
+	defer resume.Stop()
+	after := inventory.HostID("")
 	every := time.NewTicker(5 * time.Second)
 	defer every.Stop()
 	for {
@@ -197,6 +199,14 @@ func (s *Server) watchStalls(ctx context.Context) {
 			}
 			if c.Entry != nil {
 				w.see(*c.Entry)
+			}
+		case <-resume.C:
+			var err error
+			if after, err = w.resume(after); err != nil {
+				s.cfg.Log.Error("boot diaries cannot be read", "err", err)
+			}
+			if after == "" {
+				resume.Stop()
 			}
 		case <-every.C:
 			if err := w.tick(); err != nil {

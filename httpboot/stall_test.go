@@ -64,7 +64,8 @@ func stallLines(t *testing.T, lines []inventory.Entry) (got []string) {
 		return err
 	})
 	resumed := &stalls{store: store, now: live.now, hosts: map[inventory.HostID]waiting{}}
-	err = errors.Join(err, resumed.resume(), live.tick())
+	_, rerr := resumed.resume("")
+	err = errors.Join(err, rerr, live.tick())
 	if d := cmp.Diff(live.hosts, resumed.hosts, cmp.AllowUnexported(waiting{})); d != "" {
 		t.Errorf("after a restart, -live +resumed:\n%s", d)
 	}

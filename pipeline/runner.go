@@ -310,13 +310,12 @@ func (r *Runner) ruleFor(id inventory.HostID) error {
 	return ignoreNotFound(r.cfg.Store.Update(func(tx *inventory.Tx) error { return applyRules(tx, id, roles, r.cfg.Now()) }))
 }
 
-// allRules lets the rules act on every host.
+// allRules lets the rules act on every host that needs a role: it costs what these are, not what the site has.
 func (r *Runner) allRules() error {
-	var after inventory.HostID
-	for {
+	for after := ""; ; {
 		var due []inventory.HostID
 		err := r.cfg.Store.View(func(tx *inventory.Tx) error {
-			hosts, next, err := tx.Hosts(after, 500)
+			hosts, next, err := tx.Ranked(inventory.RankQuery{State: inventory.StateReady, After: after, Limit: 500})
 			after = next
 			for i := range hosts {
 				if hosts[i].NoRule() == "" {
