@@ -268,7 +268,7 @@ func (a *appliance) diary(t *testing.T) []string {
 // waitDiary waits for a line, which is written once its download has gone out, and wants it once.
 func (a *appliance) waitDiary(t *testing.T, want string) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		d := strings.Join(a.diary(t), "\n")
 		if n := strings.Count(d, want); n == 1 {
 			return

