@@ -202,7 +202,7 @@ func TestLeftovers(t *testing.T) {
 	}
 	reaped := make(chan error, 1)
 	go func() { reaped <- cmd.Wait() }()
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	for deadline := time.Now().Add(60 * time.Second); ; {
 		pids, err := marked([]byte(jobVar + "=" + mark))
 		if err != nil || time.Now().After(deadline) {
 			t.Fatalf("the programs do not start: %v, %v", pids, err)

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -59,20 +60,23 @@ func TestStage0sJournalIsInTheJobsLog(t *testing.T) {
 	hang := m.hang
 	m.mu.Unlock()
 	r.assign(m, "node1", "plain")
-	r.until(m, "copied the journal", func(inventory.Host) bool { return len(journal()) == 2 })
+	r.until(m, "copied the journal and formats", func(inventory.Host) bool {
+		return len(journal()) == 2 && slices.Contains(m.did(), "stage-0 install")
+	})
 	m.mu.Lock()
-	m.hang, m.kmsg, m.exit = nil, append(m.kmsg, "3,3,30,-;mce: hardware error"), 0
+	again := make(chan struct{}) // the second attempt waits, too, until its journal was read
+	m.hang, m.kmsg, m.exit = again, append(m.kmsg, "3,3,30,-;mce: hardware error"), 0
 	m.mu.Unlock()
 	close(hang)
-	r.until(m, "ended", func(h inventory.Host) bool {
-		return h.State == inventory.StateFailed || h.State == inventory.StateInstalled
-	})
-	if r.host(m).State == inventory.StateFailed {
-		r.retry(m)
-		r.untilState(m, inventory.StateInstalled)
-	}
-	r.until(m, "has all", func(inventory.Host) bool { return len(journal()) >= 2 })
+	r.untilState(m, inventory.StateFailed)
+	r.retry(m)
 	want := []string{"kernel: Linux version 6.12", "kernel: vda: vda1 vda2", "kernel: mce: hardware error"}
+	r.until(m, "has all", func(inventory.Host) bool { return len(journal()) >= len(want) })
+	m.mu.Lock()
+	m.hang = nil
+	m.mu.Unlock()
+	close(again)
+	r.untilState(m, inventory.StateInstalled)
 	got := journal()
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the journal in the log (-want +got):\n%s\n%s", diff, r.logText(m))

@@ -164,7 +164,7 @@ func TestHiveThatBreaksKeepsTheRoles(t *testing.T) {
 	}
 	wait := func(what string, ok func(inventory.Hive) bool) {
 		t.Helper()
-		for deadline := time.Now().Add(10 * time.Second); !ok(read()); time.Sleep(5 * time.Millisecond) {
+		for deadline := time.Now().Add(60 * time.Second); !ok(read()); time.Sleep(5 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatalf("the roles never %s: %+v", what, read())
 			}
@@ -394,7 +394,7 @@ func TestPlanThatIsOutOfDate(t *testing.T) {
 func TestMachineThatIsOffIsWokenAndBuiltAhead(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	r.cfg.Limits.Fresh = time.Second
+	r.cfg.Limits.Fresh = time.Minute
 	var woken atomic.Int32
 	m := r.machine(1)
 	r.cfg.Wake = func(_ context.Context, mac inventory.MAC) error {

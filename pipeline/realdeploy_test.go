@@ -12,7 +12,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/staged-hive/hatchery/internal/hive"
 	"github.com/staged-hive/hatchery/inventory"
@@ -189,10 +188,12 @@ func TestRealDeploy(t *testing.T) {
 		t.Errorf("it was switched %d times", n)
 	}
 
-	m.newSystem("cut", `[ "$1" = test ] && sleep 5`)
+	cut := m.newSystem("cut", `[ "$1" = test ] && sleep 60`)
 	s.must(order{Do: "deploy", MAC: m.mac})
-	s.until(m.mac, "switched", func(a answer) bool { return a.Host.Step == StepSwitch })
-	time.Sleep(time.Second) // into the activation
+	s.until(m.mac, "was in the activation", func(a answer) bool {
+		raw, err := os.ReadFile(filepath.Join(m.root, "var/switched"))
+		return a.Host.Step == StepSwitch && err == nil && strings.Contains(string(raw), "test "+cut)
+	})
 	m.off()
 	m.powerOn() // its disk boots what it was installed with, in this test
 	check("a power cut during the trial", s.until(m.mac, "was through", ended), "The machine was restarted in the middle of the trial.", "/nix/store/system-node1", slow)

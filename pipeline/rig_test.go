@@ -140,7 +140,7 @@ while [ $# -gt 0 ]; do
 	--ssh-port) port=$2; shift 2;;
 	--build-on) [ "$2" = local ] || exit 9; shift 2;;
 	--no-substitute-on-destination) shift;;
-	--copy) copy=$2; shift 2;; # this test's own: so many MB are sent as a closure is
+	--copy) copy=$2; shift 2;; # this test's own: what is written into that pipe is sent as a closure is
 	--disk-encryption-keys) [ "$2" = /tmp/disk.key ] && [ -s "$3" ] || exit 9; shift 3;;
 	*) echo "unknown option $1" >&2; exit 9;;
 	esac
@@ -153,7 +153,7 @@ echo "### Formatting hard drive with disko ###"
 $SSH "$script" </dev/null
 [ "$phases" = disko,install ] || { echo "### Done! ###"; exit 0; }
 echo "### Uploading the system closure ###"
-[ -z "$copy" ] || for i in $(seq $copy); do head -c 1000000 /dev/zero; sleep 0.2; done | $SSH "cat >/dev/null"
+[ -z "$copy" ] || cat "$copy" | $SSH "cat >/dev/null"
 echo "### Copying extra files ###"
 tar -C "$extra" -c . | $SSH plant
 echo "### Installing NixOS ###"
@@ -206,9 +206,9 @@ func newRig(t *testing.T) *rig {
 	r.cfg = Config{Store: r.store, Hive: r.hive, Key: r.key, KeyPath: key, Dir: filepath.Join(r.dir, "data"),
 		NixosAnywhere: []string{script}, Nix: []string{nix}, Reserved: reserved, SSHPort: r.port, Tick: 20 * time.Millisecond, RolesEvery: 20 * time.Millisecond,
 		Log: slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn})),
-		Limits: Limits{Stage0: 10 * time.Second, Preflight: 10 * time.Second, Build: 20 * time.Second, Install: 30 * time.Second,
-			Reboot: 10 * time.Second, Verify: 10 * time.Second, Lost: 3 * time.Second, Fresh: time.Hour, Grace: time.Second,
-			Node: 10 * time.Second, Reach: 10 * time.Second, Copy: 20 * time.Second, Switch: 10 * time.Second, Health: 10 * time.Second, Trial: 10 * time.Second,
+		Limits: Limits{Stage0: 30 * time.Second, Preflight: 30 * time.Second, Build: 30 * time.Second, Install: 60 * time.Second,
+			Reboot: 30 * time.Second, Verify: 30 * time.Second, Lost: 15 * time.Second, Fresh: time.Hour, Grace: time.Second,
+			Node: 30 * time.Second, Reach: 30 * time.Second, Copy: 30 * time.Second, Switch: 30 * time.Second, Health: 30 * time.Second, Trial: 30 * time.Second,
 			Poll: 10 * time.Millisecond, Dial: 5 * time.Second}}
 	return r
 }
@@ -274,7 +274,7 @@ func (r *rig) start() {
 	r.t.Cleanup(r.stop)
 	select {
 	case <-run.Ready():
-	case <-time.After(10 * time.Second):
+	case <-time.After(60 * time.Second):
 		r.t.Fatal("the runner does not get ready")
 	}
 	r.Runner = run
@@ -352,7 +352,7 @@ func (r *rig) retry(m *machine) {
 // until waits until the host is as wanted.
 func (r *rig) until(m *machine, what string, ok func(inventory.Host) bool) inventory.Host {
 	r.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(90 * time.Second)
 	for {
 		h := r.host(m)
 		if ok(h) {

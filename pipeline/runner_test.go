@@ -152,7 +152,7 @@ func TestFailuresSayStepCauseAndHint(t *testing.T) {
 			}
 		}, StepPreflight, "runs another system than stage-0", false, false},
 		{"a machine that does not restart", func(r *rig, m *machine) {
-			r.cfg.Limits.Reboot = 300 * time.Millisecond
+			r.cfg.Limits.Reboot = 4 * time.Second // the order to restart is part of it
 			m.hook = func(s string) (string, int, bool) { return "", 0, s == "reboot" }
 		}, StepReboot, "was told to restart but was still in stage-0", true, true},
 		{"a machine that comes up with another key", func(r *rig, m *machine) {
@@ -261,6 +261,8 @@ func TestRetryAfterTheFlipOnlyVerifies(t *testing.T) {
 	}
 	before := len(m.did())
 	m.powerOn()
+	r.cfg.Limits.Verify = 30 * time.Second
+	r.start()
 	r.retry(m)
 	r.untilState(m, inventory.StateInstalled)
 	for _, s := range m.did()[before:] {

@@ -463,7 +463,7 @@ func TestDeployWakesAMachineThatIsOff(t *testing.T) {
 		if mac != m.mac {
 			t.Errorf("woken: %s", mac)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatalf("nothing was woken:\n%s", r.logText(m))
 	}
 	m.powerOn()
