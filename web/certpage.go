@@ -95,7 +95,7 @@ func (s *Server) certWarnings() []Warning {
 	c, err := s.givenCertificate()
 	hint := "Put a new one in under Settings, or go back to the appliance's own."
 	if err != nil {
-		return []Warning{{Text: sentence(err), Hint: hint}}
+		return []Warning{{Text: words(err), Hint: hint}}
 	}
 	if c == nil || s.cfg.Now().Add(certWarn).Before(c.Leaf.NotAfter) {
 		return nil

@@ -89,6 +89,7 @@ func (s *Server) deployRoleForm(c echo.Context) error {
 	hosts, err := s.deployRole(c.Request().Context(), role)
 	text := fmt.Sprintf("%s of role %s: a deploy was asked for.", plural(len(hosts), "machine"), clip(role, 63))
 	if err != nil {
+		s.logFault(c, err)
 		text += " " + sentence(err)
 	}
 	s.flash(c, text)

@@ -262,15 +262,55 @@ func (s *Server) assignMany(c echo.Context) error {
 	if role == "" || len(hosts) == 0 {
 		return s.said(c, "/", "Tick at least one machine and choose a role.")
 	}
-	done, failed := 0, ""
+	var done bulk
 	for _, id := range hosts {
-		if _, err := s.assign(c.Request().Context(), id, inventory.Assignment{Role: &role}, IfMatchIn{}); err != nil {
-			failed += " " + sentence(err)
+		h, err := s.assign(c.Request().Context(), id, inventory.Assignment{Role: &role}, IfMatchIn{})
+		if err == nil {
+			r := rowOf(&h, nil, s.cfg.Now())
+			done.add(h.Label(), true, r.Look.Word+": "+r.Below)
 			continue
 		}
-		done++
+		s.logFault(c, err)
+		label := clip(id, 40)
+		if h, err := s.host(id); err == nil {
+			label = h.Label()
+		}
+		done.add(label, false, "Not done. "+sentence(err))
 	}
-	return s.said(c, "/", strings.TrimSpace(strconv.Itoa(done)+" of "+plural(len(hosts), "machine")+" got role "+clip(role, 63)+"."+failed))
+	return s.said(c, "/", strconv.Itoa(done.done)+" of "+plural(len(hosts), "machine")+" got role "+clip(role, 63)+"."+done.report())
+}
+
+// bulk gathers what one act did to each of several machines.
+type bulk struct {
+	done  int
+	texts []string            // in the order they came, those of what was not done first
+	names map[string][]string // by text
+}
+
+func (b *bulk) add(name string, ok bool, text string) {
+	if b.names == nil {
+		b.names = map[string][]string{}
+	}
+	if ok {
+		b.done++
+	}
+	if _, known := b.names[text]; !known {
+		if ok {
+			b.texts = append(b.texts, text)
+		} else {
+			b.texts = slices.Insert(b.texts, 0, text)
+		}
+	}
+	b.names[text] = append(b.names[text], name)
+}
+
+// report is a line for each thing that became of machines, with their names.
+func (b *bulk) report() string {
+	var out strings.Builder
+	for _, t := range b.texts {
+		out.WriteString("\n" + strings.Join(b.names[t], ", ") + ": " + t)
+	}
+	return out.String()
 }
 
 // said tells what was done: our script, which asks for it, as plain text; else on the page that the form was sent from.

@@ -46,7 +46,7 @@ func (s *Server) healthz(c echo.Context) error {
 		return c.String(http.StatusOK, "ok\n")
 	}
 	if err := s.cfg.Health(); err != nil {
-		return c.String(http.StatusServiceUnavailable, sentence(err)+"\n")
+		return c.String(http.StatusServiceUnavailable, words(err)+"\n")
 	}
 	return c.String(http.StatusOK, "ok\n")
 }

@@ -207,7 +207,7 @@ func TestFormsWorkWithoutScript(t *testing.T) {
 		{"a pin to a port", page + "/assign", url.Values{"pin-os": {"path:pci-0000:00:05.0"}}, 303, "Saved."},
 		{"a pin that leads elsewhere", page + "/assign", url.Values{"pin-os": {"path:../sda"}}, 422, "or path:NAME from /dev/disk/by-path"},
 		{"and back", page + "/assign", url.Values{"pin-os": {"virtio-OS1"}}, 303, "Saved."},
-		{"assign two", "/assign", url.Values{"role": {"worker"}, "host": {string(h.ID), "nobody"}}, 303, "1 of 2 machines got role worker. Host nobody is not known."},
+		{"assign two", "/assign", url.Values{"role": {"worker"}, "host": {string(h.ID), "nobody"}}, 303, "1 of 2 machines got role worker.\nnobody: Not done. Host nobody is not known.\nnode1: Queued: Waits for its turn."},
 		{"cancel", page + "/cancel", nil, 303, "Done."},
 		{"an act that makes no sense", page + "/unignore", nil, 409, "it is not ignored"},
 		{"install", page + "/install", url.Values{}, 303, "Confirmed."},

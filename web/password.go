@@ -182,7 +182,7 @@ func (s *Server) setFirstPassword(c echo.Context) error {
 	}
 	p := secret(c.FormValue("password"))
 	if err := checkPassword(p, secret(c.FormValue("again"))); err != nil {
-		return fail(http.StatusUnprocessableEntity, sentence(err))
+		return fail(http.StatusUnprocessableEntity, words(err))
 	}
 	ctx := context.WithValue(c.Request().Context(), whoKey{}, who{By: "admin", From: from})
 	rec, err := s.setPassword(ctx, p, true, "The admin password was set with the first-run code.")
@@ -232,7 +232,7 @@ func (s *Server) changePassword(c echo.Context) error {
 	}
 	p := secret(c.FormValue("password"))
 	if err := checkPassword(p, secret(c.FormValue("again"))); err != nil {
-		return fail(http.StatusUnprocessableEntity, sentence(err))
+		return fail(http.StatusUnprocessableEntity, words(err))
 	}
 	rec, err := s.replacePassword(ctx, p)
 	if err != nil {

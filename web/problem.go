@@ -27,21 +27,64 @@ func (s *Server) onError(err error, c echo.Context) {
 	if code == http.StatusNotFound && text == http.StatusText(code) {
 		code, text = s.nothingHere(c)
 	}
-	if code == http.StatusInternalServerError {
-		s.log.Error("request failed", "step", c.Request().Method+" "+c.Path(), "err", err)
-		text = "The appliance could not do this: " + text
+	switch code {
+	case http.StatusInternalServerError:
+		s.logFault(c, err)
+		text = s.faultOf(c)
+	case http.StatusInsufficientStorage:
+		s.logFault(c, err)
 	}
 	if code == http.StatusTooManyRequests {
 		c.Response().Header().Set("Retry-After", retryAfter)
 	}
-	if strings.HasPrefix(c.Request().URL.Path, "/api/") {
+	switch {
+	case strings.HasPrefix(c.Request().URL.Path, "/api/"):
 		err = writeProblem(c, code, text)
-	} else {
-		err = s.render(c, code, "problem", problemPage{base: s.base(c, http.StatusText(code), "problem"), Code: code, Text: text})
+	case wantsSentence(c):
+		err = c.String(code, text)
+	default:
+		err = s.render(c, code, "problem", problemPage{base: s.base(c, problemTitle(code), "problem"), Code: code, Text: text})
 	}
 	if err != nil {
 		s.log.Warn("answer could not be written", "err", err)
 	}
+}
+
+// problemTitle is what went wrong in a few words for people.
+func problemTitle(code int) string {
+	switch code {
+	case http.StatusNotFound:
+		return "Nothing here"
+	case http.StatusInternalServerError:
+		return "A fault of the appliance"
+	case http.StatusInsufficientStorage:
+		return "The disk is full"
+	case http.StatusForbidden:
+		return "Refused"
+	}
+	return http.StatusText(code)
+}
+
+// logFault keeps the words of an error that a browser is not told them of.
+func (s *Server) logFault(c echo.Context, err error) {
+	if code := status(err); code == http.StatusInternalServerError || code == http.StatusInsufficientStorage {
+		s.log.Error("request failed", "step", c.Request().Method+" "+c.Path(), "err", err)
+	}
+}
+
+// faultOf says of a request that failed by the appliance's fault what that means, with the cause where it is known.
+func (s *Server) faultOf(c echo.Context) string {
+	text := faultText
+	if m := c.Request().Method; m == http.MethodGet || m == http.MethodHead {
+		text = "The appliance could not show this, because of a fault of its own. Nothing was changed. Try again in a moment; if it stays, " +
+			"the reason is in the appliance's log (journalctl -u hatchery)."
+	}
+	if s.cfg.Health != nil {
+		if err := s.cfg.Health(); err != nil { // its words are for strangers too
+			text = words(err) + " " + text
+		}
+	}
+	return text
 }
 
 func writeProblem(c echo.Context, code int, text string) error {

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -143,6 +144,54 @@ func TestWhatTheAPICannotDoIsInTheLog(t *testing.T) {
 	b.api("GET", "/hosts/nobody", nil, 404, nil)
 	if got := log.String(); strings.Count(got, "request failed") != 1 || !strings.Contains(got, `step="GET /api/v1/tokens"`) {
 		t.Errorf("the log says %s", got)
+	}
+}
+
+func TestAFaultTellsABrowserNoPaths(t *testing.T) {
+	t.Parallel()
+	log := &lockedBuffer{}
+	var sick error
+	site := newFakeSite()
+	b := start(t, func(c *Config) {
+		site.config(c)
+		c.Log, c.Health = slog.New(slog.NewTextHandler(log, nil)), func() error { return sick }
+		c.Wake = func(context.Context, inventory.MAC) error {
+			return errors.New("open /var/lib/hatchery/x: permission denied")
+		}
+	})
+	b.hive()
+	h := b.checkIn(1, facts())
+	b.update(func(tx *inventory.Tx) error { return tx.Put(bucketTokens, "0", []byte("no JSON /var/lib/hatchery")) })
+	b.signIn()
+	plain := func(r *http.Request) { r.Header.Set("Accept", "text/plain") }
+	for _, c := range []struct {
+		name, method, path string
+		set                func(*http.Request)
+		want               string
+	}{
+		{"a page", "GET", "/settings", nil, "<h1>A fault of the appliance</h1>"},
+		{"a page says that nothing was changed", "GET", "/settings", nil, "Nothing was changed."},
+		{"an act of our script", "POST", "/settings/signout/x", plain, "nothing at this address"},
+	} {
+		a := b.send(c.method, c.path, nil, c.set)
+		if !strings.Contains(a.body, c.want) || strings.Contains(a.body, "/var/lib/hatchery") || strings.Contains(a.body, "JSON") {
+			t.Errorf("%s: got %d %s", c.name, a.code, a.body)
+		}
+	}
+	if got := log.String(); !strings.Contains(got, `step="GET /settings"`) {
+		t.Errorf("the log says %s", got)
+	}
+	sick = errors.New("the disk failed under the database: nothing more is saved")
+	if a := b.send("GET", "/settings", nil, nil); !strings.Contains(a.body, "The disk failed under the database: nothing more is saved. The appliance could not show this") {
+		t.Errorf("sick: %s", a.body)
+	}
+	for _, err := range []error{errors.New("open /data/x: no"), fmt.Errorf("write /data/x: %w", syscall.ENOSPC), fmt.Errorf("host x: open /data/y: %w", syscall.EIO)} {
+		if got := sentence(err); strings.Contains(got, "/data") || got == "" {
+			t.Errorf("%v is told as %q", err, got)
+		}
+	}
+	if a := b.send("POST", "/hosts/"+string(h.ID)+"/wake", nil, plain); a.code != 502 || !strings.Contains(a.body, "ermission denied") {
+		t.Errorf("what a machine did not do is told: %d %s", a.code, a.body)
 	}
 }
 

@@ -70,7 +70,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.inUse.Store(s.cert)
 	s.store = &sessionStore{store: cfg.Store, now: cfg.Now}
-	s.sessions = newSessions(s.store, s.cert != nil)
+	s.sessions = newSessions(s.store, s.cert != nil, s.log)
 	pw, err := s.password()
 	if err != nil {
 		return nil, err

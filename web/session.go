@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -98,14 +99,15 @@ func (s *Server) sweep(ctx context.Context) {
 }
 
 // newSessions does without scs.New, which starts a goroutine for a store that we do not use.
-func newSessions(store scs.Store, secure bool) *scs.SessionManager {
+func newSessions(store scs.Store, secure bool, log *slog.Logger) *scs.SessionManager {
 	name := "hatchery"
 	if secure {
 		name = "__Host-hatchery" // RFC 6265bis §4.1.3.2: bound to this host, Secure, Path=/
 	}
 	return &scs.SessionManager{Store: store, Lifetime: sessionLife, HashTokenInStore: true, Codec: scs.GobCodec{},
 		ErrorFunc: func(w http.ResponseWriter, _ *http.Request, err error) {
-			http.Error(w, "The appliance could not read its sessions: "+sentence(err), http.StatusInternalServerError)
+			log.Error("sessions could not be read", "err", err)
+			http.Error(w, "The appliance could not read who is signed in. "+sentence(err), status(err))
 		},
 		Cookie: scs.SessionCookie{Name: name, HttpOnly: true, Path: "/", Persist: true, SameSite: http.SameSiteStrictMode, Secure: secure}}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
@@ -139,7 +140,11 @@ func (s *Server) refreshRoles(ctx context.Context) error {
 		return fmt.Errorf("roles: this appliance has no hive: %w", ErrNotHere)
 	}
 	if err := s.cfg.Hive.Refresh(ctx); err != nil {
-		return err
+		h, herr := s.hive()
+		if herr != nil || h.Error == "" || status(err) != http.StatusInternalServerError {
+			return err
+		}
+		return fmt.Errorf("the roles were read again, but the hive's newest ones cannot be used: %s: %w", strings.TrimSuffix(h.Error, "."), inventory.ErrConflict)
 	}
 	return s.noteSite(ctx, topicHive, "The roles were read again for "+caller(ctx).By+".")
 }

@@ -79,10 +79,20 @@ func (s *Server) showRoles(c echo.Context, code int, problem string) error {
 
 func (s *Server) refreshForm(c echo.Context) error {
 	if err := s.refreshRoles(c.Request().Context()); err != nil {
-		return s.showRoles(c, http.StatusConflict, sentence(err))
+		return s.refreshFailed(c, err)
 	}
 	s.flash(c, "The roles were read again.")
 	return c.Redirect(http.StatusSeeOther, "/roles")
+}
+
+// refreshFailed shows the page again; why the hive could not be read is part of it.
+func (s *Server) refreshFailed(c echo.Context, err error) error {
+	h, herr := s.hive()
+	if herr != nil || h.Error == "" {
+		s.logFault(c, err)
+		return s.showRoles(c, http.StatusConflict, sentence(err))
+	}
+	return s.showRoles(c, http.StatusConflict, "They were read again just now, and the newest still cannot be used. The reason is below.")
 }
 
 type mediaPage struct {

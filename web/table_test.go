@@ -233,7 +233,7 @@ func TestActsAnswerScriptsInASentence(t *testing.T) {
 		code       int
 		want       string
 	}{
-		{"assign", "/assign", url.Values{"host": {string(h.ID)}, "role": {"worker"}}, 200, "1 of 1 machine got role worker."},
+		{"assign", "/assign", url.Values{"host": {string(h.ID)}, "role": {"worker"}}, 200, "1 of 1 machine got role worker.\nworker-123401: Queued: Waits for its turn."},
 		{"assign nobody", "/assign", url.Values{"role": {"worker"}}, 200, "Tick at least one machine and choose a role."},
 		{"cancel", page + "/cancel", url.Values{}, 200, "Done. In stage-0, waits for you. Nothing on its disks was touched."},
 		{"what makes no sense", page + "/unignore", url.Values{}, 409, "it is not ignored"},

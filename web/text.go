@@ -2,6 +2,7 @@ package web
 
 import (
 	"fmt"
+	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -98,9 +99,27 @@ func upkeepText(h *inventory.Host) string {
 	return "Waits for its turn."
 }
 
+// What a browser is told of an error that nobody there can mend: its own words, with the paths in them, are for the log alone.
+const (
+	faultText = "The appliance met a fault of its own, so this may not be done, or only half. Look again before you repeat it. " +
+		"The reason is in the appliance's log (journalctl -u hatchery); a support bundle has it too, under Settings."
+	fullText = "Nothing was saved: the appliance's disk is full. Free some space there, old stage-0 images and logs for example, then repeat it."
+)
+
 // sentence is an error for people: it begins with a capital, ends with a stop, and leaves out the
 // fixed word at its end that only programs need.
 func sentence(err error) string {
+	switch status(err) {
+	case http.StatusInternalServerError:
+		return faultText
+	case http.StatusInsufficientStorage:
+		return fullText
+	}
+	return words(err)
+}
+
+// words is [sentence] for an error whose own words are fit for anybody.
+func words(err error) string {
 	t := strings.TrimSpace(err.Error())
 	for _, word := range []error{inventory.ErrInvalid, inventory.ErrBadEvent, inventory.ErrConflict, diskplan.ErrBlocked, diskplan.ErrChanged, ErrNotHere, errStale, errMachine} {
 		t = strings.TrimSuffix(t, ": "+word.Error())

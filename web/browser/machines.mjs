@@ -120,6 +120,41 @@ test("one machine in two clicks, three more in three", async () => {
   await page.context().close();
 });
 
+test("ten at once in three clicks: ticks stay over changes, one report tells what became of each", async () => {
+  const page = await open();
+  await login(page);
+  await live(page);
+  const all = Array.from({ length: 10 }, (_, i) => 160 + i), name = (n) => "52:54:00:12:34:" + n.toString(16);
+  for (const n of all) await control(`/checkin?n=${n}${n === 169 ? "&foreign=1" : ""}`);
+  await page.fill("#filter", "34:a");
+  for (const n of all) await row(page, name(n)).getByText("Needs a role").waitFor();
+  let clicks = 0;
+  const click = async (l) => { clicks++; await l.click(); };
+  await click(page.getByRole("button", { name: /^Select the 10 that need a role/ }));
+  for (let i = 0; i < 5; i++) await control("/touch?n=200");
+  await page.waitForTimeout(600);
+  equal(await page.locator("#rows input[name=host]:checked").count(), 10, "ticks after changes");
+  await click(page.getByRole("button", { name: "Assign to selected (10)" }));
+  await page.getByRole("heading", { name: /^Give 10 machines \(/ }).waitFor();
+  await axe(page, "choice of a role for ten");
+  await page.evaluate(async (m) => { // meanwhile somebody else gives one of them another role, and its install begins
+    const id = [...document.querySelectorAll("#rows tr")].find((r) => r.textContent.includes(m)).id.slice(2);
+    await fetch("/assign", { method: "POST", headers: { Accept: "text/plain" }, body: new URLSearchParams({ role: "server", host: id }) });
+  }, name(165));
+  await control(`/step?host=${name(165)}&no=3&step=preflight`);
+  check(await page.getByRole("dialog").isVisible(), "a change closes the choice");
+  await click(page.getByRole("dialog").getByRole("button", { name: /worker/ }));
+  const said = page.locator("#said");
+  await said.getByText("9 of 10 machines got role worker.").waitFor();
+  equal(clicks, 3, "clicks for ten machines");
+  const lines = (await said.innerText()).split("\n");
+  check(/^server-1234a5: Not done\. .*installing/i.test(lines[1]), `the one that was not done: ${lines[1]}`);
+  for (const n of all) check((await said.innerText()).includes(`1234${n.toString(16)}`), `the report does not tell of ${name(n)}: ${await said.innerText()}`);
+  await axe(page, "report");
+  await page.screenshot({ path: `${cfg.shots}/ten.png` });
+  await page.context().close();
+});
+
 test("keyboard alone: filter, pick, assign, confirm, log, no trap", async () => {
   const page = await open();
   await login(page);
