@@ -62,6 +62,7 @@ func (s *Server) api(e *echo.Echo, g *echo.Group) {
 	s.backupAPI(a)
 	s.careAPI(a)
 	s.sshAPI(a)
+	s.imageAPI(a)
 	s.isoAPI(a)
 	s.jobLogAPI(a)
 	s.setupAPI(a)

@@ -38,6 +38,7 @@ type Config struct {
 	Network  Network  // DHCP's status
 	Leases   Leases   // leases and reservations
 	Media    Media    // boot files and stage-0 images
+	Images   Images   // which stage-0 image is in use; nil = it is chosen elsewhere
 	ISOs     ISOs     // USB images
 	Logs     Logs     // installer logs
 	Operator Operator // acts that reach into a running machine
@@ -172,6 +173,13 @@ type Reservation struct {
 // Media tells which boot files and stage-0 images there are. Safe for concurrent use.
 type Media interface {
 	Media() MediaStatus
+}
+
+// Images chooses among the stage-0 images that were put in. Safe for concurrent use.
+type Images interface {
+	// UseImage checks a kept image and gives it to the machines that netboot from now on. inventory.ErrNotFound when it is not kept
+	// or damaged, inventory.ErrConflict when something else manages the images.
+	UseImage(arch, digest string) error
 }
 
 // MediaStatus is what the boot media page shows.

@@ -55,7 +55,7 @@ func newFakeSite() *fakeSite {
 
 func (f *fakeSite) config(c *Config) {
 	c.Network, c.Leases, c.Media, c.Logs, c.Operator, c.Hive = f, f, f, f, f, f
-	c.Setup, c.Operators, c.Restore = f, f, f.restore
+	c.Setup, c.Operators, c.Restore, c.Images = f, f, f.restore, f
 	c.SelfCheck = func() []Warning {
 		if len(f.Media().Stage0) > 0 {
 			return nil
@@ -151,6 +151,20 @@ func (f *fakeSite) Media() MediaStatus {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.media
+}
+
+func (f *fakeSite) UseImage(arch, digest string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	is := func(v ImageVersion) bool { return v.Arch == arch && v.Digest == digest }
+	if !slices.ContainsFunc(f.media.Versions, is) {
+		return fmt.Errorf("stage-0 image %s for %s is %w: it is kept no longer; nothing was changed", clip(digest, 64), arch, inventory.ErrNotFound)
+	}
+	f.media.Versions = slices.Clone(f.media.Versions)
+	for i, v := range f.media.Versions {
+		f.media.Versions[i].Current = is(v) || v.Current && v.Arch != arch
+	}
+	return nil
 }
 
 func (f *fakeSite) Leases(after netip.Addr, limit int) (page []Lease, next netip.Addr, err error) {

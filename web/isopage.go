@@ -26,7 +26,7 @@ func (s *Server) createISOForm(c echo.Context) error {
 		return err
 	} else if err != nil {
 		f.Error = sentence(err)
-		return s.showMedia(c, code, f)
+		return s.showMedia(c, code, mediaPage{ISOForm: f})
 	}
 	s.flash(c, "The USB image is made. Download it below and write it to a stick.")
 	return c.Redirect(http.StatusSeeOther, "/media#usb")

@@ -73,6 +73,7 @@ func (s *Server) pageRoutes(g *echo.Group) {
 	g.POST("/roles/refresh", s.refreshForm)
 	g.POST("/roles/deploy", s.deployRoleForm)
 	g.GET("/media", s.mediaPage)
+	g.POST("/media/stage0/:arch/:digest/use", s.useImageForm)
 	g.POST("/media/isos", s.createISOForm)
 	g.POST("/media/isos/:id/revoke", s.revokeISOForm)
 	g.GET("/network", s.networkPage)

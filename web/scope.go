@@ -44,6 +44,8 @@ func needs(method, route string) Scope {
 		return ScopeAdmin
 	case under("/setup") && method != http.MethodGet, under("/restart"), under("/certificate"), under("/ssh/keys") && method != http.MethodGet, under("/restore"):
 		return ScopeAdmin
+	case under("/media/stage0") && method != http.MethodGet:
+		return ScopeAdmin // it decides what every machine runs as root
 	case under("/isos") && route != "/isos" && method != http.MethodDelete:
 		return ScopeOperate // the bytes hold a token that lets machines in
 	case method == http.MethodGet, method == http.MethodHead:

@@ -102,12 +102,14 @@ type mediaPage struct {
 	HasISO  bool // there is one to make them from
 	ISOs    []ISO
 	ISOForm isoForm
+	CanUse  bool   // another kept stage-0 image can be chosen here
+	Err     string // why what was just asked for was not done
 }
 
-func (s *Server) mediaPage(c echo.Context) error { return s.showMedia(c, http.StatusOK, isoForm{}) }
+func (s *Server) mediaPage(c echo.Context) error { return s.showMedia(c, http.StatusOK, mediaPage{}) }
 
-func (s *Server) showMedia(c echo.Context, code int, f isoForm) (err error) {
-	p := mediaPage{base: s.page(c, "Boot media", "media"), Media: s.media(), CanISO: s.cfg.ISOs != nil, ISOForm: f}
+func (s *Server) showMedia(c echo.Context, code int, p mediaPage) (err error) {
+	p.base, p.Media, p.CanISO, p.CanUse = s.page(c, "Boot media", "media"), s.media(), s.cfg.ISOs != nil, s.cfg.Images != nil
 	p.Back = "/media"
 	p.HasISO = slices.ContainsFunc(p.Media.Stage0, func(i Image) bool { return i.ISO })
 	if p.ISOs, err = s.isos(); err != nil {

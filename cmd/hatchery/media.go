@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/staged-hive/hatchery/dhcp/bootfile"
 	"github.com/staged-hive/hatchery/internal/stage0"
+	"github.com/staged-hive/hatchery/inventory"
 	"github.com/staged-hive/hatchery/inventory/boltdb"
 	"github.com/staged-hive/hatchery/web"
 )
@@ -91,6 +93,18 @@ func (m *media) Media() web.MediaStatus {
 		out.Versions = append(out.Versions, web.ImageVersion{Arch: v.Arch, Version: v.Version, Digest: v.Digest, Added: v.Added, Current: v.Current})
 	}
 	return out
+}
+
+// UseImage implements web.Images.
+func (m *media) UseImage(arch, digest string) error {
+	err := m.images.Use(arch, digest)
+	switch {
+	case errors.Is(err, stage0.ErrGone):
+		return fmt.Errorf("stage-0 image %s for %s is %w: it is kept no longer, or damaged; nothing was changed", cell(digest), cell(arch), inventory.ErrNotFound)
+	case errors.Is(err, stage0.ErrManaged):
+		return fmt.Errorf("the stage-0 image for %s was put there by something else, a Nix configuration for example: choose it there: %w", cell(arch), inventory.ErrConflict)
+	}
+	return err
 }
 
 func (m *media) hash(name string) (hashedFile, error) {

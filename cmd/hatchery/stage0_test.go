@@ -5,11 +5,15 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/staged-hive/hatchery/internal/stage0"
+	"github.com/staged-hive/hatchery/inventory"
 )
 
 // stage0Dir is a stage-0 folder with one small image, as nix builds it.
@@ -76,5 +80,46 @@ func TestStage0Commands(t *testing.T) {
 	}
 	if code, out := say("stage0", "build", "--arch", "riscv", "--nix", nix); code != exitUsage || !strings.Contains(out, "x86_64, aarch64") {
 		t.Errorf("an unknown architecture: %d %s", code, out)
+	}
+}
+
+// TestUseImageOfThePage is what the page's button does, beside what somebody else put there.
+func TestUseImageOfThePage(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	images, err := stage0.Open(stage0.Config{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(images.Close)
+	var digests []string
+	for _, version := range []string{"one", "two"} {
+		added, err := images.Add(stage0Dir(t, version))
+		if err != nil {
+			t.Fatal(err)
+		}
+		digests = append(digests, added[0].Digest)
+	}
+	m := &media{images: images, folder: dir}
+	if err := m.UseImage("x86_64", digests[0]); err != nil {
+		t.Fatal(err)
+	}
+	if im, err := images.Image("x86_64"); err != nil || im.Version != "one" {
+		t.Errorf("machines get %v, %v", im, err)
+	}
+	put(t, filepath.Join(dir, "versions/x86_64", digests[1]), map[string]string{"kernel": "damaged"})
+	for _, c := range []struct{ arch, digest string }{{"x86_64", digests[1]}, {"x86_64", "ffffffffffffffff"}, {"../x86_64", digests[0]}, {"riscv", digests[0]}} {
+		if err := m.UseImage(c.arch, c.digest); !errors.Is(err, inventory.ErrNotFound) || strings.Contains(err.Error(), dir) {
+			t.Errorf("%s %s: %v", c.arch, c.digest, err)
+		}
+	}
+	if im, err := images.Image("x86_64"); err != nil || im.Version != "one" {
+		t.Errorf("after refusals machines get %v, %v", im, err)
+	}
+	if err := errors.Join(os.Remove(filepath.Join(dir, "x86_64")), os.Mkdir(filepath.Join(dir, "x86_64"), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.UseImage("x86_64", digests[0]); !errors.Is(err, inventory.ErrConflict) || strings.Contains(err.Error(), dir) {
+		t.Errorf("beside somebody else's folder: %v", err)
 	}
 }

@@ -297,6 +297,9 @@ func TestAddUseListRemove(t *testing.T) {
 	if err := s.Use("x86_64", second[0].Digest); !errors.Is(err, ErrGone) {
 		t.Errorf("use of a removed version: %v", err)
 	}
+	if err := s.Use("../x86_64", second[0].Digest); !errors.Is(err, ErrGone) {
+		t.Errorf("using another folder as an architecture: %v", err)
+	}
 	if err := s.Use("x86_64", "../../etc"); !errors.Is(err, ErrGone) {
 		t.Errorf("use of a path: %v", err)
 	}

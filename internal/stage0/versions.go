@@ -19,6 +19,9 @@ const versionsDir = "versions"
 
 var digestRE = regexp.MustCompile(`^[0-9a-f]{16}$`)
 
+// ErrManaged says that the images lie there by somebody else's doing (a Nix configuration for example), who must choose.
+var ErrManaged = errors.New("it is a folder that something else manages")
+
 // Version is one image that Add put in.
 type Version struct {
 	Arch    string    `json:"arch"`
@@ -34,7 +37,7 @@ func (s *Store) versionDir(arch, digest string) string {
 
 // fromVersions loads an image that Add put in and that is not the current one. ErrGone.
 func (s *Store) fromVersions(arch, digest string) (*Image, error) {
-	if !digestRE.MatchString(digest) {
+	if !slices.Contains(Arches(), arch) || !digestRE.MatchString(digest) {
 		return nil, ErrGone
 	}
 	im, err := loadImage(s.versionDir(arch, digest), arch)
@@ -183,7 +186,7 @@ func syncDir(dir string) error {
 }
 
 // Use makes an image that Add put in the current one, with one rename: machines that
-// fetch their script from now on boot it. ErrGone.
+// fetch their script from now on boot it. ErrGone, ErrManaged.
 func (s *Store) Use(arch, digest string) error {
 	im, err := s.fromVersions(arch, digest)
 	if err != nil {
@@ -192,7 +195,7 @@ func (s *Store) Use(arch, digest string) error {
 	im.close()
 	link := filepath.Join(s.dir, arch)
 	if st, err := os.Lstat(link); err == nil && st.Mode()&os.ModeSymlink == 0 {
-		return fmt.Errorf("%s is a folder that something else manages: point --stage0 at an empty folder, or remove it", link)
+		return fmt.Errorf("%s: %w: point --stage0 at an empty folder, or remove it", link, ErrManaged)
 	}
 	if err := renameio.Symlink(filepath.Join(versionsDir, arch, digest), link); err != nil {
 		return fmt.Errorf("making stage-0 %s current: %w", digest, err)
