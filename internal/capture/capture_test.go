@@ -123,24 +123,74 @@ func TestAFileHasOneMachinesPackets(t *testing.T) {
 	}
 }
 
-func TestARingKeepsTheLastFramesInTheMemoryItBeganWith(t *testing.T) {
-	r := NewRing(4, 100)
+func TestARingKeepsTheLastFramesInBoundedMemory(t *testing.T) {
+	const snap, most = 100, 2 * chunkSize
+	inOne := chunkSize / (headSize + snap) // frames of full length in a chunk
+	r := NewRing(most, snap)
+	numbers := func() (got []int) {
+		for _, f := range r.frames(func([]byte) bool { return true }) {
+			got = append(got, int(binary.LittleEndian.Uint32(f.b)))
+			if want := time.Unix(int64(got[len(got)-1]), 5); !f.at.Equal(want) || len(f.b) != snap || f.orig != 1500 {
+				t.Fatalf("frame of %v, %d bytes of %d; want %v, %d of 1500", f.at, len(f.b), f.orig, want, snap)
+			}
+		}
+		return got
+	}
+	added := 0
+	add := func(n int) {
+		for range n {
+			b := make([]byte, 1500)
+			binary.LittleEndian.PutUint32(b, uint32(added))
+			r.Add(time.Unix(int64(added), 5), b, len(b))
+			added++
+		}
+	}
+	seq := func(from, to int) (list []int) {
+		for i := from; i < to; i++ {
+			list = append(list, i)
+		}
+		return list
+	}
+	if got := numbers(); got != nil || len(r.chunks) != 0 {
+		t.Errorf("a new ring has the frames %v and %d chunks", got, len(r.chunks))
+	}
+	for _, c := range []struct {
+		name       string
+		more, from int // frames that are added, the oldest kept
+	}{
+		{"it grows", 3, 0}, {"a full chunk", inOne - 3, 0}, {"a second chunk", 1, 0}, {"all full", inOne - 1, 0},
+		{"the oldest chunk goes", 1, inOne}, {"much later", 7*inOne + 5, 8 * inOne},
+	} {
+		add(c.more)
+		if diff := cmp.Diff(seq(c.from, added), numbers()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.name, diff)
+		}
+	}
 	b := make([]byte, 1500)
 	if n := testing.AllocsPerRun(1000, func() { r.Add(time.Unix(1, 0), b, len(b)) }); n != 0 {
-		t.Errorf("a frame costs %v allocations", n)
+		t.Errorf("a frame costs a full ring %v allocations", n)
 	}
-	for i := range byte(9) {
-		r.Add(time.Unix(int64(i), 0), []byte{i}, 1)
+	if got := dhcpBytes + tftpBytes; got > 1<<20 {
+		t.Errorf("the recorder takes %d bytes", got)
 	}
-	var got []byte
-	for _, f := range r.frames(func([]byte) bool { return true }) {
-		got = append(got, f.b...)
+}
+
+// TestAHundredBootsAreKept: eight DHCP messages of a boot, and the TFTP of one with blocks of 512 bytes.
+func TestAHundredBootsAreKept(t *testing.T) {
+	t.Parallel()
+	r := New(nil)
+	for range 2000 {
+		r.dhcp.Add(time.Unix(1, 0), make([]byte, 540), 540)
 	}
-	if diff := cmp.Diff([]byte{5, 6, 7, 8}, got); diff != "" {
-		t.Error(diff)
+	for range 20000 {
+		r.tftp.Add(time.Unix(1, 0), make([]byte, 64), 64)
 	}
-	if bytes := dhcpFrames*dhcpSnap + tftpFrames*tftpSnap; bytes > 3<<20 {
-		t.Errorf("the recorder takes %d bytes", bytes)
+	all := func([]byte) bool { return true }
+	if n := len(r.dhcp.frames(all)); n < 800 {
+		t.Errorf("%d DHCP messages are kept", n)
+	}
+	if n := len(r.tftp.frames(all)); n < 5*1000 {
+		t.Errorf("%d TFTP packets are kept", n)
 	}
 }
 

@@ -23,10 +23,10 @@ import (
 	"github.com/staged-hive/hatchery/inventory"
 )
 
-// What is kept: some hundred boots' DHCP and some five boots' TFTP, in 2.6 MB.
+// What is kept, once so much has come: some hundred boots' DHCP and some five boots' TFTP, in 1 MB.
 const (
-	dhcpFrames, dhcpSnap = 1024, 1514
-	tftpFrames, tftpSnap = 8192, 128
+	dhcpBytes, dhcpSnap = 512 << 10, 1514
+	tftpBytes, tftpSnap = 512 << 10, 128
 )
 
 // How many frames a second a reader takes, after a burst of a second's; the kernel drops what comes faster.
@@ -53,7 +53,7 @@ func New(log *slog.Logger) *Recorder {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Recorder{log: log, dhcp: NewRing(dhcpFrames, dhcpSnap), tftp: NewRing(tftpFrames, tftpSnap)}
+	return &Recorder{log: log, dhcp: NewRing(dhcpBytes, dhcpSnap), tftp: NewRing(tftpBytes, tftpSnap)}
 }
 
 // Run records until ctx ends, and returns nil. Where packets cannot be read it says so in the log, once, and waits.

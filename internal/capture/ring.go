@@ -8,19 +8,20 @@ import (
 	"time"
 )
 
-// Ring holds the last frames, each up to a number of bytes. Its memory is taken at the start and never grows. Safe for
-// concurrent use.
-type Ring struct {
-	mu    sync.Mutex
-	snap  int
-	slots []slot
-	bytes []byte // snap bytes for each slot
-	n     uint64 // frames that were ever added
-}
+// chunkSize is by how many bytes a Ring grows, and forgets.
+const chunkSize = 32 << 10
 
-type slot struct {
-	at      time.Time
-	n, orig int // bytes kept, and how long the frame was
+// headSize is what a frame takes beside its bytes: when it came (nanoseconds since 1970, 8 bytes), how many bytes of it were kept
+// and how long it was (2 bytes each).
+const headSize = 12
+
+// Ring holds the last frames in a number of bytes that it grows to and never beyond; then it forgets the oldest chunkSize of them
+// at a time. Safe for concurrent use.
+type Ring struct {
+	mu     sync.Mutex
+	snap   int
+	chunks [][]byte // each a row of frames behind their heads; oldest at next once there are as many as may be
+	next   int      // the chunk that is filled after the present one
 }
 
 // frame is one that was kept.
@@ -30,31 +31,57 @@ type frame struct {
 	b    []byte
 }
 
-// NewRing makes one of so many frames of up to snap bytes.
-func NewRing(frames, snap int) *Ring {
-	return &Ring{snap: snap, slots: make([]slot, frames), bytes: make([]byte, frames*snap)}
+// NewRing makes one of at most so many bytes, rounded down to chunks of 32 KiB, for frames of up to snap bytes. It takes no memory
+// before frames come.
+func NewRing(bytes, snap int) *Ring {
+	return &Ring{snap: snap, chunks: make([][]byte, 0, bytes/chunkSize)}
 }
 
 // Add copies a frame that was orig bytes long on the wire.
 func (r *Ring) Add(at time.Time, b []byte, orig int) {
+	b = b[:min(len(b), r.snap)]
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	i := int(r.n % uint64(len(r.slots)))
-	n := copy(r.bytes[i*r.snap:(i+1)*r.snap], b)
-	r.slots[i] = slot{at, n, max(orig, n)}
-	r.n++
+	c := r.room(headSize + len(b))
+	le := binary.LittleEndian
+	*c = le.AppendUint64(*c, uint64(at.UnixNano()))
+	*c = le.AppendUint16(*c, uint16(len(b)))
+	*c = le.AppendUint16(*c, uint16(min(max(orig, len(b)), 1<<16-1)))
+	*c = append(*c, b...)
+}
+
+// room is the chunk that has so many bytes left: the present one, a new one, or the oldest, emptied.
+func (r *Ring) room(n int) *[]byte {
+	if len(r.chunks) > 0 {
+		if c := &r.chunks[(r.next+cap(r.chunks)-1)%cap(r.chunks)]; len(*c)+n <= chunkSize {
+			return c
+		}
+	}
+	if len(r.chunks) < cap(r.chunks) {
+		r.chunks = append(r.chunks, make([]byte, 0, chunkSize))
+	}
+	c := &r.chunks[r.next]
+	*c = (*c)[:0]
+	r.next = (r.next + 1) % cap(r.chunks)
+	return c
 }
 
 // frames are copies of those that want takes, oldest first.
 func (r *Ring) frames(want func([]byte) bool) (out []frame) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	kept := min(r.n, uint64(len(r.slots)))
-	for k := r.n - kept; k < r.n; k++ {
-		i := int(k % uint64(len(r.slots)))
-		s := r.slots[i]
-		if b := r.bytes[i*r.snap : i*r.snap+s.n]; want(b) {
-			out = append(out, frame{s.at, s.orig, slices.Clone(b)})
+	first := 0
+	if len(r.chunks) == cap(r.chunks) {
+		first = r.next
+	}
+	le := binary.LittleEndian
+	for k := range r.chunks {
+		for c := r.chunks[(first+k)%len(r.chunks)]; len(c) > 0; {
+			n := headSize + int(le.Uint16(c[8:]))
+			if b := c[headSize:n]; want(b) {
+				out = append(out, frame{time.Unix(0, int64(le.Uint64(c))), int(le.Uint16(c[10:])), slices.Clone(b)})
+			}
+			c = c[n:]
 		}
 	}
 	return out
