@@ -249,6 +249,7 @@ func (a *appliance) run(ctx context.Context, out io.Writer, between *func() erro
 	})
 	g.Go(func() error { return a.meter.Run(ctx) })
 	g.Go(func() error { return a.packets.Run(ctx) })
+	g.Go(func() error { return giveBack(ctx) })
 	g.Go(func() error {
 		for _, r := range ready {
 			select {

@@ -65,7 +65,8 @@ type Server struct {
 // segment is a pool and what goes with it.
 type segment struct {
 	dhcp.Segment
-	relayed bool
+	relayed  bool
+	reserved []lease.Reservation // as the pool has them
 }
 
 // New checks the configuration. Nothing is opened before Run.
@@ -182,7 +183,7 @@ func (s *Server) addSegment(pc lease.Config, router netip.Addr, dns []netip.Addr
 		return fmt.Errorf("stored reservations: %w", err)
 	}
 	p.Reserve(res)
-	s.segments = append(s.segments, &segment{Segment: dhcp.Segment{Pool: p, Router: router, DNS: dns}, relayed: relayed})
+	s.segments = append(s.segments, &segment{Segment: dhcp.Segment{Pool: p, Router: router, DNS: dns}, relayed: relayed, reserved: res})
 	return nil
 }
 
@@ -195,7 +196,10 @@ func (s *Server) Reload() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, g := range s.segments {
-		g.Pool.Reserve(res)
+		if !slices.Equal(res, g.reserved) {
+			g.Pool.Reserve(res)
+			g.reserved = res
+		}
 	}
 	return nil
 }
