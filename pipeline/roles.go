@@ -81,6 +81,13 @@ func (r *Runner) RefreshRoles(ctx context.Context) error {
 	return readErr
 }
 
+// HiveTrouble tells people of an error of the hive: the cause and what to do, and the end of what the program said, "" when
+// it said nothing.
+func HiveTrouble(err error) (cause, trace string) {
+	cause, next := hiveCause(err)
+	return strings.TrimSpace(cause + " " + next), hiveTrace(err)
+}
+
 // hiveTrace is the end of what the program said that could not read the hive, "" when it said nothing.
 func hiveTrace(err error) string {
 	var f *hive.Failure

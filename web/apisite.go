@@ -71,6 +71,7 @@ func (s *Server) siteAPI(a huma.API) {
 		}
 		return s.listRoles(ctx, in)
 	})
+	s.fleetAPI(a)
 	op(a, http.MethodGet, "/rules/preview", "preview-rules", "What the roles' autoInstall rules would do to every host, in order of host id", func(_ context.Context, in *PageIn) (*listOut[RuleHit], error) {
 		return paged(s.rulesPreview(in.Cursor, in.Limit))
 	})

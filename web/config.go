@@ -230,6 +230,8 @@ type Hive interface {
 	Location() string
 	// Refresh reads the roles again and stores what it read.
 	Refresh(ctx context.Context) error
+	// Summary evaluates what the hive says of every host. What is wrong with the hive is told in it; the error is the context's.
+	Summary(ctx context.Context) (Fleet, error)
 	// Hardware is nixos-facter's report of the host with that name; fs.ErrNotExist before its first install.
 	Hardware(ctx context.Context, name string) (json.RawMessage, error)
 }

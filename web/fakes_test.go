@@ -33,11 +33,17 @@ type fakeSite struct {
 	restarts     int
 	restored     []byte
 	refreshed    int
+	fleet        Fleet
 	leased       int // how many leases there are; at least 1
 }
 
 func newFakeSite() *fakeSite {
-	return &fakeSite{logs: map[inventory.HostID][]LogLine{}, jobLogs: map[inventory.JobID][]LogLine{}, grew: make(chan struct{}),
+	return &fakeSite{fleet: Fleet{Revision: "4b825dc642cb6eb9a060e54bf8d69288fbee4904", Hosts: []FleetHost{
+		{Name: "node1", Role: "server", MAC: "52:54:00:12:34:04", System: "x86_64-linux", Address: "192.168.1.20", Static: true,
+			Disks: []FleetDisk{{"data", "persistent", "ata-QEMU_HARDDISK_D41", "D41"}, {"os", "ephemeral", "ata-QEMU_HARDDISK_OS1", "OS1"}}, K3s: &FleetK3s{Role: "server", Cluster: "home", Init: true}},
+		{Name: "node3", Role: "worker", MAC: "52:54:00:12:34:03", System: "x86_64-linux", Disks: []FleetDisk{{"os", "ephemeral", "nvme-ACME_512_S1", "S1"}},
+			K3s: &FleetK3s{Role: "agent", Cluster: "home", ServerURL: "https://192.168.1.20:6443"}}}},
+		logs: map[inventory.HostID][]LogLine{}, jobLogs: map[inventory.JobID][]LogLine{}, grew: make(chan struct{}),
 		setup: SetupStatus{Now: DHCPChoice{Mode: "auto"}, Next: DHCPChoice{Mode: "auto"}, Proposed: DHCPChoice{Mode: "proxy", Range: "192.168.1.100-192.168.1.199"},
 			Why:        "The DHCP server 192.168.1.1 answered on eth0, so your network hands out addresses already. Hatchery fits in beside it.",
 			Interfaces: []NetInterface{{Name: "eth0", Addrs: []netip.Prefix{netip.MustParsePrefix("192.168.1.5/24")}}, {Name: "eth1", Addrs: []netip.Prefix{netip.MustParsePrefix("10.9.0.1/24")}}}},
@@ -233,6 +239,12 @@ func (f *fakeSite) Hardware(_ context.Context, name string) (json.RawMessage, er
 }
 
 func (f *fakeSite) Location() string { return "/var/lib/hatchery/hive" }
+
+func (f *fakeSite) Summary(ctx context.Context) (Fleet, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.fleet, ctx.Err()
+}
 
 func (f *fakeSite) Refresh(context.Context) error {
 	f.mu.Lock()

@@ -45,7 +45,8 @@ type Server struct {
 	echo     *echo.Echo
 	origin   *http.CrossOriginProtection
 
-	limit time.Duration // of one request; streams lift it
+	fleet atomic.Pointer[Fleet] // the hive's summary as it was evaluated last; nil = not yet
+	limit time.Duration         // of one request; streams lift it
 	ready chan struct{}
 	mu    sync.Mutex
 	addr  net.Addr // once listening

@@ -21,6 +21,7 @@ type rolesPage struct {
 	From     string // the cursor that Hits begin behind; "" = the first
 	Next     string // the cursor of the following ones; "" = none
 	Err      string
+	Fleet    *Fleet // the summary as it was evaluated last; nil = not yet
 }
 
 // roleView is a role and who has it.
@@ -70,6 +71,12 @@ func (s *Server) showRoles(c echo.Context, code int, problem string) error {
 	if err != nil {
 		return err
 	}
+	if s.cfg.Hive != nil && c.QueryParam("summary") != "" {
+		if _, err := s.summary(c.Request().Context()); err != nil {
+			return err
+		}
+	}
+	p.Fleet = s.fleet.Load()
 	p.From = clip(c.QueryParam("after"), 64)
 	if p.Hits, p.Next, err = s.rulesPreview(p.From, 50); err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -278,6 +279,34 @@ func (r roles) Location() string {
 
 // Refresh implements web.Hive.
 func (r roles) Refresh(ctx context.Context) error { return r.jobs.RefreshRoles(ctx) }
+
+// Summary implements web.Hive.
+func (r roles) Summary(ctx context.Context) (out web.Fleet, err error) {
+	h, err := r.hive.open(ctx)
+	var hosts []hive.SummaryHost
+	if err == nil {
+		out.Revision, hosts, err = h.Summary(ctx)
+	}
+	if err != nil {
+		if ctx.Err() != nil {
+			return out, ctx.Err()
+		}
+		out.Error, out.Trace = pipeline.HiveTrouble(err)
+		return out, nil
+	}
+	for _, s := range hosts {
+		f := web.FleetHost{Name: s.Name, Role: s.Role, MAC: s.MAC, System: s.System, Address: s.Address, Static: s.Static, Disks: []web.FleetDisk{}}
+		for _, slot := range slices.Sorted(maps.Keys(s.Disks)) {
+			d := s.Disks[slot]
+			f.Disks = append(f.Disks, web.FleetDisk{Slot: slot, Class: d.Class, ID: d.ID, Serial: d.Serial})
+		}
+		if k := s.K3s; k != nil {
+			f.K3s = &web.FleetK3s{Role: k.Role, Cluster: k.Cluster, Init: k.Init, ServerURL: k.ServerURL}
+		}
+		out.Hosts = append(out.Hosts, f)
+	}
+	return out, nil
+}
 
 // pageURL is where people find a host's page.
 func (a *appliance) pageURL(id inventory.HostID) string { return a.web.URL() + "/hosts/" + string(id) }

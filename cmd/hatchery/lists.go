@@ -28,8 +28,11 @@ func listCommand(use, short, path string, keys ...string) *cobra.Command {
 // rolesCommand is `hatchery roles`.
 func rolesCommand() *cobra.Command {
 	r := &remote{}
-	var refresh bool
+	var refresh, summary bool
 	cmd := &cobra.Command{Use: "roles", Short: "List the hive's roles", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+		if summary {
+			return r.hiveSummary(c)
+		}
 		method, path := http.MethodGet, "/roles"
 		if refresh {
 			method, path = http.MethodPost, "/roles/refresh"
@@ -53,7 +56,40 @@ func rolesCommand() *cobra.Command {
 	}}
 	r.bind(cmd)
 	cmd.Flags().BoolVar(&refresh, "refresh", false, "read the hive again first")
+	cmd.Flags().BoolVar(&summary, "summary", false, "list instead what the hive says of every machine: addresses, roles, disks, k3s")
+	cmd.MarkFlagsMutuallyExclusive("refresh", "summary")
 	return cmd
+}
+
+// hiveSummary is `hatchery roles --summary`.
+func (r *remote) hiveSummary(c *cobra.Command) error {
+	var got struct {
+		Hosts []map[string]any `json:"hosts"`
+		Error string           `json:"error"`
+		Trace string           `json:"trace"`
+	}
+	if err := r.call(c.Context(), http.MethodGet, "/roles/summary", nil, &got); err != nil {
+		return err
+	}
+	if got.Error != "" {
+		return fmt.Errorf("%s\n%s", lines(got.Error), lines(got.Trace))
+	}
+	for _, h := range got.Hosts {
+		var disks []string
+		list, _ := h["disks"].([]any)
+		for _, d := range list {
+			if d, is := d.(map[string]any); is {
+				disks = append(disks, fmt.Sprintf("%v: %v on %v", d["slot"], d["class"], d["id"]))
+			}
+		}
+		if h["disks"] = strings.Join(disks, ", "); r.json {
+			h["disks"] = list
+		}
+		if k, is := h["k3s"].(map[string]any); is && !r.json {
+			h["k3s"] = fmt.Sprintf("%v in %v", k["role"], k["cluster"])
+		}
+	}
+	return r.table(c, got.Hosts, "name", "role", "address", "mac", "disks", "k3s")
 }
 
 func rulesCommand() *cobra.Command {

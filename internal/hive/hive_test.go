@@ -130,6 +130,54 @@ func TestRolesOfTheTemplate(t *testing.T) {
 	}
 }
 
+func TestSummaryOfTheTemplate(t *testing.T) {
+	t.Parallel()
+	h := open(t, hive.Config{NixArgs: stubArgs(t)})
+	if _, hosts, err := h.Summary(t.Context()); err != nil || len(hosts) != 0 {
+		t.Fatalf("of a new hive: %v, %v", hosts, err)
+	}
+	commit, err := h.WriteHost(t.Context(), hive.HostFacts{Host: hostFile("node1"), Facter: json.RawMessage(`{"version":1}`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := hostFile("node2")
+	second.Address, second.K3s, second.Plan = nil, nil, nil
+	if commit, err = h.WriteHost(t.Context(), hive.HostFacts{Host: second}); err != nil {
+		t.Fatal(err)
+	}
+	at, got, err := h.Summary(t.Context())
+	if err != nil || at != commit {
+		t.Fatalf("at %s, want %s: %v", at, commit, err)
+	}
+	want := []hive.SummaryHost{
+		{Name: "node1", Role: "worker", MAC: "52:54:00:aa:bb:01", System: "x86_64-linux", Address: "10.77.0.50", Static: true,
+			Disks: map[string]hive.SummaryDisk{"os": {Class: "ephemeral", ID: "virtio-OS", Serial: "OS"}, "data": {Class: "persistent", ID: "virtio-DATA", Serial: "DA'TA $(id)"}},
+			K3s:   &hive.K3s{Role: "agent", Cluster: "home", ServerURL: "https://10.77.0.2:6443"}},
+		{Name: "node2", Role: "worker", MAC: "52:54:00:aa:bb:01", System: "x86_64-linux", Disks: map[string]hive.SummaryDisk{}},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("summary (-want +got):\n%s", d)
+	}
+	flake, err := os.ReadFile(filepath.Join(h.Dir(), "flake.nix"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ name, old, new, cause, next string }{
+		{"a flake without it", "inherit (fleet) roles summary;", "inherit (fleet) roles;", "the flake has no hatchery.summary", "inherit (fleet) roles summary"},
+		{"a summary of another shape", "inherit (fleet) roles summary;", "inherit (fleet) roles; summary.json = 7;", "is not what nix/lib/summary.nix gives", "mkFleet"},
+		{"a fault in the code", "inherit (fleet) roles summary;", `inherit (fleet) roles; summary.json = throw "no such thing";`, "no such thing", "Correct the hive"},
+	} {
+		if err := os.WriteFile(filepath.Join(h.Dir(), "flake.nix"), bytes.Replace(flake, []byte(c.old), []byte(c.new), 1), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		git(t, h.Dir(), "commit", "-qam", c.name)
+		var f *hive.Failure
+		if _, _, err := h.Summary(t.Context()); !errors.As(err, &f) || !strings.Contains(f.Cause, c.cause) || !strings.Contains(f.Next, c.next) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
 func TestBuildOfAHost(t *testing.T) {
 	t.Parallel()
 	h := open(t, hive.Config{NixArgs: stubArgs(t)})

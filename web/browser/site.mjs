@@ -2,7 +2,7 @@
 import { test, check, equal, open, login, control, axe, shot, noScroll, cfg } from "./lib.mjs";
 
 export const pages = { machines: "/", ready: "/hosts/52-54-00-12-34-01", confirm: "/hosts/52-54-00-12-34-02", installing: "/hosts/52-54-00-12-34-03", installed: "/hosts/52-54-00-12-34-04",
-  failed: "/hosts/52-54-00-12-34-05", seen: "/hosts/52-54-00-12-34-06", ignored: "/hosts/52-54-00-12-34-07", expected: "/hosts/52-54-00-12-34-08", approval: "/hosts/52-54-00-12-34-09", roles: "/roles", media: "/media", network: "/network", activity: "/activity", filtered: "/activity?kind=machine", settings: "/settings", setup: "/setup", missing: "/hosts/nothing" };
+  failed: "/hosts/52-54-00-12-34-05", seen: "/hosts/52-54-00-12-34-06", ignored: "/hosts/52-54-00-12-34-07", expected: "/hosts/52-54-00-12-34-08", approval: "/hosts/52-54-00-12-34-09", roles: "/roles", fleet: "/roles?summary=1", media: "/media", network: "/network", activity: "/activity", filtered: "/activity?kind=machine", settings: "/settings", setup: "/setup", missing: "/hosts/nothing" };
 
 for (const [mode, options] of Object.entries({ light: { colorScheme: "light" }, dark: { colorScheme: "dark" }, phone: { colorScheme: "light", viewport: { width: 390, height: 844 } } })) {
   test(`every page, ${mode}`, async () => {
