@@ -83,7 +83,7 @@ func TestCheckInRefusals(t *testing.T) {
 		{"a signature of another body", func() (int, string) { return unsigned(string(raw)+" ", good) }, 403, "signature"},
 		{"a signature for another path", func() (int, string) { return unsigned(string(raw), forPath) }, 403, "signature"},
 		{"a signature of another key", func() (int, string) { return a.send(t, other, agentapi.PathCheckIn, ok) }, 403, "signature"},
-		{"an unknown field", func() (int, string) { return unsigned(`{"nonce":"x","surprise":1}`, "") }, 400, "surprise"},
+		{"an unknown field and no nonce", func() (int, string) { return unsigned(`{"nonce":"x","surprise":1}`, "") }, 400, "nonce"},
 		{"no JSON", func() (int, string) { return unsigned("\x00\x01", "") }, 400, "check-in"},
 		{"an oversized body", func() (int, string) { return unsigned(strings.Repeat(" ", agentapi.MaxCheckIn+1), "") }, 413, "more than"},
 		{"a nonce never issued", func() (int, string) {

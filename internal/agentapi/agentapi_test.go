@@ -138,11 +138,39 @@ func TestDecodeCheckIn(t *testing.T) {
 		}
 	}
 	for name, body := range map[string]string{
-		"two values": string(raw) + "{}", "an unknown field": `{"x":1}`, "an array": "[]", "nothing": "", "deep nesting": strings.Repeat("[", 20000), "very many small things": `{"facts":{"disks":[` + strings.Repeat("{},", 100_000) + "{}]}}", "too much": strings.Repeat(" ", MaxCheckIn+1),
+		"two values": string(raw) + "{}", "an unknown field alone": `{"x":1}`, "an unknown field that is too deep": strings.Replace(string(raw), "{", `{"x":`+strings.Repeat("[", 20000)+strings.Repeat("]", 20000)+",", 1), "a known field of another kind": strings.Replace(string(raw), "{", `{"agent":[],`, 1), "an array": "[]", "nothing": "", "deep nesting": strings.Repeat("[", 20000), "very many small things": `{"facts":{"disks":[` + strings.Repeat("{},", 100_000) + "{}]}}", "too much": strings.Repeat(" ", MaxCheckIn+1),
 	} {
 		if _, err := DecodeCheckIn([]byte(body)); err == nil {
 			t.Errorf("%s passed", name)
 		}
+	}
+}
+
+// TestFieldsOfANewerAgentAreSkipped: an appliance that was put back to an earlier version, or one whose stage-0 was updated
+// first, still takes machines in; what it knows of them it checks as ever.
+func TestFieldsOfANewerAgentAreSkipped(t *testing.T) {
+	t.Parallel()
+	_, key := newKey(t)
+	want := testCheckIn(key)
+	want.Facts.Disks = []inventory.Disk{{ID: "ata-DISK", Name: "sda"}}
+	raw, err := json.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	newer := strings.NewReplacer(`{"nonce"`, `{"later":{"a":[1,{"b":null}]},"nonce"`, `"id":"ata-DISK"`, `"id":"ata-DISK","place":"slot 3"`).Replace(string(raw))
+	if strings.Count(newer, "later")+strings.Count(newer, "slot 3") != 2 {
+		t.Fatalf("nothing was added: %s", newer)
+	}
+	known, err := DecodeCheckIn(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := DecodeCheckIn([]byte(newer))
+	if diff := cmp.Diff(known, got); err != nil || diff != "" {
+		t.Errorf("with fields of a newer agent: %v (-want +got):\n%s", err, diff)
+	}
+	if _, err := DecodeProgress([]byte(`{"nonce":"` + testNonce + `","boot_id":"` + want.BootID + `","mood":"good"}`)); err != nil {
+		t.Errorf("a newer agent's report: %v", err)
 	}
 }
 

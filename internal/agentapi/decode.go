@@ -5,16 +5,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/staged-hive/hatchery/inventory"
 )
 
-// DecodeCheckIn reads a check-in's body: one JSON object, no unknown field, every value
-// checked and bounded. The host key comes back in its canonical form.
+// DecodeCheckIn reads a check-in's body: one JSON object, every value that is known checked and bounded. Fields of a newer
+// agent are skipped: what this appliance does not know it cannot act on, so the older of the two decides what is
+// possible (of a disk that only a newer one could name it sees no name, and refuses it). The host key comes back in its
+// canonical form.
 func DecodeCheckIn(body []byte) (CheckIn, error) {
 	var c CheckIn
-	if err := strict(body, MaxCheckIn, &c); err != nil {
+	if err := decode(body, MaxCheckIn, &c); err != nil {
 		return c, fmt.Errorf("check-in: %w", err)
 	}
 	key, err := CanonicalKey(c.HostKey)
@@ -31,7 +32,7 @@ func DecodeCheckIn(body []byte) (CheckIn, error) {
 // DecodeProgress reads a report's body. Too many or too long log lines are cut.
 func DecodeProgress(body []byte) (Progress, error) {
 	var p Progress
-	if err := strict(body, MaxProgress, &p); err != nil {
+	if err := decode(body, MaxProgress, &p); err != nil {
 		return p, fmt.Errorf("report: %w", err)
 	}
 	if err := errors.Join(CheckNonce(p.Nonce), CheckBootID(p.BootID)); err != nil {
@@ -49,7 +50,7 @@ func DecodeProgress(body []byte) (Progress, error) {
 // DecodeJoin reads the body of a join.
 func DecodeJoin(body []byte) (Join, error) {
 	var j Join
-	if err := strict(body, MaxJoin, &j); err != nil {
+	if err := decode(body, MaxJoin, &j); err != nil {
 		return j, fmt.Errorf("join: %w", err)
 	}
 	switch {
@@ -86,20 +87,16 @@ func DecodeReply(body []byte, v any) error {
 // maxObjects bounds what decoding takes: an empty disk is two bytes of body and hundreds of memory.
 const maxObjects = 1 + inventory.MaxNICs + inventory.MaxDisks*(1+inventory.MaxPartitions)
 
-func strict(body []byte, limit int, v any) error {
+// decode reads one JSON value of bounded size into v.
+func decode(body []byte, limit int, v any) error {
 	if len(body) > limit {
 		return fmt.Errorf("more than %d bytes", limit)
 	}
 	if bytes.Count(body, []byte("{")) > maxObjects {
 		return fmt.Errorf("more than %d things in it", maxObjects)
 	}
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
+	if err := json.Unmarshal(body, v); err != nil {
 		return fmt.Errorf("not what this appliance understands (is its stage-0 image of another version?): %w", err)
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return errors.New("more than one JSON value")
 	}
 	return nil
 }
