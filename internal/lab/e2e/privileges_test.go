@@ -40,8 +40,9 @@ func limits(t *testing.T, pid int) map[string]string {
 	return all
 }
 
-// startAs starts an appliance in a folder that other users reach; with is put before its command line.
-func startAs(t *testing.T, l *lab.LAN, own int, with []string, args ...string) *appliance {
+// startAs starts an appliance in a folder that other users reach; with is put before its command line, and fill (nil =
+// nothing) fills its data folder before.
+func startAs(t *testing.T, l *lab.LAN, own int, with []string, fill func(data string), args ...string) *appliance {
 	t.Helper()
 	dir := t.TempDir()
 	for _, d := range []string{dir, filepath.Dir(dir)} {
@@ -55,6 +56,9 @@ func startAs(t *testing.T, l *lab.LAN, own int, with []string, args ...string) *
 	}
 	if err := os.Chown(a.data, own, own); err != nil {
 		t.Fatal(err)
+	}
+	if fill != nil {
+		fill(a.data)
 	}
 	var err error
 	if a.log, err = os.Create(filepath.Join(dir, "appliance.log")); err != nil {
@@ -96,7 +100,7 @@ func TestLeastPrivilege(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := newLAN(t)
-			a := startAs(t, l, c.own, c.with, c.args(l)...)
+			a := startAs(t, l, c.own, c.with, nil, c.args(l)...)
 			got := limits(t, a.proc.PID())
 			for k, want := range c.want {
 				if got[k] != want {
