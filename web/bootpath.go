@@ -153,11 +153,19 @@ func lastJob(diary []inventory.Entry) []milestone {
 			}
 			continue
 		}
-		if len(out) > 0 && no <= len(out) { // another job, or the same again
-			out = out[:0]
-		}
 		_, text, _ := strings.Cut(e.Text, ", ")
 		name, title, _ := strings.Cut(text, ": ")
+		name, again := strings.CutSuffix(name, inventory.StepAgain)
+		if again {
+			title += " (again" + strings.TrimPrefix(inventory.StepAgain, ", again") + ")"
+		}
+		switch {
+		case again && no > 0 && no <= len(out): // the same job, after the appliance's own restart
+			out[no-1].At, out[no-1].Text = e.Time, title
+			continue
+		case no <= len(out): // another job
+			out = out[:0]
+		}
 		out = append(out, milestone{Word: name, At: e.Time, Text: title, Bad: e.Level == "error"})
 	}
 	return out

@@ -2,6 +2,7 @@ package web
 
 import (
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -66,6 +67,9 @@ func (s *Server) pageRoutes(g *echo.Group) {
 	g.GET("/live", s.live)
 	g.GET("/hosts/:id", s.machine)
 	g.POST("/hosts/:id/:act", s.machineAct)
+	g.GET("/hosts/:id/:act", func(c echo.Context) error { // the address of a page that a refused act drew, asked for anew
+		return c.Redirect(http.StatusSeeOther, "/hosts/"+url.PathEscape(c.Param("id")))
+	})
 	g.GET("/hosts/:id/log/stream", s.logStreamPage)
 	g.GET("/jobs/:id", s.job)
 	g.POST("/hosts", s.announceForm)

@@ -395,6 +395,12 @@ func TestBootPath(t *testing.T) {
 			inventory.Entry{Time: at(60), Kind: "job.step", Text: "Step 1 of 11, stage-0: wait for stage-0."},
 			inventory.Entry{Time: at(61), Kind: "job.step", Text: "Step 2 of 11, plan: plan the disks."}),
 			[]string{"Address ", "iPXE +4.0 s", "Script +3.0 s", "Kernel +1.0 s", "Checked in +32.0 s", "stage-0 +20.0 s", "plan +1.0 s"}, "plan"},
+		{"steps that a restart of the appliance repeats take nothing back", inventory.Host{}, append(slices.Clone(boot),
+			inventory.Entry{Time: at(60), Kind: "job.step", Text: "Step 1 of 11, stage-0: wait for stage-0."},
+			inventory.Entry{Time: at(61), Kind: "job.step", Text: "Step 2 of 11, plan: plan the disks."},
+			inventory.Entry{Time: at(62), Kind: "job.step", Text: "Step 3 of 11, build: build."},
+			inventory.Entry{Time: at(70), Kind: "job.step", Text: "Step 1 of 11, stage-0" + inventory.StepAgain + ": wait for stage-0."}),
+			[]string{"Address ", "iPXE +4.0 s", "Script +3.0 s", "Kernel +1.0 s", "Checked in +32.0 s", "stage-0 +30.0 s", "plan ", "build +1.0 s"}, "build"},
 		{"an installed host whose diary was trimmed", inventory.Host{State: inventory.StateInstalled, EverFlipped: true, InstalledAt: at(0)}, nil, []string{"Installed "}, "Installed"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -112,7 +112,8 @@
   addEventListener("pagehide", () => es?.close());
   addEventListener("pageshow", (e) => { if (e.persisted) location.reload(); });
 
-  $("summary")?.focus();
+  const wrong = [...doc.querySelectorAll("main [role=alert]")].find((e) => !e.closest("dialog")); // why something was refused
+  if (wrong) { wrong.tabIndex = -1; wrong.focus(); }
 
   // What destroys something is asked in a dialog over the page, with the focus on Cancel.
   const ask = (d) => {
@@ -137,6 +138,21 @@
   for (const d of doc.querySelectorAll("dialog.ask[open]")) {
     history.replaceState(null, "", d.querySelector("[data-close]").href);
     ask(d);
+  }
+
+  // A restart: go on once the appliance answers again, however long that takes.
+  const restarting = $("restarting");
+  if (restarting) {
+    const began = Date.now();
+    let down = false;
+    const look = async () => {
+      const up = await fetch("/healthz", { cache: "no-store" }).then(() => true, () => false), s = (Date.now() - began) / 1000;
+      down ||= !up;
+      if (up && (down || s > 6)) { location.replace("/"); return; }
+      if (s > 30) restarting.textContent = `No answer for ${s | 0} s. It may still be checking its data. If it stays away, look at its log: journalctl -u hatchery. This page goes on by itself.`;
+      setTimeout(look, 1000);
+    };
+    look();
   }
 
   window.hatchery = { put, live };
