@@ -42,7 +42,8 @@ func proveChoices(data string) error {
 	return renameio.WriteFile(filepath.Join(data, provenName), raw, 0o600)
 }
 
-// rejectChoices puts the last choices that worked, or none, in the place of the present ones; false when those are the present ones.
+// rejectChoices puts the last choices that worked, or none, in the place of the present ones, which it keeps beside them; false
+// when those are the present ones, or when it cannot. A power cut leaves the old choices or the new, never none in their place.
 func rejectChoices(data string) bool {
 	path := filepath.Join(data, setupName)
 	now, err := os.ReadFile(path)
@@ -50,10 +51,19 @@ func rejectChoices(data string) bool {
 		return false
 	}
 	good, err := os.ReadFile(filepath.Join(data, provenName))
-	if err == nil && bytes.Equal(now, good) || os.Rename(path, filepath.Join(data, rejectedName)) != nil {
+	never := errors.Is(err, fs.ErrNotExist)
+	if err != nil && !never || !never && bytes.Equal(now, good) {
 		return false
 	}
-	return err != nil || renameio.WriteFile(path, good, 0o600) == nil
+	if err := renameio.WriteFile(filepath.Join(data, rejectedName), now, 0o600); err != nil {
+		return false
+	}
+	if never {
+		err = os.Remove(path)
+	} else {
+		err = renameio.WriteFile(path, good, 0o600)
+	}
+	return err == nil && syncFolder(data) == nil
 }
 
 // setupKeys are the keys that may be chosen on the page, with their flags.

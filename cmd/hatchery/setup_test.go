@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -80,8 +81,22 @@ func TestChoicesThatCannotBeStartedGiveWayToTheLastGoodOnes(t *testing.T) {
 		t.Error("what worked before is not to blame for a failure now")
 	}
 	put(t, data, map[string]string{setupName: "dhcp = \"server\"\n"})
-	if !rejectChoices(data) || read(setupName) != "dhcp = \"proxy\"\n" {
-		t.Errorf("want the last good choice back, got %q", read(setupName))
+	// At no moment is there none: a power cut leaves the bad choice, which is rejected again, or the good one.
+	steps := renamed(t, data, func() {
+		if !rejectChoices(data) || read(setupName) != "dhcp = \"proxy\"\n" {
+			t.Errorf("want the last good choice back, got %q", read(setupName))
+		}
+	})
+	if diff := cmp.Diff([]string{"+" + rejectedName, "+" + setupName}, steps); diff != "" || read(rejectedName) != "dhcp = \"server\"\n" {
+		t.Errorf("the bad choice is kept first, then the good one takes its place (-want +got):\n%s", diff)
+	}
+	// What cannot be kept is not thrown away.
+	if err := errors.Join(os.Remove(filepath.Join(data, rejectedName)), os.MkdirAll(filepath.Join(data, rejectedName, "in the way"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	put(t, data, map[string]string{setupName: "dhcp = \"off\"\n"})
+	if rejectChoices(data) || read(setupName) != "dhcp = \"off\"\n" {
+		t.Errorf("the choice is gone although it could not be kept: %q", read(setupName))
 	}
 }
 
