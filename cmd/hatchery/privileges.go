@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"os/user"
@@ -62,7 +61,7 @@ func newPrivileges(cfg config, log *slog.Logger) (*privileges, error) {
 		return p, errors.Join(os.Setenv("XDG_CACHE_HOME", filepath.Join(p.data, ".cache")),
 			os.Setenv("XDG_DATA_HOME", filepath.Join(p.data, ".local", "share")), os.Setenv("XDG_STATE_HOME", filepath.Join(p.data, ".local", "state")))
 	}
-	if err := handOver(p.data, u.UID, u.GID); err != nil {
+	if err := handOver(p.data, u.UID, u.GID, log); err != nil {
 		return nil, err
 	}
 	if err := confine.Become(*u, starting...); err != nil {
@@ -120,45 +119,6 @@ func (p *privileges) chooseUser(name string) (u *confine.User, why string, err e
 		return nil, "user " + name + " is root", nil
 	}
 	return u, "", nil
-}
-
-// handOver makes the data folder and gives what root owns in it to the appliance's user. A folder that is not
-// the appliance's is left alone.
-func handOver(data string, uid, gid int) error {
-	if err := os.MkdirAll(data, 0o700); err != nil {
-		return fmt.Errorf("data folder %s: %w", data, err)
-	}
-	root, err := os.OpenRoot(data)
-	if err != nil {
-		return fmt.Errorf("data folder: %w", err)
-	}
-	defer root.Close()
-	entries, err := fs.ReadDir(root.FS(), ".")
-	if err != nil {
-		return fmt.Errorf("data folder: %w", err)
-	}
-	ours := len(entries) == 0
-	for _, e := range entries {
-		ours = ours || e.Name() == databaseName || e.Name() == "stage0" || e.Name() == "hive"
-	}
-	if !ours {
-		return fmt.Errorf("%s is no data folder of Hatchery, so its files are not handed to the user %d: give --data an empty folder, or start with --user root", data, uid)
-	}
-	return fs.WalkDir(root.FS(), ".", func(path string, d fs.DirEntry, err error) error {
-		var info fs.FileInfo
-		if err == nil {
-			info, err = d.Info()
-		}
-		if err == nil {
-			if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Uid == 0 {
-				err = root.Lchown(path, uid, gid)
-			}
-		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) { // a socket may go away meanwhile
-			return fmt.Errorf("hand the data folder to user %d: %w", uid, err)
-		}
-		return nil
-	})
 }
 
 // limit holds the process to what it needs from now on: the ports are open, what an earlier run left was ended.
