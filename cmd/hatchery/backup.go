@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -85,6 +86,9 @@ func (r *remote) download(ctx context.Context, dir string) (string, error) {
 // stoppedBackup reads the data folder of an appliance that does not run.
 func stoppedBackup(ctx context.Context, data, dir string) (string, error) {
 	path := filepath.Join(data, databaseName)
+	if err := finishRestore(data, slog.New(slog.DiscardHandler)); err != nil {
+		return "", err
+	}
 	if _, err := os.Stat(path); err != nil {
 		return "", fmt.Errorf("nothing to back up: %w; name the data folder with --data", err)
 	}
@@ -146,12 +150,15 @@ func restore(data, file string, now time.Time) (kept string, err error) {
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		return "", fmt.Errorf("data folder %s: %w", data, err)
 	}
+	if err := finishRestore(data, slog.New(slog.DiscardHandler)); err != nil { // an earlier one
+		return "", err
+	}
 	unlock, err := lockDatabase(filepath.Join(data, databaseName))
 	if err != nil {
 		return "", err
 	}
 	defer unlock()
-	stage, err := os.MkdirTemp(data, ".restore-*")
+	stage, err := os.MkdirTemp(data, stagePrefix+"*")
 	if err != nil {
 		return "", fmt.Errorf("restore: %w", err)
 	}
@@ -160,7 +167,7 @@ func restore(data, file string, now time.Time) (kept string, err error) {
 	if err != nil {
 		return "", err
 	}
-	return swap(data, stage, filepath.Join(data, "before-restore-"+now.UTC().Format("20060102T150405Z")), names)
+	return swap(data, stage, filepath.Join(data, asidePrefix+now.UTC().Format("20060102T150405Z")), names)
 }
 
 // stageBackup puts a backup into a folder, its database checked, brought up to date and with no open
@@ -219,53 +226,6 @@ func isArchive(file string) (bool, error) {
 	return err == nil && magic == [2]byte{0x1f, 0x8b}, err
 }
 
-// swap moves the named parts of the state aside, and the new ones into their place; when one cannot be moved, all go back.
-func swap(data, stage, aside string, names []string) (kept string, err error) {
-	if err := os.Mkdir(aside, 0o700); err != nil {
-		return "", fmt.Errorf("restore: %w", err)
-	}
-	var undo [][2]string
-	move := func(from, to string) error {
-		err := os.Rename(from, to)
-		if errors.Is(err, os.ErrNotExist) {
-			return nil // no such part
-		}
-		if err == nil {
-			undo = append(undo, [2]string{to, from})
-		}
-		return err
-	}
-	for _, name := range names {
-		at := filepath.Join(data, name)
-		if name == databaseName { // never absent: an appliance that starts now must find it locked
-			err = link(at, filepath.Join(aside, name))
-		} else {
-			err = move(at, filepath.Join(aside, name))
-		}
-		if err == nil {
-			err = move(filepath.Join(stage, name), at)
-		}
-		if err != nil {
-			slices.Reverse(undo)
-			for _, u := range undo {
-				err = errors.Join(err, os.Rename(u[0], u[1]))
-			}
-			return "", errors.Join(fmt.Errorf("restore: %w; the old state was put back", err), os.RemoveAll(aside))
-		}
-	}
-	if os.Remove(aside) == nil { // empty: there was nothing before
-		aside = ""
-	}
-	return aside, syncFolder(data)
-}
-
-func link(from, to string) error {
-	if err := os.Link(from, to); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return nil
-}
-
 // lockDatabase takes the lock that a running appliance holds, if there is a database. boltdb.ErrInUse.
 func lockDatabase(path string) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
@@ -280,14 +240,6 @@ func lockDatabase(path string) (unlock func(), err error) {
 	}
 	// Unlocked by name: a program being started elsewhere holds a copy of the file until its exec.
 	return func() { _ = errors.Join(syscall.Flock(int(f.Fd()), syscall.LOCK_UN), f.Close()) }, nil
-}
-
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // backup writes a full backup to w: what the page and the API offer to download.
@@ -315,7 +267,7 @@ func (a *appliance) takeBackup(r io.Reader, sure func() error) error {
 		return fmt.Errorf("restore: %w", err)
 	}
 	_, err = io.Copy(f, r)
-	err = errors.Join(err, f.Close())
+	err = errors.Join(err, f.Sync(), f.Close()) // a full disk may say so only now
 	if err == nil {
 		if bad := checkBackup(f.Name()); bad != nil {
 			err = fmt.Errorf("this is no whole backup of Hatchery, so nothing was changed: %w: %w", bad, inventory.ErrInvalid)

@@ -154,12 +154,16 @@ func serve(ctx context.Context, cfg config, out io.Writer) (err error) {
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return fmt.Errorf("data folder %s: %w", cfg.Data, err)
 	}
+	if err := finishRestore(cfg.Data, log); err != nil {
+		return err
+	}
 	took, committed := commitMetrics()
 	db, err := boltdb.Open(boltdb.Config{Path: filepath.Join(cfg.Data, databaseName), Backups: filepath.Join(cfg.Data, "backups"), CheckBackup: checkBackup, Reserve: databaseReserve, Committed: committed, Log: log})
 	if err != nil {
 		return err
 	}
 	defer db.Close()
+	sweep(cfg.Data, log)
 	if err := os.MkdirAll(cfg.Stage0, 0o755); err != nil {
 		return fmt.Errorf("stage-0 folder: %w", err)
 	}
