@@ -249,6 +249,11 @@ func TestNetworkWarnings(t *testing.T) {
 	if got := networkWarnings(server.Status{Role: "proxy", Mode: "proxy", NoServer: true}); len(got) != 1 || !strings.Contains(got[0].Text, "(--dhcp proxy): machines get a boot file but no address") {
 		t.Errorf("nobody gives addresses: %v", got)
 	}
+	rival.Last = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	if got := networkWarnings(server.Status{Role: "proxy", Mode: "auto", Silent: []server.Other{rival}}); len(got) != 1 ||
+		got[0].Text != "The DHCP server 192.168.1.1 (02:00:00:00:00:01) on eth0 does not answer any more (last heard 2026-11-22 12:00 UTC): machines get a boot file from Hatchery but no address." {
+		t.Errorf("the router is silent: %v", got)
+	}
 	full.Free = 1
 	if got := networkWarnings(server.Status{Role: "server", Pools: []server.Pool{full}}); len(got) != 0 {
 		t.Errorf("warns of %v though all is well", got)

@@ -88,6 +88,10 @@ func networkWarnings(st server.Status) []web.Warning {
 		out = append(out, web.Warning{Text: fmt.Sprintf("A second DHCP server, %s, gives addresses on %s: machines may get theirs from either.", o, o.Iface),
 			Hint: "Switch one of the two off, or start Hatchery with --dhcp proxy."})
 	}
+	for _, o := range st.Silent {
+		out = append(out, web.Warning{Text: fmt.Sprintf("The DHCP server %s on %s does not answer any more (last heard %s): machines get a boot file from Hatchery but no address.", o, o.Iface, o.Last.UTC().Format("2006-01-02 15:04 UTC")),
+			Hint: "Look after it (the router, its DHCP, the cable). If it is gone for good, let Hatchery give the addresses: --dhcp server --dhcp-range FIRST-LAST."})
+	}
 	if st.NoServer {
 		out = append(out, web.Warning{Text: "No DHCP server was heard on this network, and Hatchery is none (--dhcp " + string(st.Mode) + "): machines get a boot file but no address.",
 			Hint: "Switch the router's DHCP on, or give Hatchery a range: --dhcp server --dhcp-range FIRST-LAST."})

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -244,12 +245,13 @@ func (s *Server) lookAgain() {
 	}
 }
 
-func (s *Server) tryAsk(l *link) {
+func (s *Server) tryAsk(l *link) bool {
 	if err := s.ask(l); err != nil {
 		s.log.Debug("other DHCP servers not looked for", "iface", l.name, "err", err)
-		return
+		return false
 	}
 	s.asked++
+	return true
 }
 
 // serverFilter lets IPv4 UDP from port 67 to port 68 or 67 through: what servers say to
@@ -308,7 +310,7 @@ func (s *Server) heardServer(l *link, f []byte) {
 	if !ok {
 		id = src.Addr()
 	}
-	x := Other{IP: id, MAC: mac, Iface: l.name, Proxy: m.YourIPAddr.IsUnspecified()}
+	x := Other{IP: id, MAC: mac, Iface: l.name, Proxy: m.YourIPAddr.IsUnspecified(), Answers: bytes.Equal(m.ClientHWAddr, l.mac[:])}
 	s.heardOther(x)
 }
 
@@ -322,7 +324,8 @@ func (s *Server) heardOther(x Other) {
 			return
 		}
 	}
-	fresh := s.others.heard(x, now)
+	fresh, learned := s.others.heard(x, now)
+	returned := !x.Proxy && s.heardGiver(x.Iface, now)
 	list := s.others.list()
 	role, back := s.role, false
 	rival := s.isRival(x)
@@ -331,7 +334,11 @@ func (s *Server) heardOther(x Other) {
 		s.why = "Stepped back to ProxyDHCP, because " + x.String() + " started to give addresses on this network."
 	}
 	s.mu.Unlock()
-	if !fresh && !back {
+	if returned {
+		s.log.Info("the DHCP server answers again", "ip", x.IP, "mac", x.MAC, "iface", x.Iface)
+		s.say("dhcp.mode", "", "The DHCP server "+x.String()+" answers again: machines get addresses.")
+	}
+	if !fresh && !back && !learned {
 		return
 	}
 	if err := s.cfg.Store.Update(func(tx *inventory.Tx) error { return tx.PutJSON(inventory.BucketMeta, metaServers, list) }); err != nil {
@@ -341,10 +348,10 @@ func (s *Server) heardOther(x Other) {
 	case back:
 		s.log.Error("another DHCP server appeared: stepped back to ProxyDHCP. Leases given until now run out", "ip", x.IP, "mac", x.MAC, "iface", x.Iface)
 		s.say("dhcp.mode", "error", "Stepped back to ProxyDHCP: the DHCP server "+x.String()+" appeared. Switch one of the two off; --dhcp server makes us the server again.")
-	case rival && role == dhcp.RoleServer:
+	case rival && role == dhcp.RoleServer && fresh:
 		s.log.Warn("another DHCP server answers on this network: two servers give addresses", "ip", x.IP, "mac", x.MAC, "iface", x.Iface)
 		s.say("dhcp.mode", "warn", "A second DHCP server answers on this network: "+x.String()+". Machines may get addresses from either; switch one off.")
-	default:
+	case fresh:
 		s.log.Info("another server answers on this network", "ip", x.IP, "mac", x.MAC, "iface", x.Iface)
 	}
 }

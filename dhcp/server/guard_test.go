@@ -228,6 +228,14 @@ func TestOtherServersAreHeardOnTheWire(t *testing.T) {
 	if len(got) != 2 || got[0].IP != rival.IP || got[0].MAC != rival.MAC || got[0].Proxy || !got[1].Proxy {
 		t.Errorf("servers %+v", got)
 	}
+	if got[0].Answers {
+		t.Error("what it said to a machine counts as an answer to us")
+	}
+	b.s.heardServer(b.l, answer(rival.MAC, "10.0.0.1:67", gives, dhcpv4.WithHwAddr(b.l.mac[:])))
+	b.s.heardServer(b.l, answer(rival.MAC, "10.0.0.1:67", gives))
+	if again := newServer(t, b.s.cfg); !again.Status().Servers[0].Answers {
+		t.Error("that it answers us is forgotten over a restart")
+	}
 	for i := range 100 { // a forger's
 		b.s.heardServer(b.l, answer(inventory.MAC{2, 3, 0, 0, 0, byte(i)}, "10.0.0.1:67", gives, raw(54, 10, 9, 0, byte(i))))
 	}

@@ -129,10 +129,14 @@ func (s *Server) decide(a *answer, from arrival) {
 			s.log.Warn("two running machines have the same MAC: each gets an address of its own", "iface", l.name, "mac", req.MAC)
 		}
 	}
+	if req.Type == dhcp.Discover && !req.Relay.IsValid() {
+		s.wantsAddress(l.name)
+	}
 	if d.Other.IsValid() {
 		s.count.other.Add(1)
-		if !s.others.suspect(d.Other, now) {
-			// On a switched network a rival's answers to others pass us by; its answer to us will not.
+		if s.others.suspect(d.Other, now) {
+			s.namedGiver(l.name, now)
+		} else { // On a switched network a rival's answers to others pass us by; its answer to us will not.
 			s.askNow.Do(func() { s.tryAsk(l) })
 		}
 	}

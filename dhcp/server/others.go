@@ -27,9 +27,11 @@ type Other struct {
 	MAC   inventory.MAC `json:"mac"`
 	Iface string        `json:"iface"`
 	// Proxy says that it gives boot files only, never addresses.
-	Proxy bool      `json:"proxy,omitempty"`
-	First time.Time `json:"first"`
-	Last  time.Time `json:"last"`
+	Proxy bool `json:"proxy,omitempty"`
+	// Answers says that it answered a DISCOVER of our own, so that its silence means something.
+	Answers bool      `json:"answers,omitempty"`
+	First   time.Time `json:"first"`
+	Last    time.Time `json:"last"`
 }
 
 // String is how it is named in sentences.
@@ -60,8 +62,9 @@ func (o others) load(store inventory.Store) error {
 	})
 }
 
-// heard records an answer of another server; fresh says that it was not known, or not for long.
-func (o others) heard(x Other, now time.Time) (fresh bool) {
+// heard records an answer of another server; fresh says that it was not known, or not for long, learned that something else
+// is to be remembered of it.
+func (o others) heard(x Other, now time.Time) (fresh, learned bool) {
 	old, ok := o[x.IP]
 	x.First, x.Last = now, now
 	if ok {
@@ -69,13 +72,15 @@ func (o others) heard(x Other, now time.Time) (fresh bool) {
 		if x.MAC.IsZero() {
 			x.MAC = old.MAC
 		}
+		learned = x.Answers && !old.Answers
+		x.Answers = x.Answers || old.Answers
 	}
 	if !ok && len(o) >= maxOthers {
 		oldest := slices.MinFunc(o.list(), func(a, b Other) int { return a.Last.Compare(b.Last) })
 		delete(o, oldest.IP)
 	}
 	o[x.IP] = x
-	return !ok || now.Sub(old.Last) > time.Hour
+	return !ok || now.Sub(old.Last) > time.Hour, learned
 }
 
 // suspect takes in that a client named a server: one that is known already counts as heard. The word
@@ -107,6 +112,16 @@ func (o others) give() bool {
 		}
 	}
 	return false
+}
+
+// giver is the server heard last of those that give addresses on an interface and answered us before.
+func (o others) giver(iface string) (x Other, ok bool) {
+	for _, y := range o {
+		if !y.Proxy && y.Answers && y.Iface == iface && (!ok || y.Last.After(x.Last)) {
+			x, ok = y, true
+		}
+	}
+	return x, ok
 }
 
 func (o others) list() []Other {

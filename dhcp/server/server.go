@@ -55,6 +55,7 @@ type Server struct {
 	links    map[string]*link
 	segments []*segment
 	others   others
+	vigils   map[string]*vigil // by interface, where servers that give addresses are known
 	tries    *tries
 	resolved []netip.Addr // this machine's resolvers
 
@@ -75,7 +76,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{cfg: cfg, log: cfg.Log, ready: make(chan struct{}), links: map[string]*link{},
-		others: others{}, tries: newTries()}
+		others: others{}, vigils: map[string]*vigil{}, tries: newTries()}
 	s.commits.room = sync.NewCond(&s.commits.mu)
 	s.sayBroadcast.First, s.sayCommit.Interval, s.askNow.Interval = 1, 10*time.Second, time.Minute
 	s.sayProxyARP.Interval = time.Hour
@@ -114,6 +115,7 @@ func (s *Server) Run(ctx context.Context) error {
 	g.Go(func() error { return s.chooseRole(gctx) })
 	g.Go(func() error { return s.poll(gctx) })
 	g.Go(func() error { return s.keepLooking(gctx) })
+	g.Go(func() error { return s.watchServers(gctx) })
 	g.Go(func() error { return s.probeAddresses(gctx) })
 	g.Go(func() error {
 		<-gctx.Done()

@@ -24,6 +24,8 @@ type Status struct {
 	Servers []Other `json:"servers"`
 	// Rivals are those of them that give addresses where we do and were heard lately; none while we are a ProxyDHCP.
 	Rivals []Other `json:"rivals,omitempty"`
+	// Silent are servers that gave addresses and do not answer any more while we are a ProxyDHCP: machines get none.
+	Silent []Other `json:"silent,omitempty"`
 	// NoServer says that we are a ProxyDHCP and heard nobody who gives addresses, although we asked more than once.
 	NoServer bool `json:"no_server,omitempty"`
 	// Pools are the segments with a range.
@@ -173,6 +175,7 @@ func (s *Server) Status() Status {
 		st.Role = "probing"
 	}
 	st.NoServer = s.role == dhcp.RoleProxy && !s.others.give() && s.asked > 1 && now.Sub(s.began) > lookEnough
+	st.Silent = s.silent()
 	if s.role == dhcp.RoleServer {
 		st.Rivals = slices.DeleteFunc(s.rivals(), func(x Other) bool { return now.Sub(x.Last) > 3*lookRarely })
 	}

@@ -201,10 +201,30 @@ func TestRoutersDHCPDies(t *testing.T) {
 	if got := mode(); got != "proxy" {
 		t.Errorf("after a restart without the router the mode is %s, want proxy", got)
 	}
+	warned := func() string { // what every page warns of
+		var warnings struct{ Items []struct{ Text string } }
+		if _, err := a.call(http.MethodGet, "/warnings", nil, &warnings); err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprint(warnings.Items)
+	}
+	const silent = "does not answer any more"
+	eventually(t, 3*time.Minute, func() string {
+		if w := warned(); !strings.Contains(w, "The DHCP server "+l.RouterAddr().String()) || !strings.Contains(w, silent) {
+			return "the pages do not warn of the router's silence: " + w
+		}
+		return ""
+	})
 	if _, err = l.StartRouter(t.Context(), lab.RouterConfig{}); err != nil {
 		t.Fatal(err)
 	}
 	bootAll(t, time.Minute, sims...)
+	eventually(t, 3*time.Minute, func() string {
+		if w := warned(); strings.Contains(w, silent) {
+			return "the router answers again, and the pages still say: " + w
+		}
+		return ""
+	})
 }
 
 // TestSecondAppliance starts another one on the same network by mistake, in each mode, and one over the same data.
