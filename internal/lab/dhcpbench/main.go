@@ -31,6 +31,7 @@ var (
 	only     = flag.String("only", "", "loads whose name matches this expression")
 	names    = flag.String("servers", "", "servers whose name matches this expression")
 	inside   = flag.Bool("inside", false, "already in a network namespace of its own (set by the program itself)")
+	clients  = flag.Int("leases", 0, "new clients of the loads in all; then those that have an address stand in for new ones, and perfdhcp, which makes more, is left out. 0 = as many as come")
 	profile  = flag.Duration("wait", 0, "keep the servers for so long after the loads, to look at them")
 	ipxeDir  string
 )
@@ -89,16 +90,18 @@ func run() (err error) {
 	if err := fsyncTimes(root); err != nil {
 		return err
 	}
+	if err := readMemory("before the first load", servers); err != nil {
+		return err
+	}
 	if err := loads(servers); err != nil {
 		return err
 	}
-	for _, s := range servers {
-		u, err := s.usage()
-		if err != nil {
-			return err
-		}
-		fmt.Printf("memory  %-15s %5.1f MB resident, %5.1f MB of it its own (without program file, libraries, mapped database); %d leases\n",
-			s.name, float64(u.rss)/1024, float64(u.anon)/1024, len(s.client.leases))
+	if err := readMemory("right after the last load", servers); err != nil {
+		return err
+	}
+	time.Sleep(quietFor)
+	if err := readMemory(fmt.Sprintf("%s after the last load", quietFor), servers); err != nil {
+		return err
 	}
 	time.Sleep(*profile)
 	return nil
@@ -215,6 +218,9 @@ func loads(servers []*server) error {
 			ratios("processor time", servers, cpu) // the neighbours' load does not change it much
 		}
 	}
+	if *clients > 0 {
+		return nil
+	}
 	return perfdhcp(servers, want)
 }
 
@@ -224,15 +230,24 @@ func once(s *server, m *measure) (rate, micros float64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
+	l, most := m.load, m.most
+	if left := *clients - len(s.client.leases); *clients > 0 && !l.known && !s.proxy {
+		most, l.known = min(most, left), left <= 0
+		if l.known {
+			most = m.most
+		}
+	}
+	stop := s.peak()
 	if m.ladder {
 		best, err := climb(func(rate float64) (float64, error) {
 			r, err := s.client.run(m.load, 0, 0, rate, *length/2)
 			return r.lossRate(), err
 		})
-		fmt.Printf("  %-15s %7.0f/s with less than 1 %% lost\n", s.name, best)
+		fmt.Printf("  %-15s %7.0f/s with less than 1 %% lost   %4.1f MB at most\n", s.name, best, float64(stop())/1024)
 		return best, 0, err
 	}
-	r, err := s.client.run(m.load, m.inFlight, m.most, 0, *length)
+	r, err := s.client.run(l, m.inFlight, most, 0, *length)
+	top := stop()
 	if err != nil {
 		return 0, 0, err
 	}
@@ -241,8 +256,8 @@ func once(s *server, m *measure) (rate, micros float64, err error) {
 		return 0, 0, err
 	}
 	micros = float64((after.cpu - before.cpu).Microseconds()) / float64(max(r.done, 1))
-	fmt.Printf("  %-15s %7.0f/s   p50 %6.2f  p90 %6.2f  p99 %6.2f ms   %d lost, %d refused   %4.0f µs of processor each\n", s.name, r.rate(),
-		ms(r.percentile(0.5)), ms(r.percentile(0.9)), ms(r.percentile(0.99)), r.lost, r.naks, micros)
+	fmt.Printf("  %-15s %7.0f/s   p50 %6.2f  p90 %6.2f  p99 %6.2f ms   %d lost, %d refused   %4.0f µs of processor each   %4.1f MB at most\n", s.name, r.rate(),
+		ms(r.percentile(0.5)), ms(r.percentile(0.9)), ms(r.percentile(0.99)), r.lost, r.naks, micros, float64(top)/1024)
 	return r.rate(), micros, nil
 }
 
