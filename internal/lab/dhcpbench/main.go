@@ -32,6 +32,7 @@ var (
 	names    = flag.String("servers", "", "servers whose name matches this expression")
 	inside   = flag.Bool("inside", false, "already in a network namespace of its own (set by the program itself)")
 	clients  = flag.Int("leases", 0, "new clients of the loads in all; then those that have an address stand in for new ones, and perfdhcp, which makes more, is left out. 0 = as many as come")
+	quiet    = flag.Duration("quiet", 15*time.Second, "how long the servers are left alone before what the loads left behind is read")
 	profile  = flag.Duration("wait", 0, "keep the servers for so long after the loads, to look at them")
 	ipxeDir  string
 )
@@ -99,8 +100,8 @@ func run() (err error) {
 	if err := readMemory("right after the last load", servers); err != nil {
 		return err
 	}
-	time.Sleep(quietFor)
-	if err := readMemory(fmt.Sprintf("%s after the last load", quietFor), servers); err != nil {
+	time.Sleep(*quiet)
+	if err := readMemory(fmt.Sprintf("%s after the last load", *quiet), servers); err != nil {
 		return err
 	}
 	time.Sleep(*profile)

@@ -14,9 +14,6 @@ import (
 	"time"
 )
 
-// quietFor is how long the servers are left alone before what the loads left behind is read.
-const quietFor = 15 * time.Second
-
 // sampleEvery is how often a server's memory is looked at during a load.
 const sampleEvery = 50 * time.Millisecond
 
