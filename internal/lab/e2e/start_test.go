@@ -51,6 +51,7 @@ func benchStart(b *testing.B, l *lab.LAN, hosts int) {
 	}
 	defer conn.Close()
 	var total, onCPU time.Duration
+	best := time.Hour // what a neighbour's load did not spoil
 	var n int
 	for b.Loop() {
 		n++
@@ -60,7 +61,8 @@ func benchStart(b *testing.B, l *lab.LAN, hosts int) {
 			b.Fatal(err)
 		}
 		firstOffer(b, l, conn)
-		total += time.Since(began)
+		took := time.Since(began)
+		total, best = total+took, min(best, took)
 		onCPU += processorTime(b, p.PID())
 		b.StopTimer()
 		if n == 1 {
@@ -75,6 +77,7 @@ func benchStart(b *testing.B, l *lab.LAN, hosts int) {
 		b.StartTimer()
 	}
 	b.ReportMetric(float64(total.Milliseconds())/float64(n), "ms/first-offer")
+	b.ReportMetric(float64(best.Milliseconds()), "ms/best-of-them")
 	b.ReportMetric(float64(onCPU.Milliseconds())/float64(n), "cpu-ms/first-offer")
 	if st, err := os.Stat(program); err == nil {
 		b.ReportMetric(float64(st.Size())/1e6, "MB-binary")
