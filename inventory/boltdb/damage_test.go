@@ -171,3 +171,47 @@ func TestTheNewestGoodBackupIsOffered(t *testing.T) {
 		t.Errorf("restored: got %q, want good", got)
 	}
 }
+
+// TestASoundFileIsNeverRefused writes and deletes at random, values of many pages too, and reads every state of the file as a
+// start does: what bbolt leaves behind must be taken for sound.
+func TestASoundFileIsNeverRefused(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "hatchery.db")
+	d := open(t, path)
+	d.bolt.NoSync = true
+	random := rand.New(rand.NewPCG(1, 2))
+	buckets := []inventory.Bucket{"few", "many", "large"}
+	for round := range 60 {
+		if err := d.Update(func(tx *inventory.Tx) (err error) {
+			for range random.IntN(400) {
+				b := buckets[random.IntN(len(buckets))]
+				key := fmt.Sprintf("%0*d", 1+random.IntN(200), random.IntN(map[inventory.Bucket]int{"few": 4, "many": 3000, "large": 60}[b]))
+				if random.IntN(3) == 0 || round%20 == 19 {
+					err = errors.Join(err, tx.Delete(b, key))
+					continue
+				}
+				size := random.IntN(300)
+				if b == "large" {
+					size = random.IntN(100_000)
+				}
+				err = errors.Join(err, tx.Put(b, key, make([]byte, size)))
+			}
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.bolt.View(func(tx *bbolt.Tx) error {
+			file, err := os.Open(path)
+			if err != nil {
+				return err
+			}
+			defer file.Close()
+			return check(tx, file)
+		}); err != nil {
+			t.Fatalf("round %d: %v", round, err)
+		}
+	}
+	if err := boltsOwnCheck(d); err != nil {
+		t.Errorf("bbolt's own check: %v", err)
+	}
+}

@@ -238,7 +238,8 @@ func (d *DB) Size() (length, free int64) {
 	if err != nil {
 		return 0, 0
 	}
-	return length, int64(d.bolt.Stats().FreeAlloc)
+	s := d.bolt.Stats()
+	return length, int64(s.FreePageN+s.PendingPageN) * int64(d.bolt.Info().PageSize)
 }
 
 // Health is why nothing (ErrDisk) or nothing new (ENOSPC) can be saved; nil = all can. It waits for no transaction.

@@ -346,3 +346,25 @@ func TestReservations(t *testing.T) {
 		t.Errorf("deleting twice: got %v, want ErrNotFound", err)
 	}
 }
+
+// TestSizeSaysWhatIsFree deletes most of what a database holds.
+func TestSizeSaysWhatIsFree(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "hatchery.db")
+	d := open(t, path)
+	for _, fn := range []func(*inventory.Tx) error{
+		func(tx *inventory.Tx) error { return tx.Put("large", "a", make([]byte, 1<<20)) },
+		func(tx *inventory.Tx) error { return tx.Delete("large", "a") },
+	} {
+		if err := d.Update(fn); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		if length, free := d.Size(); free < 1<<20 || free >= length {
+			t.Errorf("%d bytes of %d are free, want a megabyte and less than all", free, length)
+		}
+		closed(t, d)
+		d = open(t, path)
+	}
+}

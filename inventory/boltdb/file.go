@@ -23,7 +23,7 @@ import (
 const mapSize = 256 << 20
 
 func options(timeout time.Duration) *bbolt.Options {
-	return &bbolt.Options{Timeout: timeout, FreelistType: bbolt.FreelistMapType, InitialMmapSize: mapSize, NoStatistics: true}
+	return &bbolt.Options{Timeout: timeout, FreelistType: bbolt.FreelistMapType, InitialMmapSize: mapSize}
 }
 
 // openFile locks, opens and checks the file, making it first when there is none.
