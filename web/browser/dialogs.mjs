@@ -1,9 +1,8 @@
 // What destroys something is confirmed in a dialog over the page; without script as a part of it.
 import { test, check, equal, open, login, live, control, axe, shot, noScroll, targets, cfg } from "./lib.mjs";
-import { pages } from "./site.mjs";
+import { pages, themes } from "./site.mjs";
 
 const asks = { install: "/hosts/52-54-00-12-34-79", reinstall: pages.installed, "format-0": pages.installed, forget: pages.installed, restore: pages.settings };
-const themes = { light: { colorScheme: "light" }, dark: { colorScheme: "dark" }, phone: { colorScheme: "light", viewport: { width: 390, height: 844 } } };
 const focus = (page) => page.evaluate(() => document.activeElement.textContent.trim());
 const opener = (id) => `[data-dialog="${id}"]`;
 
@@ -64,10 +63,10 @@ test("a refused confirmation is open again with the reason; it expires while it 
   await page.screenshot({ path: `${cfg.shots}/refused-reinstall.png` });
   await page.fill("#typed", "node1");
   await live(page);
-  await control("/touch?n=100"); // what does not touch the disks leaves it alone
+  await control("/touch"); // what does not touch the disks leaves it alone
   await page.waitForTimeout(400);
   equal(await page.inputValue("#typed"), "node1", "what was typed, after a change beside the disks");
-  await control("/swap?host=node1");
+  await control("/swap?n=4&host=node1");
   await page.locator("#reinstall:modal").getByText("The disks or the role changed while you were confirming").waitFor();
   await page.locator("#reinstall").getByText("SWAPPED").first().waitFor();
   equal(await page.inputValue("#typed"), "", "what was typed for the old plan");

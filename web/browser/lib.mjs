@@ -39,8 +39,12 @@ export async function login(page) {
 
 export const control = async (path, site = cfg) => {
   const r = await fetch(site.control + path, { method: "POST" });
-  check(r.ok, `control ${path}: ${r.status}`);
+  check(r.ok, `control ${path}: ${r.status} ${await r.text()}`);
 };
+
+// logOf is the log of a machine's last job as the API has it, a line each, without the time.
+export const logOf = async (host, site = cfg) => (await (await fetch(`${site.control}/log?host=${host}`)).text()).trim().split("\n").map(plain);
+export const plain = (line) => line.replace(/^\S+ /, "");
 
 export async function axe(page, what) {
   await page.evaluate(axeSource);

@@ -1,5 +1,5 @@
 // The machines page: live rows, filter, picks, roles, keys, without script, under load, over a restart.
-import { test, check, equal, open, login, live, row, control, axe, shot, noScroll, targets, faults, cfg } from "./lib.mjs";
+import { test, check, equal, open, login, live, row, control, axe, shot, noScroll, targets, faults, logOf, plain, cfg } from "./lib.mjs";
 
 const active = (page) => page.evaluate(() => document.activeElement.id || document.activeElement.closest("[id]")?.id);
 const names = (page) => page.locator("#rows tr:visible th a").allInnerTexts();
@@ -9,17 +9,18 @@ test("the empty page teaches and a machine appears by itself", async () => {
   const page = await open({}, cfg.empty);
   await login(page);
   await page.getByText("Power on a machine").waitFor();
-  await page.getByText("no stage-0 image yet").waitFor();
+  await page.getByText("There is no stage-0 image").waitFor();
   await page.getByText("Listening on eth0 · 0 requests so far").waitFor();
   await axe(page, "empty");
   await shot(page, "empty");
   await live(page);
   await control("/discover?n=40", cfg.empty);
   await row(page, "52:54:00:12:34:28").waitFor();
-  await page.getByText("Listening on eth0 · 1 requests so far").waitFor();
+  await page.getByText(/Listening on eth0 · [1-9]\d* requests? so far/).waitFor();
   check(!(await page.getByText("Choose network boot").isVisible()), "the lesson stays although a machine is there");
   await page.getByRole("link", { name: "How to netboot 52:54:00:12:34:28" }).click();
   await page.getByText("Choose network boot").waitFor();
+  await control("/image", cfg.empty);
   await control("/checkin?n=40", cfg.empty);
   await row(page, "Needs a role").waitFor();
   await page.context().close();
@@ -38,7 +39,7 @@ test("ticks, focus, typed words and the filter survive live patches", async () =
   equal(await page.inputValue("#filter"), "", "after Escape");
   await page.fill("#filter", "34:01");
   equal(await page.locator("#rows tr:visible").count(), 1, "rows that match");
-  for (let i = 0; i < 5; i++) await control("/touch?n=100");
+  for (let i = 0; i < 5; i++) await control("/touch");
   await page.waitForTimeout(600);
   equal(await page.locator("#rows tr:visible").count(), 1, "rows that match after patches");
   check(await box.isChecked(), "the tick was lost");
@@ -46,7 +47,7 @@ test("ticks, focus, typed words and the filter survive live patches", async () =
   equal(await page.inputValue("#filter"), "34:01", "typed words");
   equal(new URL(page.url()).search, "?q=34%3A01", "the filter is in the address");
   await box.focus();
-  await control("/touch?n=100");
+  await control("/touch");
   await page.waitForTimeout(400);
   check(await box.evaluate((e) => e === document.activeElement), "focus of the tick box was lost");
   await page.reload();
@@ -131,7 +132,7 @@ test("ten at once in three clicks: ticks stay over changes, one report tells wha
   let clicks = 0;
   const click = async (l) => { clicks++; await l.click(); };
   await click(page.getByRole("button", { name: /^Select the 10 that need a role/ }));
-  for (let i = 0; i < 5; i++) await control("/touch?n=200");
+  for (let i = 0; i < 5; i++) await control("/touch");
   await page.waitForTimeout(600);
   equal(await page.locator("#rows input[name=host]:checked").count(), 10, "ticks after changes");
   await click(page.getByRole("button", { name: "Assign to selected (10)" }));
@@ -139,16 +140,16 @@ test("ten at once in three clicks: ticks stay over changes, one report tells wha
   await axe(page, "choice of a role for ten");
   await page.evaluate(async (m) => { // meanwhile somebody else gives one of them another role, and its install begins
     const id = [...document.querySelectorAll("#rows tr")].find((r) => r.textContent.includes(m)).id.slice(2);
-    await fetch("/assign", { method: "POST", headers: { Accept: "text/plain" }, body: new URLSearchParams({ role: "server", host: id }) });
+    await fetch("/assign", { method: "POST", headers: { Accept: "text/plain" }, body: new URLSearchParams({ role: "plain", host: id }) });
   }, name(165));
-  await control(`/step?host=${name(165)}&no=3&step=preflight`);
+  await control(`/wait?host=${name(165)}&step=copying`);
   check(await page.getByRole("dialog").isVisible(), "a change closes the choice");
   await click(page.getByRole("dialog").getByRole("button", { name: /worker/ }));
   const said = page.locator("#said");
   await said.getByText("9 of 10 machines got role worker.").waitFor();
   equal(clicks, 3, "clicks for ten machines");
   const lines = (await said.innerText()).split("\n");
-  check(/^server-1234a5: Not done\. .*installing/i.test(lines[1]), `the one that was not done: ${lines[1]}`);
+  check(/^plain-1234a5: Not done\. .*installing/i.test(lines[1]), `the one that was not done: ${lines[1]}`);
   for (const n of all) check((await said.innerText()).includes(`1234${n.toString(16)}`), `the report does not tell of ${name(n)}: ${await said.innerText()}`);
   await axe(page, "report");
   await page.screenshot({ path: `${cfg.shots}/ten.png` });
@@ -241,15 +242,15 @@ test("more machines than a page shows are searched by the server", async () => {
   await login(page);
   await live(page);
   await page.getByText("1000 of 1100 machines").waitFor();
-  await boxOf(page.locator("#rows tr").first()).check();
+  await boxOf(row(page, "02:00:00:00:00:07")).check();
   const ticked = await page.locator("#rows input:checked").getAttribute("value");
   check((await page.locator("#rows tr", { hasText: "node999" }).count()) === 0, "the machine is on the first page");
   await page.fill("#filter", "node999");
   await row(page, "node999").waitFor();
   equal((await names(page)).join(), "node999", "what is found");
   await live(page);
-  await control("/touch?name=node999", cfg.large); // and it is live
-  await row(page, "node999").getByText("Changed.").waitFor();
+  await control("/rename?host=node999&name=node999b", cfg.large); // and it is live
+  await row(page, "node999b").waitFor();
   await page.fill("#filter", "");
   await page.getByText("1000 of 1100 machines").waitFor();
   check(await page.locator(`#rows input[value="${ticked}"]`).isChecked(), "the pick was lost over a search");
@@ -282,25 +283,32 @@ test("the server is restarted: the pill tells, rows and log go on", async () => 
   });
   const tail = await page.context().newPage();
   await tail.goto(cfg.url + "/hosts/52-54-00-12-34-03");
-  await control("/say?host=node3&text=before-restart");
-  await tail.locator("#log", { hasText: "before-restart" }).waitFor();
-  await control("/stop");
+  await control("/say?text=before-kill");
+  await tail.locator("#log", { hasText: "before-kill" }).waitFor();
+  await control("/burst?lines=500"); // a line every 2 ms, it dies while they go through
+  await tail.locator("#log", { hasText: "burst-9" }).waitFor();
+  await control("/kill");
   await page.locator("#link", { hasText: "Reconnecting" }).waitFor();
   check((await page.evaluate(() => getComputedStyle(document.getElementById("main"), "::before").content)).includes("Not live"), "old data is not marked");
   await shot(page, "reconnecting");
   await control("/restart");
-  await control("/say?host=node3&text=meanwhile-1");
-  await control("/say?host=node3&text=meanwhile-2");
   await control("/discover?n=50");
   await row(page, "52:54:00:12:34:32").waitFor();
   await live(page);
   equal((await page.evaluate(() => window.words)).join(" → "), "Reconnecting… → Live", "what the pill said");
   equal(await page.evaluate(() => document.getElementById("main").dataset.stale), undefined, "the mark of old data");
   check(await box.isChecked(), "the tick was lost");
-  await control("/say?host=node3&text=after-restart");
+  // The disks were being written: the job ends honestly, and a person begins it again from the row.
+  await tail.locator("#log", { hasText: "FAILED: interrupted: the appliance was stopped" }).waitFor();
+  await row(page, "node3").getByText("Failed").waitFor();
+  await row(page, "node3").getByRole("button", { name: /^Retry/ }).click();
+  await control("/wait?host=node3&step=copying");
+  await control("/say?text=after-restart");
   await tail.locator("#log", { hasText: "after-restart" }).waitFor();
-  const lines = await tail.locator("#log div").evaluateAll((l) => l.map((d) => d.textContent.slice(9)).slice(-4));
-  equal(lines.join(), "before-restart,meanwhile-1,meanwhile-2,after-restart", "log lines");
+  // Nothing of the job's log may be missing on the page that was open all the time, nothing may be there twice.
+  const shown = await tail.locator("#log div:not(.muted)").evaluateAll((l) => l.map((d) => d.textContent)), want = await logOf("node3");
+  equal(shown.map(plain).join("\n"), want.join("\n"), "the log on the page beside the job's log");
+  check(want.some((l) => l.endsWith("burst-9")) && !want.some((l) => l.endsWith("burst-499")), "it did not die in the middle of the burst: the test proves nothing");
   await page.context().close();
 });
 
@@ -310,7 +318,8 @@ test("signed out elsewhere: the pill says so and leads back", async () => {
   await live(page);
   const other = await open({}, cfg.empty);
   await login(other);
-  await control("/signout", cfg.empty);
+  await other.goto(cfg.empty.url + "/settings");
+  await other.getByRole("button", { name: "Sign out everywhere" }).click();
   await page.locator("#link").getByRole("link", { name: "Signed out" }).click();
   await page.locator("#token").waitFor();
   await page.context().close();
@@ -359,13 +368,14 @@ test("200 machines with 10 changes a second stay usable", async () => {
 });
 
 test("hostile text in every field that machines supply stays text", async () => {
-  await control("/hostile");
-  const page = await open({ userAgent: `<img src=x onerror="document.title='owned'">` });
+  const site = cfg.large; // it has a machine with such text past the checks at the edges, too
+  await control("/hostile", site);
+  const page = await open({ userAgent: `<img src=x onerror="document.title='owned'">` }, site);
   page.on("dialog", (d) => { faults.push("hostile text opened a dialog"); d.dismiss(); });
   await login(page);
   const shown = {};
-  for (const path of ["/", "/hosts/evil", "/network", "/roles", "/media", "/activity", "/settings", "/?q=onerror"]) {
-    await page.goto(cfg.url + path);
+  for (const path of ["/", "/hosts/evil", "/hosts/evil-log", "/hosts/evil-stored", "/network", "/roles", "/media", "/activity", "/settings", "/?q=onerror"]) {
+    await page.goto(site.url + path);
     await live(page);
     const found = await page.evaluate(() => ({ markup: document.querySelectorAll("main img, main script:not([src^='/static/']), main [onerror], main [style], main iframe").length, text: document.querySelector("main").innerText.split("onerror").length - 1, title: document.title }));
     equal(found.markup, 0, `elements made of hostile text on ${path}`);
@@ -373,16 +383,18 @@ test("hostile text in every field that machines supply stays text", async () => 
     shown[path] = found.text;
     const wide = await page.evaluate(() => [...document.querySelectorAll("main *")].filter((e) => e.getBoundingClientRect().right > innerWidth + 1 && e.checkVisibility()).slice(0, 3).map((e) => `${e.localName}.${e.className}#${e.id} in ${e.closest("[id]")?.id}`).join(", "));
     equal(wide, "", `what is too wide on hostile ${path}`);
-    await axe(page, `hostile ${path}`);
+    if (path !== "/") await axe(page, `hostile ${path}`); // a thousand rows: looked at elsewhere
   }
-  for (const [path, n] of Object.entries({ "/hosts/evil": 12, "/network": 3, "/settings": 1, "/activity": 1, "/": 1 })) check(shown[path] >= n, `${path} shows ${shown[path]} hostile texts, want at least ${n}: the test proves nothing`);
-  await page.goto(cfg.url + "/hosts/evil");
+  for (const [path, n] of Object.entries({ "/hosts/evil": 10, "/hosts/evil-log": 5, "/hosts/evil-stored": 12, "/settings": 1, "/activity": 1, "/": 1 })) check(shown[path] >= n, `${path} shows ${shown[path]} hostile texts, want at least ${n}: the test proves nothing`);
+  await page.goto(site.url + "/network"); // the name in its DHCP request was made plain when it came
+  await page.getByRole("row", { name: /52:54:00:12:34:21/ }).first().waitFor();
+  await page.goto(site.url + "/hosts/evil-log");
   await live(page);
-  await control("/hostile-line"); // and what comes over the streams
+  await control(`/say?text=${encodeURIComponent(`late "><img src=x onerror="document.title='owned'">`)}`, site); // and what comes over the streams
   await page.locator("#log", { hasText: 'late "><img' }).waitFor();
-  await page.goto(cfg.url + "/");
+  await page.goto(site.url + "/?q=evil");
   await live(page);
-  await control("/hostile-touch");
+  await control("/hostile-touch", site);
   await row(page, "evil").getByText('again "><img').waitFor();
   check(!(await page.title()).includes("owned"), "hostile text ran");
   await shot(page, "hostile");
