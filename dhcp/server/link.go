@@ -68,7 +68,7 @@ func (s *Server) pollLinks(ctx context.Context, first bool) error {
 	var stale []*link
 	for name, l := range s.links {
 		i := slices.IndexFunc(found, func(f iface) bool { return f.name == name && f.index == l.index })
-		if i < 0 {
+		if i < 0 || found[i].mac != l.mac { // sockets, probes and frames are made for a hardware address: they are opened anew
 			stale = append(stale, l)
 			delete(s.links, name)
 			continue
@@ -81,7 +81,7 @@ func (s *Server) pollLinks(ctx context.Context, first bool) error {
 	}
 	s.mu.Unlock()
 	for _, l := range stale {
-		s.log.Warn("network interface is gone", "iface", l.name)
+		s.log.Warn("network interface is gone, or has another hardware address", "iface", l.name, "mac", l.mac)
 		l.close()
 	}
 	for _, f := range found {

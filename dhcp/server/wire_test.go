@@ -401,6 +401,16 @@ func TestOnVethFollowsTheInterface(t *testing.T) {
 	}
 	l, mac = listenOn(t, again, 0x0800), inventory.MAC(again.HardwareAddr)
 	ask("10.0.0.3")
+	// A bridge takes another hardware address when ports come and go: what is sent must come from that one.
+	other := inventory.MAC{2, 0xab, 0, 0, 0, 7}
+	run(t, "ip link set srv address "+other.String())
+	until(t, "its hardware address is seen", func() bool { got := s.Status().Interfaces; return len(got) == 1 && got[0].MAC == other })
+	ask("10.0.0.3")
+	l.send(frame(mac, all, netip.MustParseAddrPort("0.0.0.0:68"), netip.MustParseAddrPort("255.255.255.255:67"), msg(t, dhcpv4.MessageTypeDiscover, mac, pxe(7))), all[:])
+	l.hear("an offer from the new hardware address", func(f []byte) bool {
+		_, _, ok := reply(f)
+		return ok && inventory.MAC(f[6:12]) == other
+	})
 }
 
 func TestOnVethRouterSolicitationIsAnsweredWithNothing(t *testing.T) {
