@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -515,37 +514,6 @@ func entries(p *Pool) (n int) {
 		n++
 	}
 	return n
-}
-
-// TestMemoryOfALargeSite: 60,000 leases, with client id and name, fit in 10 MB.
-func TestMemoryOfALargeSite(t *testing.T) { // not parallel: it looks at the heap
-	heap := func() uint64 {
-		runtime.GC()
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return m.HeapAlloc
-	}
-	p, err := NewPool(Config{Prefix: netip.MustParsePrefix("10.0.0.0/16"), Range: Range{netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.250.0")}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	before := heap()
-	const n = 60000
-	for i := range n {
-		hw := HW{2, 0, 0, byte(i >> 16), byte(i >> 8), byte(i)}
-		ip, err := p.Pick(hw, netip.Addr{}, t0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		p.Hold(ip, hw, t0)
-		p.Put(Lease{IP: ip, HW: hw, ClientID: append([]byte{1}, hw[:]...), Hostname: "machine", Granted: t0, Renewed: t0, Expires: t0.Add(time.Hour)})
-	}
-	got := heap() - before
-	runtime.KeepAlive(p)
-	t.Logf("%d bytes a lease", got/n)
-	if got > 10<<20 {
-		t.Errorf("%d leases take %d MB, want at most 10", n, got>>20)
-	}
 }
 
 func TestAppendJSONIsWhatTheLibraryWrites(t *testing.T) {
