@@ -89,7 +89,7 @@ func networkWarnings(st server.Status) []web.Warning {
 			Hint: "Switch one of the two off, or start Hatchery with --dhcp proxy."})
 	}
 	for _, o := range st.Silent {
-		out = append(out, web.Warning{Text: fmt.Sprintf("The DHCP server %s on %s does not answer any more (last heard %s): machines get a boot file from Hatchery but no address.", o, o.Iface, o.Last.UTC().Format("2006-01-02 15:04 UTC")),
+		out = append(out, web.Warning{Text: o.Silence(),
 			Hint: "Look after it (the router, its DHCP, the cable). If it is gone for good, let Hatchery give the addresses: --dhcp server --dhcp-range FIRST-LAST."})
 	}
 	if st.NoServer {

@@ -42,6 +42,12 @@ func (o Other) String() string {
 	return fmt.Sprintf("%s (%s)", o.IP, o.MAC)
 }
 
+// Silence is the sentence that a person is told of a server in Status.Silent.
+func (o Other) Silence() string {
+	return fmt.Sprintf("The DHCP server %s on %s does not answer any more (last heard %s): machines get a boot file from Hatchery but no address.",
+		o, o.Iface, o.Last.UTC().Format("2006-01-02 15:04 UTC"))
+}
+
 // others is what is known of other servers, by address.
 type others map[netip.Addr]Other
 

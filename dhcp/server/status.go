@@ -176,6 +176,9 @@ func (s *Server) Status() Status {
 	}
 	st.NoServer = s.role == dhcp.RoleProxy && !s.others.give() && s.asked > 1 && now.Sub(s.began) > lookEnough
 	st.Silent = s.silent()
+	for _, x := range st.Silent {
+		st.Why += " " + x.Silence()
+	}
 	if s.role == dhcp.RoleServer {
 		st.Rivals = slices.DeleteFunc(s.rivals(), func(x Other) bool { return now.Sub(x.Last) > 3*lookRarely })
 	}

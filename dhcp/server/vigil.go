@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/staged-hive/hatchery/dhcp"
@@ -71,8 +70,7 @@ func (s *Server) watchServers(ctx context.Context) error {
 		case <-t.C:
 			for _, x := range s.checkServers() {
 				s.log.Warn("the DHCP server does not answer any more: machines get a boot file but no address", "ip", x.IP, "mac", x.MAC, "iface", x.Iface)
-				s.say("dhcp.mode", "warn", fmt.Sprintf("The DHCP server %s on %s does not answer any more (last heard %s): machines get a boot file from Hatchery but no address. Check it; Hatchery does not take its place by itself.",
-					x, x.Iface, x.Last.UTC().Format("2006-01-02 15:04 UTC")))
+				s.say("dhcp.mode", "warn", x.Silence()+" Check it; Hatchery does not take its place by itself.")
 			}
 		}
 	}

@@ -78,6 +78,9 @@ func TestASilentRouterIsSaidOnce(t *testing.T) {
 				if diff := cmp.Diff(want, s.Status().Silent, cmp.Comparer(func(a, b Other) bool { return a == b })); diff != "" {
 					t.Errorf("silent at %s (-want +got):\n%s", c.look, diff)
 				}
+				if why := s.Status().Why; strings.Contains(why, "The DHCP server 10.0.0.1 (02:00:00:00:00:01) on eth0 "+gone) != c.silent {
+					t.Errorf("the Network page at %s: %s", c.look, why)
+				}
 				time.Sleep(time.Hour - time.Since(began))
 				synctest.Wait()
 				var said []string
