@@ -203,7 +203,7 @@ func TestLeftovers(t *testing.T) {
 	reaped := make(chan error, 1)
 	go func() { reaped <- cmd.Wait() }()
 	for deadline := time.Now().Add(60 * time.Second); ; {
-		pids, err := marked([]byte(jobVar + "=" + mark))
+		pids, err := marked(thread{}, []byte(jobVar+"="+mark))
 		if err != nil || time.Now().After(deadline) {
 			t.Fatalf("the programs do not start: %v, %v", pids, err)
 		}
@@ -212,11 +212,11 @@ func TestLeftovers(t *testing.T) {
 		}
 		time.Sleep(time.Millisecond)
 	}
-	if n, err := endLeftovers(t.Context(), mark); err != nil || n < 3 {
+	if n, err := endLeftovers(t.Context(), thread{}, mark); err != nil || n < 3 {
 		t.Errorf("ended %d programs, %v, want 3", n, err)
 	}
 	<-reaped
-	pids, err := marked([]byte(jobVar + "=" + mark))
+	pids, err := marked(thread{}, []byte(jobVar+"="+mark))
 	if diff := cmp.Diff([]int(nil), pids); diff != "" || err != nil {
 		t.Errorf("left: %v %v", pids, err)
 	}

@@ -214,7 +214,7 @@ func (w *work) copyProgram(ip netip.Addr) (*program, error) {
 		host = "[" + host + "]"
 	}
 	argv := append(w.r.nix(), "--extra-experimental-features", "nix-command flakes", "copy", "--no-check-sigs", "--to", "ssh://root@"+host, w.rec.Toplevel)
-	return &program{argv: argv, dir: w.dir, grace: w.r.limit.Grace, env: envWith("PATH="+bin+":"+os.Getenv("PATH"), "TMPDIR="+tmp, "LC_ALL=C",
+	return &program{argv: argv, dir: w.dir, grace: w.r.limit.Grace, on: w.r.thread, env: envWith("PATH="+bin+":"+os.Getenv("PATH"), "TMPDIR="+tmp, "LC_ALL=C",
 		"NIX_SSHOPTS="+w.r.sshOptions(), jobVar+"="+w.mark())}, nil
 }
 

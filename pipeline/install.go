@@ -89,7 +89,7 @@ func (w *work) anywhereProgram(script, system, phases, bin, tmp string) *program
 	if w.r.cfg.SSHPort != 22 {
 		argv = append(argv, "--ssh-port", strconv.Itoa(int(w.r.cfg.SSHPort)))
 	}
-	return &program{argv: argv, dir: w.dir, grace: w.r.limit.Grace,
+	return &program{argv: argv, dir: w.dir, grace: w.r.limit.Grace, on: w.r.thread,
 		env: envWith("PATH="+bin+":"+os.Getenv("PATH"), "TMPDIR="+tmp, "LC_ALL=C", jobVar+"="+w.mark())}
 }
 
@@ -152,7 +152,7 @@ func (a *anywhere) run(ctx context.Context, p *program) error {
 	// Nothing of it may be left before anything else is done.
 	tidy, done := context.WithTimeout(context.WithoutCancel(ctx), sweepLimit)
 	defer done()
-	if n, kerr := endLeftovers(tidy, a.w.mark()); n > 0 || kerr != nil {
+	if n, kerr := endLeftovers(tidy, a.w.r.thread, a.w.mark()); n > 0 || kerr != nil {
 		a.w.say(a.w.step.Name, "%d programs that it left were ended", n)
 	}
 	switch {

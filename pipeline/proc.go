@@ -32,6 +32,7 @@ type program struct {
 	env   []string // whole environment
 	dir   string
 	grace time.Duration
+	on    thread // that starts it
 	// line is called for each line of standard output and error, from one goroutine at a time.
 	line func(text string, stderr bool)
 }
@@ -47,10 +48,12 @@ func (p *program) run(ctx context.Context) (int, error) {
 	sink := &lines{emit: p.line}
 	out, errs := &lineWriter{to: sink}, &lineWriter{to: sink, stderr: true}
 	cmd.Stdout, cmd.Stderr = out, errs
-	if err := cmd.Start(); err != nil {
+	var err error
+	p.on.do(func() { err = cmd.Start() })
+	if err != nil {
 		return 0, fmt.Errorf("start %s: %w", p.argv[0], err)
 	}
-	err := cmd.Wait()
+	err = cmd.Wait()
 	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // whatever of the group outlived its leader
 	out.flush()
 	errs.flush()
@@ -125,16 +128,16 @@ func (w *lineWriter) flush() {
 
 // endLeftovers kills every process that carries the mark and waits until none is left; only
 // processes of the appliance's own user can be seen. It reports how many there were.
-func endLeftovers(ctx context.Context, mark string) (int, error) {
-	ended, err := endMarked(ctx, func(m string) bool { return m == mark })
+func endLeftovers(ctx context.Context, on thread, mark string) (int, error) {
+	ended, err := endMarked(ctx, on, func(m string) bool { return m == mark })
 	return len(ended), err
 }
 
 // endMarked kills every process whose mark matches and waits until none is left. It reports them with their marks.
-func endMarked(ctx context.Context, match func(mark string) bool) (map[int]string, error) {
+func endMarked(ctx context.Context, on thread, match func(mark string) bool) (map[int]string, error) {
 	ended := map[int]string{}
 	for wait := 5 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		pids, err := carriers(match)
+		pids, err := carriers(on, match)
 		if err != nil || len(pids) == 0 {
 			return ended, err
 		}
@@ -151,13 +154,18 @@ func endMarked(ctx context.Context, match func(mark string) bool) (map[int]strin
 }
 
 // marked lists the living processes whose environment has the mark (a jobVar with its value).
-func marked(mark []byte) ([]int, error) {
-	pids, err := carriers(func(m string) bool { return jobVar+"="+m == string(mark) })
+func marked(on thread, mark []byte) ([]int, error) {
+	pids, err := carriers(on, func(m string) bool { return jobVar+"="+m == string(mark) })
 	return slices.Sorted(maps.Keys(pids)), err
 }
 
 // carriers lists the living processes whose mark matches, with it; this process itself never counts.
-func carriers(match func(mark string) bool) (map[int]string, error) {
+func carriers(on thread, match func(mark string) bool) (pids map[int]string, err error) {
+	on.do(func() { pids, err = readCarriers(match) })
+	return pids, err
+}
+
+func readCarriers(match func(mark string) bool) (map[int]string, error) {
 	dirs, err := filepath.Glob("/proc/[0-9]*/environ")
 	if err != nil {
 		return nil, fmt.Errorf("list processes: %w", err)

@@ -148,7 +148,7 @@ func TestRealFullDisk(t *testing.T) {
 func nothingLeft(t *testing.T, s *site, m *realMachine, a answer) {
 	t.Helper()
 	mark := jobVar + "=" + filepath.Join(s.dir, "data") + ":" + string(a.Job.ID)
-	if pids, err := marked([]byte(mark)); err != nil || len(pids) > 0 {
+	if pids, err := marked(thread{}, []byte(mark)); err != nil || len(pids) > 0 {
 		t.Errorf("programs of the job that go on: %v, %v", pids, err)
 	}
 	if a.Job.State != inventory.JobCancelled || a.Host.State != inventory.StateReady {

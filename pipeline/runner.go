@@ -85,6 +85,8 @@ type Runner struct {
 	ready chan struct{}
 	wake  chan struct{} // holds one token while a look at the queue is due
 	roles chan struct{} // holds one token while the roles are to be read again
+	// thread starts and watches the programs of jobs; Run makes it.
+	thread thread
 
 	mu     sync.Mutex
 	active map[inventory.HostID]*work
@@ -154,6 +156,8 @@ func (r *Runner) Ready() <-chan struct{} { return r.ready }
 // Run carries jobs out until ctx ends; then it ends every program it started, leaves the jobs as
 // they are (the next start looks at them), and returns nil.
 func (r *Runner) Run(ctx context.Context) error {
+	r.thread = startThread()
+	defer close(r.thread.work) // after all works have ended
 	if err := r.prepare(ctx); err != nil {
 		return err
 	}
@@ -219,7 +223,7 @@ func (r *Runner) prepare(ctx context.Context) error {
 func (r *Runner) endLeft(ctx context.Context) error {
 	bounded, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	ended, err := endMarked(bounded, func(mark string) bool { return strings.HasPrefix(mark, r.cfg.Dir+":") })
+	ended, err := endMarked(bounded, r.thread, func(mark string) bool { return strings.HasPrefix(mark, r.cfg.Dir+":") })
 	for _, mark := range ended {
 		r.left[mark]++
 	}

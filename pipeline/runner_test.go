@@ -376,7 +376,7 @@ func TestCancel(t *testing.T) {
 		if !slices.Contains(m.did(), "stage-0 sweep") {
 			t.Error("the machine was not swept")
 		}
-		if pids, err := marked([]byte(jobVar + "=" + r.cfg.Dir + ":" + string(r.job(m).ID))); err != nil || len(pids) > 0 {
+		if pids, err := marked(thread{}, []byte(jobVar+"="+r.cfg.Dir+":"+string(r.job(m).ID))); err != nil || len(pids) > 0 {
 			t.Errorf("programs left: %v, %v", pids, err)
 		}
 	})

@@ -15,25 +15,28 @@ import (
 // so the count and the closure's size are in the same unit. What a program read between two looks before it ended is
 // missed; the count never falls.
 type transfer struct {
+	on   thread // that started them
 	mark []byte
 	read map[int]uint64 // by pid; a pid is not used again within one copy
 }
 
-func newTransfer(mark string) *transfer {
-	return &transfer{mark: []byte(jobVar + "=" + mark), read: map[int]uint64{}}
+func newTransfer(on thread, mark string) *transfer {
+	return &transfer{on: on, mark: []byte(jobVar + "=" + mark), read: map[int]uint64{}}
 }
 
 // look reads the counters and gives the sum of all that was ever seen.
 func (t *transfer) look() uint64 {
-	pids, err := marked(t.mark)
+	pids, err := marked(t.on, t.mark)
 	if err != nil {
 		pids = nil // the next look may succeed
 	}
-	for _, pid := range pids {
-		if n, ok := sshRead(pid); ok {
-			t.read[pid] = max(t.read[pid], n)
+	t.on.do(func() {
+		for _, pid := range pids {
+			if n, ok := sshRead(pid); ok {
+				t.read[pid] = max(t.read[pid], n)
+			}
 		}
-	}
+	})
 	var sum uint64
 	for _, n := range t.read {
 		sum += n
@@ -66,7 +69,7 @@ const copyLook = time.Second
 
 // showCopy shows how many of the system's bytes are copied, until ctx ends.
 func (a *anywhere) showCopy(ctx context.Context, total uint64) {
-	t := newTransfer(a.w.mark())
+	t := newTransfer(a.w.r.thread, a.w.mark())
 	shown := ""
 	for pause(ctx, min(copyLook, 20*a.w.r.limit.Poll)) == nil {
 		text := copyText(t.look(), total)

@@ -93,7 +93,7 @@ func TestTransferCountsOnlySSH(t *testing.T) {
 			_ = cmd.Wait()
 		}
 	}
-	tr := newTransfer(mark)
+	tr := newTransfer(thread{}, mark)
 	stop := []func(){run("ssh"), run("tar")}
 	var n uint64
 	for deadline := time.Now().Add(60 * time.Second); n < 1e6 && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {

@@ -77,7 +77,7 @@ func (w *work) mark() string { return w.r.cfg.Dir + ":" + string(w.id) }
 // run carries the job out from where it stands to its end.
 func (w *work) run(ctx context.Context, how resumption) {
 	defer os.RemoveAll(w.dir)
-	n, err := endLeftovers(ctx, w.mark())
+	n, err := endLeftovers(ctx, w.r.thread, w.mark())
 	if n += w.r.leftOf(w.mark()); err != nil || n > 0 {
 		w.say("resume", "%d programs of an earlier run were ended", n)
 		if err != nil {

@@ -120,7 +120,7 @@ func newMain(t *testing.T, images string) *site {
 	s.must(s.call(http.MethodPut, "/reservations/"+mac(4).String(), map[string]string{"ip": s.lan.Addr(50).String(), "hostname": "node1"}, nil))
 	s.must(s.call(http.MethodPost, "/isos", map[string]any{"arch": "x86_64", "static": map[string]string{"address": "192.168.1.50/24"}}, nil))
 	s.reportAll()
-	s.until("node3", "copies", func(h host) bool { return strings.Contains(h.Step, "copying") })
+	s.until("node3", "copies", func(h host) bool { return strings.HasSuffix(h.Step, "copying the system, 12 of 29 MB") })
 	s.until("node2", "failed", func(h host) bool { return h.State == "failed" })
 	return s
 }
