@@ -13,9 +13,9 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/google/renameio/v2"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/staged-hive/hatchery/internal/durable"
 	"github.com/staged-hive/hatchery/inventory"
 )
 
@@ -38,7 +38,7 @@ func (v *vault) hostKey(id inventory.HostID, known string) (private secret, publ
 			raw, err = newKey(string(id))
 		}
 		if err == nil {
-			err = writeSecret(path, raw)
+			err = durable.WriteFile(path, raw, 0o600)
 		}
 	}
 	if err != nil {
@@ -132,7 +132,7 @@ func (v *vault) secretFile(path string) (secret, error) {
 		var b [32]byte
 		rand.Read(b[:])
 		raw = []byte(hex.EncodeToString(b[:]))
-		err = writeSecret(path, raw)
+		err = durable.WriteFile(path, raw, 0o600) // before a disk is encrypted with it
 	}
 	if err != nil {
 		return "", err
@@ -158,14 +158,6 @@ func (v *vault) known() error {
 		}
 	}
 	return nil
-}
-
-// writeSecret writes a file of mode 0600 whole or not at all, fsynced.
-func writeSecret(path string, content []byte) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return err
-	}
-	return renameio.WriteFile(path, content, 0o600)
 }
 
 // planted is what --extra-files puts on an installed host.

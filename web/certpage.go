@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/google/renameio/v2"
 	"github.com/labstack/echo/v4"
 
+	"github.com/staged-hive/hatchery/internal/durable"
 	"github.com/staged-hive/hatchery/inventory"
 )
 
@@ -65,7 +65,7 @@ func (s *Server) giveCertificate(ctx context.Context, cert, key string) error {
 	if now := s.cfg.Now(); now.After(c.Leaf.NotAfter) || now.Before(c.Leaf.NotBefore) {
 		return fmt.Errorf("this certificate is good from %s to %s only, not now: %w", c.Leaf.NotBefore.Format(time.DateOnly), c.Leaf.NotAfter.Format(time.DateOnly), inventory.ErrInvalid)
 	}
-	if err := renameio.WriteFile(s.givenPath(), []byte(cert+"\n"+key+"\n"), 0o600); err != nil {
+	if err := durable.WriteFile(s.givenPath(), []byte(cert+"\n"+key+"\n"), 0o600); err != nil {
 		return fmt.Errorf("certificate: %w", err)
 	}
 	if err := s.renewCertificate(); err != nil {

@@ -22,8 +22,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/renameio/v2"
-
+	"github.com/staged-hive/hatchery/internal/durable"
 	"github.com/staged-hive/hatchery/internal/tlspin"
 	"github.com/staged-hive/hatchery/inventory"
 )
@@ -60,7 +59,7 @@ func ownCertificate(dir string, names []string, addrs []netip.Addr, now time.Tim
 	if err := pem.Encode(&out, &pem.Block{Type: "CERTIFICATE", Bytes: der}); err != nil {
 		return tls.Certificate{}, fmt.Errorf("certificate: %w", err)
 	}
-	if err := renameio.WriteFile(certFile, out.Bytes(), 0o644); err != nil {
+	if err := durable.WriteFile(certFile, out.Bytes(), 0o644); err != nil {
 		return tls.Certificate{}, fmt.Errorf("certificate: %w", err)
 	}
 	return tls.LoadX509KeyPair(certFile, keyFile)
@@ -106,7 +105,7 @@ func certificateKey(file string) (*ecdsa.PrivateKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("certificate key: %w", err)
 	}
-	if err := renameio.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+	if err := durable.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
 		return nil, fmt.Errorf("certificate key: %w", err)
 	}
 	return key, nil
@@ -213,7 +212,7 @@ func (s *Server) tellCertificate() error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("certificate: %w", err)
 	}
-	if err := renameio.WriteFile(filepath.Join(dir, pinFile), []byte(now.pin+"\n"+now.fingerprint+"\n"), 0o644); err != nil {
+	if err := durable.WriteFile(filepath.Join(dir, pinFile), []byte(now.pin+"\n"+now.fingerprint+"\n"), 0o644); err != nil {
 		return fmt.Errorf("certificate: %w", err)
 	}
 	return nil

@@ -13,7 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/google/renameio/v2"
+	"github.com/staged-hive/hatchery/internal/durable"
 )
 
 // secret is a token; it never shows itself in a log.
@@ -52,7 +52,7 @@ func adminToken(dir string) (secret, error) {
 		return "", fmt.Errorf("admin token: %w", err)
 	}
 	t := rand.Text() // 26 letters and digits, 130 bits, easy to type
-	if err := renameio.WriteFile(file, []byte(t+"\n"), 0o600); err != nil {
+	if err := durable.WriteFile(file, []byte(t+"\n"), 0o600); err != nil {
 		return "", fmt.Errorf("admin token: %w", err)
 	}
 	return secret(t), nil

@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/staged-hive/hatchery/internal/durable"
 	"github.com/staged-hive/hatchery/inventory"
 	"github.com/staged-hive/hatchery/inventory/boltdb"
 )
@@ -58,7 +59,7 @@ func (r *remote) backup(ctx context.Context, out io.Writer, file string) error {
 	if err != nil {
 		return fmt.Errorf("%w; nothing was saved, see the appliance's log", err)
 	}
-	if err := errors.Join(os.Rename(tmp, file), syncFolder(filepath.Dir(file))); err != nil {
+	if err := errors.Join(os.Rename(tmp, file), durable.SyncDir(filepath.Dir(file))); err != nil {
 		return fmt.Errorf("backup: %w", err)
 	}
 	_, err = fmt.Fprintf(out, "%s holds the state of %s UTC. It holds every secret: keep it where only you can read it.\n", file, m.Made.Format(time.DateTime))
@@ -317,7 +318,7 @@ func dailyBackup(ctx context.Context, data, dir string, db *boltdb.DB, now time.
 		return err
 	}
 	path := filepath.Join(dir, now.UTC().Format("hatchery-20060102T150405Z.tar.gz"))
-	if err := errors.Join(os.Rename(tmp, path), syncFolder(dir)); err != nil {
+	if err := errors.Join(os.Rename(tmp, path), durable.SyncDir(dir)); err != nil {
 		return fmt.Errorf("backup of %s: %w", data, err)
 	}
 	names := backupFiles(dir)

@@ -11,8 +11,9 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/google/renameio/v2"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/staged-hive/hatchery/internal/durable"
 )
 
 // applianceKey is the SSH key pair with which the appliance reaches stage-0 and its installed hosts.
@@ -53,9 +54,6 @@ func makeKey(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, err
-	}
 	raw := pem.EncodeToMemory(block)
-	return raw, renameio.WriteFile(path, raw, 0o600)
+	return raw, durable.WriteFile(path, raw, 0o600)
 }

@@ -12,11 +12,11 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/renameio/v2"
 	"github.com/pelletier/go-toml/v2"
 	"github.com/spf13/pflag"
 
 	"github.com/staged-hive/hatchery/dhcp/server"
+	"github.com/staged-hive/hatchery/internal/durable"
 	"github.com/staged-hive/hatchery/inventory"
 	"github.com/staged-hive/hatchery/web"
 )
@@ -39,7 +39,7 @@ func proveChoices(data string) error {
 	if err != nil {
 		return err
 	}
-	return renameio.WriteFile(filepath.Join(data, provenName), raw, 0o600)
+	return durable.WriteFile(filepath.Join(data, provenName), raw, 0o600)
 }
 
 // rejectChoices puts the last choices that worked, or none, in the place of the present ones, which it keeps beside them; false
@@ -55,15 +55,15 @@ func rejectChoices(data string) bool {
 	if err != nil && !never || !never && bytes.Equal(now, good) {
 		return false
 	}
-	if err := renameio.WriteFile(filepath.Join(data, rejectedName), now, 0o600); err != nil {
+	if err := durable.WriteFile(filepath.Join(data, rejectedName), now, 0o600); err != nil {
 		return false
 	}
 	if never {
 		err = os.Remove(path)
 	} else {
-		err = renameio.WriteFile(path, good, 0o600)
+		err = durable.WriteFile(path, good, 0o600)
 	}
-	return err == nil && syncFolder(data) == nil
+	return err == nil && durable.SyncDir(data) == nil
 }
 
 // setupKeys are the keys that may be chosen on the page, with their flags.
@@ -195,7 +195,7 @@ func (p setup) SetDHCP(w web.DHCPChoice) error {
 		return err
 	}
 	text := "# Chosen on the page. What the configuration file or a flag of hatchery serve sets wins over this.\n" + string(raw)
-	return renameio.WriteFile(filepath.Join(p.a.cfg.Data, setupName), []byte(text), 0o600)
+	return durable.WriteFile(filepath.Join(p.a.cfg.Data, setupName), []byte(text), 0o600)
 }
 
 // inRange refuses a range that no served interface is in: nobody would get an address of it.

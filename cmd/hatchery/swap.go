@@ -11,7 +11,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/renameio/v2"
+	"github.com/staged-hive/hatchery/internal/durable"
 )
 
 // pendingName is the file of the data folder that says which restore is under way. It is there before the first part of the state
@@ -59,7 +59,7 @@ func swap(data, stage, aside string, names []string) (kept string, err error) {
 		for _, u := range undo {
 			err = errors.Join(err, os.Rename(u[0], u[1]))
 		}
-		return "", errors.Join(fmt.Errorf("restore: %w; the old state was put back", err), syncFolder(data), os.Remove(filepath.Join(data, pendingName)), os.RemoveAll(aside))
+		return "", errors.Join(fmt.Errorf("restore: %w; the old state was put back", err), durable.SyncDir(data), os.Remove(filepath.Join(data, pendingName)), os.RemoveAll(aside))
 	}
 	return p.end(data)
 }
@@ -68,7 +68,7 @@ func swap(data, stage, aside string, names []string) (kept string, err error) {
 func (p pendingRestore) begin(data string) error {
 	err := filepath.WalkDir(filepath.Join(data, p.Stage), func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() { // files are written to the disk as they are made
-			err = syncFolder(path)
+			err = durable.SyncDir(path)
 		}
 		return err
 	})
@@ -79,7 +79,7 @@ func (p pendingRestore) begin(data string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(renameio.WriteFile(filepath.Join(data, pendingName), raw, 0o600), syncFolder(data))
+	return durable.WriteFile(filepath.Join(data, pendingName), raw, 0o600)
 }
 
 // carry replaces the parts, each unless an earlier run has done so. Renames are done by move.
@@ -113,14 +113,14 @@ func (p pendingRestore) carry(data string, move func(from, to string) error) err
 // end says that the restore is done.
 func (p pendingRestore) end(data string) (kept string, err error) {
 	aside := filepath.Join(data, p.Aside)
-	if err := errors.Join(syncFolder(aside), syncFolder(data)); err != nil {
+	if err := errors.Join(durable.SyncDir(aside), durable.SyncDir(data)); err != nil {
 		return aside, err
 	}
 	kept = aside
 	if os.Remove(aside) == nil { // empty: there was nothing before
 		kept = ""
 	}
-	return kept, errors.Join(os.Remove(filepath.Join(data, pendingName)), syncFolder(data))
+	return kept, errors.Join(os.Remove(filepath.Join(data, pendingName)), durable.SyncDir(data))
 }
 
 // finishRestore carries a restore to its end that a power cut or a kill broke off. Nobody may have the database open (boltdb.ErrInUse).
@@ -176,12 +176,4 @@ func escapeGlob(path string) string {
 func there(path string) bool {
 	_, err := os.Lstat(path)
 	return err == nil
-}
-
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
