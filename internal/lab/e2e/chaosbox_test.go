@@ -54,7 +54,7 @@ func TestDiskTurnsReadOnly(t *testing.T) {
 		}
 		return ""
 	})
-	if text, err := s.sims[1].get(t.Context(), "/boot.ipxe?mac="+strings.ReplaceAll(s.sims[1].mac, ":", "-")+"&uuid=&serial=&platform=efi&buildarch=x86_64", 1<<16); err != nil || !strings.HasPrefix(text, "#!ipxe") {
+	if text, err := s.fetchBoot(t.Context(), s.sims[1].http, "/boot.ipxe?mac="+strings.ReplaceAll(s.sims[1].mac, ":", "-")+"&uuid=&serial=&platform=efi&buildarch=x86_64", 1<<16); err != nil || !strings.HasPrefix(text, "#!ipxe") {
 		t.Errorf("the script of a machine while nothing can be written: %v\n%s", err, text)
 	}
 	if code, err := s.call(http.MethodPost, "/hosts", map[string]string{"mac": "52:54:00:fd:0d:01", "name": "late"}, nil); err == nil || code < 500 {

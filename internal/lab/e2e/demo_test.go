@@ -107,7 +107,7 @@ func TestDemo(t *testing.T) {
 		if err != nil {
 			t.Errorf("the demo ends with %v after Ctrl-C", err)
 		}
-	case <-time.After(20 * time.Second):
+	case <-within(t, 20*time.Second).Done():
 		t.Fatal("the demo does not end after Ctrl-C")
 	}
 	if out, err := exec.Command("ip", "netns", "list").Output(); err != nil || strings.Contains(string(out), name+"-") {

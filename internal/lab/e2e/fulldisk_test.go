@@ -2,10 +2,8 @@ package e2e
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -110,13 +108,13 @@ func (a *appliance) netboot(t *testing.T, mac string) error {
 		return err
 	}
 	ctx := within(t, 60*time.Second)
-	text, err := a.get(ctx, "/boot.ipxe?mac="+strings.ReplaceAll(mac, ":", "-")+"&platform=efi&buildarch=x86_64")
+	text, err := a.fetchBoot(ctx, a.http, "/boot.ipxe?mac="+strings.ReplaceAll(mac, ":", "-")+"&platform=efi&buildarch=x86_64", 1<<16)
 	if err != nil || !strings.Contains(text, "boots stage-0") {
 		return fmt.Errorf("script: %w\n%s", err, text)
 	}
 	_, file, _ := strings.Cut(text, a.bootURL(""))
 	file, _, _ = strings.Cut(file, " ")
-	if text, err = a.get(ctx, file); err != nil || len(text) < 1<<20 {
+	if text, err = a.fetchBoot(ctx, a.http, file, 64<<20); err != nil || len(text) < 1<<20 {
 		return fmt.Errorf("kernel %s: %w, %d bytes", file, err, len(text))
 	}
 	return nil
@@ -144,24 +142,6 @@ func (a *appliance) firmware(t *testing.T, mac string) error {
 		return fmt.Errorf("TFTP: %w: %s", err, out)
 	}
 	return nil
-}
-
-// get fetches from the boot listener.
-func (a *appliance) get(ctx context.Context, path string) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.bootURL(path), nil)
-	if err != nil {
-		return "", err
-	}
-	res, err := a.http.Do(req)
-	if err != nil {
-		return "", err
-	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(res.Body)
-	if err == nil && res.StatusCode != http.StatusOK {
-		err = errors.New(res.Status)
-	}
-	return string(b), err
 }
 
 // TestFullDiskServes fills the appliance's disk to the last byte: leases, boot files and scripts of machines known and

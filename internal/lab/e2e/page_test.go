@@ -110,7 +110,7 @@ func (p *page) wait(t *testing.T, word string, d time.Duration) string {
 				return line
 			}
 		case <-limit.Done():
-			t.Fatalf("the page did not say %s within %s:\n%s", word, d, strings.Join(said, "\n"))
+			t.Fatalf("the page did not say %s within %s:\n%s", word, patience*d, strings.Join(said, "\n"))
 		}
 	}
 }

@@ -43,6 +43,10 @@ func newSims(t *testing.T, a *appliance, from, n int) []*sim {
 		if err := a.lan.Plug(from+i, s.mac); err != nil {
 			t.Fatal(err)
 		}
+		// Each its own: a file that somebody else is writing cannot be run.
+		if err := os.WriteFile(s.takeAddress(), []byte(takeAddress), 0o755); err != nil {
+			t.Fatal(err)
+		}
 		s.http = &http.Client{Timeout: 40 * time.Second, Transport: &http.Transport{DialContext: a.lan.Dialer(s.side), DisableKeepAlives: true}}
 		out = append(out, s)
 	}
@@ -54,6 +58,10 @@ const takeAddress = `#!/bin/sh
 [ "$1" = bound ] || [ "$1" = renew ] || exit 0
 ip addr flush dev "$interface" && ip addr add "$ip/$mask" brd + dev "$interface"
 `
+
+func (s *sim) takeAddress() string {
+	return filepath.Join(s.a.lan.Dir(), "take-address-"+strings.ReplaceAll(s.mac, ":", ""))
+}
 
 func (s *sim) run(ctx context.Context, name string, args ...string) (string, error) {
 	c := s.a.lan.Command(ctx, s.side, name, args...)
@@ -67,11 +75,7 @@ var leaseLine = regexp.MustCompile(`lease of ([0-9.]+) obtained`)
 
 // lease gets an address; it asks up to tries times, 2 s apart.
 func (s *sim) lease(ctx context.Context, tries int) error {
-	script := filepath.Join(s.a.lan.Dir(), "take-address")
-	if err := os.WriteFile(script, []byte(takeAddress), 0o755); err != nil {
-		return err
-	}
-	args := []string{"udhcpc", "-i", "eth0", "-n", "-q", "-f", "-t", fmt.Sprint(tries), "-T", "2", "-s", script}
+	args := []string{"udhcpc", "-i", "eth0", "-n", "-q", "-f", "-t", fmt.Sprint(tries), "-T", "2", "-s", s.takeAddress()}
 	if !s.plain {
 		args = append(args, "-V", "PXEClient:Arch:00007:UNDI:003000")
 	}
@@ -92,7 +96,7 @@ func (s *sim) boot(ctx context.Context) error {
 	if out, err := s.run(ctx, "curl", "-sS", "--max-time", "40", "--tftp-blksize", "1468", "-o", os.DevNull, "-w", "%{size_download}", "tftp://"+s.a.addr.String()+"/snponly.efi"); err != nil || len(out) < 6 {
 		return fmt.Errorf("%s: TFTP: %w: %s", s.mac, err, out)
 	}
-	text, err := s.get(ctx, "/boot.ipxe?mac="+strings.ReplaceAll(s.mac, ":", "-")+"&uuid=&serial=&platform=efi&buildarch=x86_64", 1<<16)
+	text, err := s.a.fetchBoot(ctx, s.http, "/boot.ipxe?mac="+strings.ReplaceAll(s.mac, ":", "-")+"&uuid=&serial=&platform=efi&buildarch=x86_64", 1<<16)
 	nonce := nonceWord.FindStringSubmatch(text)
 	if err != nil || nonce == nil {
 		return fmt.Errorf("%s: script: %w\n%s", s.mac, err, text)
@@ -100,7 +104,7 @@ func (s *sim) boot(ctx context.Context) error {
 	_, file, _ := strings.Cut(text, s.a.bootURL(""))
 	file, _, _ = strings.Cut(file, " ")
 	const part = 2 << 20
-	if text, err = s.get(ctx, file, part); err != nil || len(text) < part {
+	if text, err = s.a.fetchBoot(ctx, s.http, file, part); err != nil || len(text) < part {
 		return fmt.Errorf("%s: kernel %s: %w, %d bytes", s.mac, file, err, len(text))
 	}
 	code, reply, err := sendCheckIn(ctx, s.http, s.a, nonce[1], s.key, s.key, s.mac)
@@ -110,13 +114,13 @@ func (s *sim) boot(ctx context.Context) error {
 	return nil
 }
 
-// get fetches the first bytes of something from the boot listener.
-func (s *sim) get(ctx context.Context, path string, most int64) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.a.bootURL(path), nil)
+// fetchBoot gets the first bytes of something from the boot listener, for whoever the client is of.
+func (a *appliance) fetchBoot(ctx context.Context, client *http.Client, path string, most int64) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.bootURL(path), nil)
 	if err != nil {
 		return "", err
 	}
-	res, err := s.http.Do(req)
+	res, err := client.Do(req)
 	if err != nil {
 		return "", err
 	}

@@ -167,12 +167,13 @@ func TestUSBTokenEnds(t *testing.T) {
 	l := newLAN(t)
 	a := startAppliance(t, l, serverFlags(l)...)
 	var made struct{ ID string }
-	if _, err := a.call(http.MethodPost, "/isos", map[string]any{"expires": time.Now().Add(3 * time.Second)}, &made); err != nil {
+	ends := time.Now().Add(3 * time.Second)
+	if _, err := a.call(http.MethodPost, "/isos", map[string]any{"expires": ends}, &made); err != nil {
 		t.Fatal(err)
 	}
 	m := fromUSB(t, l, lab.BIOS, 0, "cd", download(t, a, made.ID))
 	powerOn(t, a, m)
-	says(t, m, 120*time.Second, "this USB image ended on "+time.Now().UTC().Format(time.DateOnly))
+	says(t, m, 120*time.Second, "this USB image ended on "+ends.UTC().Format(time.DateOnly))
 	if h, err := a.host(m.MAC()); err != nil || h != nil && h.State == "ready" {
 		t.Errorf("it is %+v, %v", h, err)
 	}
