@@ -2,10 +2,14 @@ package boltdb
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/staged-hive/hatchery/inventory"
 )
@@ -54,4 +58,41 @@ func TestDiariesAreTrimmedDaily(t *testing.T) {
 			t.Errorf("after it: got %d entries, want %d", n, 2*inventory.DiaryFloor)
 		}
 	})
+}
+
+// mapped is how much of a file is in this process's memory, in bytes.
+func mapped(t *testing.T, path string) (n int) {
+	t.Helper()
+	raw, err := os.ReadFile("/proc/self/smaps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, of, found := strings.Cut(string(raw), path+"\n")
+	_, rss, _ := strings.Cut(of, "Rss:")
+	if _, err := fmt.Sscan(rss, &n); err != nil || !found {
+		t.Fatalf("%s is not mapped: %v", path, err)
+	}
+	return n << 10
+}
+
+// TestOpenAndIdleTakeNoPagesOfALargeFile: the check reads past the map, and what is read through it is given back.
+func TestOpenAndIdleTakeNoPagesOfALargeFile(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "hatchery.db")
+	closed(t, site(t, path, 1000, 20))
+	d := open(t, path)
+	if n := mapped(t, path); n > 1<<20 {
+		t.Errorf("after the open: %d bytes of the file are in memory", n)
+	}
+	all := dump(t, d)
+	if n := mapped(t, path); n < 4<<20 {
+		t.Errorf("after everything was read: %d bytes of the file are in memory, so this proves nothing", n)
+	}
+	d.giveBack()
+	if n := mapped(t, path); n > 1<<20 {
+		t.Errorf("given back: %d bytes of the file are in memory", n)
+	}
+	if diff := cmp.Diff(all, dump(t, d)); diff != "" {
+		t.Errorf("read again (-before +after):\n%.2000s", diff)
+	}
 }
