@@ -203,22 +203,23 @@ func (d *DB) settle() error {
 
 // fold moves the leases of a full generation into the database. Done twice, it does no harm.
 func (d *DB) fold(generation uint64) error {
-	newest := &newest{at: map[uint32]uint32{}, bytes: make([]byte, 0, d.cfg.journalSize/2)}
+	newest := &newest{at: map[uint32]uint32{}}
 	damage, err := d.leases.journal.Read(generation, newest.add)
 	if err != nil {
 		return err
 	}
 	said := d.setAside(generation, damage)
-	keys := newest.addrs()
+	keys := newest.numbers()
 	var value []byte
 	for {
 		n := min(foldAtOnce, len(keys))
 		if err := d.Update(func(tx *inventory.Tx) (err error) {
 			for _, k := range keys[:n] {
-				if value, err = newest.appendValue(value[:0], k); err != nil {
+				ip := address(k)
+				if value, err = newest.appendValue(value[:0], ip); err != nil {
 					return err
 				}
-				if err := tx.Put(bucketLeases, k.String(), value); err != nil {
+				if err := tx.Put(bucketLeases, ip.String(), value); err != nil {
 					return err
 				}
 			}
@@ -240,19 +241,23 @@ func (d *DB) fold(generation uint64) error {
 	}
 }
 
-// newest is the newest record of each address in the journal, which can have tens of thousands: in one piece, and found by
+// newest is the newest record of each address in the journal, which can have tens of thousands: in few pieces, and found by
 // the addresses' numbers, because making room for them was what the whole appliance needed most memory for.
 type newest struct {
-	at    map[uint32]uint32 // where an address's record is in bytes
-	bytes []byte            // each behind its length, in two bytes
+	at     map[uint32]uint32 // an address's record: the number of its piece, and from pieceShift down where in that
+	pieces [][]byte          // records, each behind its length in two bytes
 }
 
-// addrs are the addresses, in order: neighbours share pages of the database.
-func (n *newest) addrs() []netip.Addr {
-	out := make([]netip.Addr, 0, len(n.at))
-	for _, ip := range slices.Sorted(maps.Keys(n.at)) {
-		out = append(out, address(ip))
-	}
+// pieceSize is how long a piece is, unless a single record is longer; 1 << pieceShift is more than any is.
+const (
+	pieceSize  = 64 << 10
+	pieceShift = 20
+)
+
+// numbers are the addresses' numbers, in order: neighbours share pages of the database.
+func (n *newest) numbers() []uint32 {
+	out := slices.AppendSeq(make([]uint32, 0, len(n.at)), maps.Keys(n.at))
+	slices.Sort(out)
 	return out
 }
 
@@ -278,14 +283,19 @@ func (n *newest) add(r []byte) error {
 		copy(n.record(old), r)
 		return nil
 	}
-	n.at[key] = uint32(len(n.bytes))
-	n.bytes = append(binary.LittleEndian.AppendUint16(n.bytes, uint16(len(r)-1)), r...)
+	k := len(n.pieces) - 1
+	if k < 0 || cap(n.pieces[k])-len(n.pieces[k]) < 2+len(r) {
+		k++
+		n.pieces = append(n.pieces, make([]byte, 0, max(pieceSize, 2+len(r))))
+	}
+	n.at[key] = uint32(k)<<pieceShift | uint32(len(n.pieces[k]))
+	n.pieces[k] = append(binary.LittleEndian.AppendUint16(n.pieces[k], uint16(len(r)-1)), r...)
 	return nil
 }
 
 func (n *newest) record(at uint32) []byte {
-	length := uint32(binary.LittleEndian.Uint16(n.bytes[at:])) + 1
-	return n.bytes[at+2 : at+2+length]
+	b := n.pieces[at>>pieceShift][at&(1<<pieceShift-1):]
+	return b[2 : 2+int(binary.LittleEndian.Uint16(b))+1]
 }
 
 // recordIP is the address that a record of the journal is about.
@@ -359,8 +369,8 @@ func (d *DB) Leases() ([]lease.Lease, error) {
 	}
 	defer func() { _ = btx.Rollback() }() // of a read transaction: fails only when ended already
 	var out []lease.Lease
-	for _, ip := range newest.addrs() {
-		l, err := newest.lease(ip)
+	for _, n := range newest.numbers() {
+		l, err := newest.lease(address(n))
 		if err != nil {
 			return nil, err
 		}
