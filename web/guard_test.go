@@ -471,7 +471,7 @@ func TestSecretNeverShowsItself(t *testing.T) {
 // stream opens a stream of server-sent events and returns its lines.
 func (b *box) stream(path string, set func(*http.Request)) (<-chan string, func()) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	req, err := http.NewRequestWithContext(ctx, "GET", b.url+path, nil)
 	if err != nil {
 		b.t.Fatal(err)

@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
@@ -44,7 +46,7 @@ func (c *console) Write(p []byte) (int, error) {
 
 func (c *console) waitFor(t *testing.T, want string) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		c.mu.Lock()
 		ok := strings.Contains(c.b.String(), want)
 		c.mu.Unlock()
@@ -113,6 +115,20 @@ func startBoot(t *testing.T, store inventory.Store, addr string) (bound string, 
 	}
 }
 
+// quietPort is an address whose port the kernel gives to nobody by itself, so that it is free once more after its listener has ended.
+func quietPort(t *testing.T) string {
+	t.Helper()
+	for range 100 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000))) // ip_local_port_range begins at 32768
+		if err == nil {
+			_ = l.Close()
+			return l.Addr().String()
+		}
+	}
+	t.Fatal("no port is free")
+	return ""
+}
+
 // bootLine fetches the script and returns the kernel's command line.
 func bootLine(t *testing.T, addr string) string {
 	t.Helper()
@@ -147,7 +163,7 @@ func hostOf(t *testing.T, store inventory.Store) inventory.Host {
 
 func TestAgentAgainstTheBootListener(t *testing.T) {
 	store := inventorytest.NewStore(t)
-	addr, stop := startBoot(t, store, "127.0.0.1:0")
+	addr, stop := startBoot(t, store, quietPort(t))
 	r := testMachine(t)
 	r.file("cmdline", bootLine(t, addr))
 	r.file("root/.ssh/authorized_keys", "# mine")
@@ -182,7 +198,7 @@ func TestAgentAgainstTheBootListener(t *testing.T) {
 	_, stop = startBoot(t, store, addr)
 	defer stop()
 	before := hostOf(t, store).ReportedAt
-	for deadline := time.Now().Add(30 * time.Second); !hostOf(t, store).ReportedAt.After(before); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); !hostOf(t, store).ReportedAt.After(before); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("no report after the appliance's restart")
 		}

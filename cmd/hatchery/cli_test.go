@@ -41,7 +41,7 @@ func served(t *testing.T) (data string, db *boltdb.DB) {
 	})
 	select {
 	case <-s.Ready():
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("the server is not ready")
 	}
 	return data, db
@@ -105,7 +105,7 @@ func (b *waitBuffer) Write(p []byte) (int, error) {
 
 func (b *waitBuffer) wait(t *testing.T, want string) {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	for {
 		b.mu.Lock()
 		text := b.text.String()
