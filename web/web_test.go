@@ -55,13 +55,11 @@ func start(t testing.TB, tweak func(*Config)) *box {
 	return run(t, cfg, time.Minute)
 }
 
-// again stops the server and starts it anew on the same port, with the same store and folder.
+// again stops the server and starts it anew with the same store and folder, on another port: its own may be somebody else's by then.
 func (b *box) again() *box {
 	b.t.Helper()
 	b.stop()
-	cfg := b.cfg
-	cfg.Addr = strings.TrimPrefix(b.url, "https://")
-	return run(b.t, cfg, time.Minute)
+	return run(b.t, b.cfg, time.Minute)
 }
 
 // run serves cfg; limit is that of one request.
