@@ -181,18 +181,18 @@ func TestASoundFileIsNeverRefused(t *testing.T) {
 	d.bolt.NoSync = true
 	random := rand.New(rand.NewPCG(1, 2))
 	buckets := []inventory.Bucket{"few", "many", "large"}
-	for round := range 60 {
+	for round := range 20 {
 		if err := d.Update(func(tx *inventory.Tx) (err error) {
-			for range random.IntN(400) {
+			for range random.IntN(200) {
 				b := buckets[random.IntN(len(buckets))]
 				key := fmt.Sprintf("%0*d", 1+random.IntN(200), random.IntN(map[inventory.Bucket]int{"few": 4, "many": 3000, "large": 60}[b]))
-				if random.IntN(3) == 0 || round%20 == 19 {
+				if random.IntN(3) == 0 || round%10 == 9 {
 					err = errors.Join(err, tx.Delete(b, key))
 					continue
 				}
 				size := random.IntN(300)
 				if b == "large" {
-					size = random.IntN(100_000)
+					size = random.IntN(50_000)
 				}
 				err = errors.Join(err, tx.Put(b, key, make([]byte, size)))
 			}

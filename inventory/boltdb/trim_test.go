@@ -79,17 +79,17 @@ func mapped(t *testing.T, path string) (n int) {
 func TestOpenAndIdleTakeNoPagesOfALargeFile(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "hatchery.db")
-	closed(t, site(t, path, 1000, 20))
+	closed(t, site(t, path, 300, 20))
 	d := open(t, path)
-	if n := mapped(t, path); n > 1<<20 {
+	if n := mapped(t, path); n > 1<<19 {
 		t.Errorf("after the open: %d bytes of the file are in memory", n)
 	}
 	all := dump(t, d)
-	if n := mapped(t, path); n < 4<<20 {
+	if n := mapped(t, path); n < 2<<20 {
 		t.Errorf("after everything was read: %d bytes of the file are in memory, so this proves nothing", n)
 	}
 	d.giveBack()
-	if n := mapped(t, path); n > 1<<20 {
+	if n := mapped(t, path); n > 1<<19 {
 		t.Errorf("given back: %d bytes of the file are in memory", n)
 	}
 	if diff := cmp.Diff(all, dump(t, d)); diff != "" {
