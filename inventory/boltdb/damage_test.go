@@ -2,6 +2,7 @@ package boltdb
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -213,5 +214,39 @@ func TestASoundFileIsNeverRefused(t *testing.T) {
 	}
 	if err := boltsOwnCheck(d); err != nil {
 		t.Errorf("bbolt's own check: %v", err)
+	}
+}
+
+// TestEveryPageBelongsToOneThing takes a page out of the list of free ones, and puts the list itself in. Most lists in a
+// file are old ones, on pages that are free: nobody reads them.
+func TestEveryPageBelongsToOneThing(t *testing.T) {
+	t.Parallel()
+	raw, _ := worn(t, t.TempDir())
+	path, page := filepath.Join(t.TempDir(), "hatchery.db"), os.Getpagesize()
+	for what, change := range map[string]func(list []byte, id int){
+		"belongs to nothing":    func(list []byte, _ int) { binary.NativeEndian.PutUint16(list[10:], headerOf(list).count-1) },
+		"belongs to two things": func(list []byte, id int) { binary.NativeEndian.PutUint64(list[pageHeader:], uint64(id)) },
+	} {
+		found := 0
+		for id := 2; id < len(raw)/page; id++ {
+			if h := headerOf(raw[id*page:]); h.id != uint64(id) || h.flags != flagFreelist || h.count == 0 {
+				continue
+			}
+			spoilt := bytes.Clone(raw)
+			change(spoilt[id*page:], id)
+			if err := os.WriteFile(path, spoilt, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			switch err := CheckFile(path); {
+			case err == nil:
+			case errors.Is(err, ErrCorrupt) && strings.Contains(err.Error(), what):
+				found++
+			default:
+				t.Errorf("the list of page %d: got %v, want that a page %s", id, err, what)
+			}
+		}
+		if found != 1 {
+			t.Errorf("that a page %s was found %d times, want once: in the list in use", what, found)
+		}
 	}
 }
