@@ -18,7 +18,7 @@ test("every page in both themes and on a phone", () => Promise.all(Object.entrie
     if (name === after[0]) await login(page);
     await page.goto(cfg.url + await pathOf(pages[name]));
     if (name === "installed") await page.click("#more-role > summary");
-    await axe(page, `${name} ${mode}`);
+    if (mode !== "phone") await axe(page, `${name} ${mode}`); // the colours and the words of a phone's page are the light one's
     await shot(page, `${name}-${mode}`);
     await noScroll(page, `${name} ${mode}`);
   }
