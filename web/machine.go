@@ -64,6 +64,8 @@ func (p *machinePage) RoleHelp() string {
 	switch h := p.Host; {
 	case h.State == inventory.StateInstalling:
 		return "It cannot change while the install runs."
+	case h.State == inventory.StateIgnored:
+		return "It is ignored: nothing is installed before you un-ignore it."
 	case h.State == inventory.StateFailed:
 		return "A new role is used by the next try."
 	case h.Upkeep != "":
@@ -73,7 +75,11 @@ func (p *machinePage) RoleHelp() string {
 	case h.EverFlipped:
 		return "It is installed: a new role is used by the next reinstall."
 	}
-	return "Giving a role starts its installation. Disks with data on them are never erased without your word."
+	when := ""
+	if h := p.Host; h.State != inventory.StateReady {
+		when = " as soon as it has netbooted"
+	}
+	return "Giving a role starts its installation" + when + ". Disks with data on them are never erased without your word."
 }
 
 // button is an act that the page offers.
@@ -117,7 +123,8 @@ func (s *Server) buttons(h *inventory.Host) []button {
 	if len(h.MACs) > 0 {
 		add("wake", "Wake", "", "Send a wake-up packet")
 	}
-	if h.IP.IsValid() && s.cfg.Operator != nil && h.State != inventory.StateInstalling && h.Upkeep == "" {
+	answers := h.EverFlipped || !h.ReportedAt.IsZero() // a system of ours ran on it: before that nothing there takes an order
+	if answers && h.IP.IsValid() && s.cfg.Operator != nil && h.State != inventory.StateInstalling && h.Upkeep == "" {
 		add(ActReboot, "Reboot", "", "Over SSH")
 		add(ActPowerOff, "Power off", "", "Over SSH")
 	}

@@ -266,7 +266,8 @@ func (s *Server) assignMany(c echo.Context) error {
 	for _, id := range hosts {
 		h, err := s.assign(c.Request().Context(), id, inventory.Assignment{Role: &role}, IfMatchIn{})
 		if err == nil {
-			r := rowOf(&h, nil, s.cfg.Now())
+			r, rerr := s.rowNow(&h)
+			s.logFault(c, rerr)
 			done.add(h.Label(), true, r.Look.Word+": "+r.Below)
 			continue
 		}
@@ -278,6 +279,16 @@ func (s *Server) assignMany(c echo.Context) error {
 		done.add(label, false, "Not done. "+sentence(err))
 	}
 	return s.said(c, "/", strconv.Itoa(done.done)+" of "+plural(len(hosts), "machine")+" got role "+clip(role, 63)+"."+done.report())
+}
+
+// rowNow is a host as its row shows it now.
+func (s *Server) rowNow(h *inventory.Host) (r row, err error) {
+	err = s.cfg.Store.View(func(tx *inventory.Tx) error {
+		l, err := newLookup(tx)
+		r = rowOf(h, l, s.cfg.Now())
+		return err
+	})
+	return r, err
 }
 
 // bulk gathers what one act did to each of several machines.

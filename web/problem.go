@@ -28,6 +28,10 @@ func (s *Server) onError(err error, c echo.Context) {
 		code, text = s.nothingHere(c)
 	}
 	switch code {
+	case http.StatusNotFound:
+		if strings.HasPrefix(c.Request().URL.Path, "/hosts/") {
+			text += " It was forgotten, or never seen here. A machine appears again by itself when it netboots."
+		}
 	case http.StatusInternalServerError:
 		s.logFault(c, err)
 		text = s.faultOf(c)
@@ -67,7 +71,7 @@ func problemTitle(code int) string {
 
 // logFault keeps the words of an error that a browser is not told them of.
 func (s *Server) logFault(c echo.Context, err error) {
-	if code := status(err); code == http.StatusInternalServerError || code == http.StatusInsufficientStorage {
+	if code := status(err); err != nil && (code == http.StatusInternalServerError || code == http.StatusInsufficientStorage) {
 		s.log.Error("request failed", "step", c.Request().Method+" "+c.Path(), "err", err)
 	}
 }

@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"html/template"
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 	"syscall"
 	"testing"
@@ -192,6 +194,44 @@ func TestAFaultTellsABrowserNoPaths(t *testing.T) {
 	}
 	if a := b.send("POST", "/hosts/"+string(h.ID)+"/wake", nil, plain); a.code != 502 || !strings.Contains(a.body, "ermission denied") {
 		t.Errorf("what a machine did not do is told: %d %s", a.code, a.body)
+	}
+}
+
+func TestProseEscapesAllAndMarksCode(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]template.HTML{
+		"Run `nix build .#stage0` & wait.": "Run <code>nix build .#stage0</code> &amp; wait.",
+		"`a` and `b`":                      "<code>a</code> and <code>b</code>",
+		"one ` alone <b>":                  "one ` alone &lt;b&gt;",
+		"`<script>`":                       "<code>&lt;script&gt;</code>",
+		"":                                 "",
+		"`a` and ` alone":                  "<code>a</code> and ` alone",
+	} {
+		if got := prose(in); got != want {
+			t.Errorf("%q: got %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestABulkActTellsWhatBecameOfEachMachine(t *testing.T) {
+	t.Parallel()
+	b := start(t, newFakeSite().config)
+	b.hive()
+	mine := b.checkIn(2, foreignFacts())
+	f := facts()
+	f.UUID, f.Serial = "", "SN-3"
+	blank := b.checkIn(3, f)
+	b.signIn()
+	a := b.send("POST", "/assign", url.Values{"role": {"worker"}, "host": {string(mine.ID), "nobody", string(blank.ID)}}, func(r *http.Request) { r.Header.Set("Accept", "text/plain") })
+	want := "2 of 3 machines got role worker.\nnobody: Not done. Host nobody is not known.\nworker-123402: Needs you: Its disks hold what only you can give up: see its disks.\nworker-123403: Queued: Waits for its turn."
+	if a.code != 200 || a.body != want {
+		t.Errorf("got %d\n%s\nwant\n%s", a.code, a.body, want)
+	}
+	if a := b.send("GET", "/hosts/nobody", nil, nil); a.code != 404 || !strings.Contains(a.body, "It was forgotten, or never seen here.") {
+		t.Errorf("a machine that is not there: %d %s", a.code, a.body)
+	}
+	if a := b.send("GET", "/hosts/worker-123402/reinstall", nil, nil); a.code != http.StatusSeeOther || a.header.Get("Location") != "/hosts/worker-123402" {
+		t.Errorf("the address of a refused act: %d to %s", a.code, a.header.Get("Location"))
 	}
 }
 

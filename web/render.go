@@ -92,7 +92,7 @@ func parsePages(a assets) (map[string]*template.Template, error) {
 		"iso": isoText, "day": dayText,
 		"date": func(t time.Time) string { return t.Format("2 Jan 2006") },
 		"when": func(t, now time.Time) when { return when{t, now} },
-		"join": strings.Join, "kind": kindText, "askField": askField, "bindingField": bindingField, "askFormat": newFormatAsk,
+		"join": strings.Join, "prose": prose, "kind": kindText, "askField": askField, "bindingField": bindingField, "askFormat": newFormatAsk,
 		"askSerials": func(p *machinePage, act string) serialsAsk { return serialsAsk{p, act} },
 		"opener":     func(path, id, text string) dialogOpener { return dialogOpener{path, id, text} },
 		"size":       func(n int64) string { return diskText(uint64(max(n, 0))) }}

@@ -58,6 +58,9 @@ func rowOf(h *inventory.Host, l *lookup, now time.Time) row {
 		r.Look, r.Ask = look{Word: "Needs approval", Glyph: "!", Class: "warn"}, true
 	} else if l.needsPerson(h) {
 		r.Look, r.urgency, r.Ask = look{Word: "Needs you", Glyph: "!", Class: "warn"}, 0, true
+		if r.Below == waitsForTurn {
+			r.Below = "Its disks hold what only you can give up: see its disks."
+		}
 	}
 	if h.State == inventory.StateInstalling || h.Upkeep != "" {
 		r.Step, r.Steps = h.StepNo, h.StepOf
@@ -149,6 +152,9 @@ func (r row) Acts() []rowAct {
 	case inventory.StateInstalling:
 		return []rowAct{log, stop}
 	case inventory.StateInstalled:
+		if r.Lags {
+			return []rowAct{{Text: "Deploy", Act: "deploy"}, {Text: "Reinstall…", To: page + "?confirm=reinstall#reinstall"}, wake}
+		}
 		return []rowAct{{Text: "Reinstall…", To: page + "?confirm=reinstall#reinstall"}, wake}
 	case inventory.StateFailed:
 		return []rowAct{{Text: "Retry", Act: "retry"}, log}

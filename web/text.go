@@ -2,6 +2,7 @@ package web
 
 import (
 	"fmt"
+	"html/template"
 	"net/http"
 	"net/url"
 	"strings"
@@ -44,6 +45,9 @@ func lookOf(s inventory.State) look {
 // stuckAfter is how long firmware that asked for an address may take to ask for its script before it counts as stuck.
 const stuckAfter = time.Minute
 
+// waitsForTurn is said of an open job that nothing keeps from beginning.
+const waitsForTurn = "Waits for its turn."
+
 // below is the line under the state's word: what is going on, and what to do.
 func below(h *inventory.Host, now time.Time) string {
 	if h.Attention != "" {
@@ -74,7 +78,7 @@ func below(h *inventory.Host, now time.Time) string {
 		if h.BlockedOn != "" {
 			return h.BlockedOn
 		}
-		return "Waits for its turn."
+		return waitsForTurn
 	case inventory.StateInstalling:
 		if h.StepOf > 0 {
 			return fmt.Sprintf("Step %d of %d · %s", h.StepNo, h.StepOf, h.Step)
@@ -96,7 +100,7 @@ func upkeepText(h *inventory.Host) string {
 	case h.StepOf > 0:
 		return fmt.Sprintf("Step %d of %d · %s", h.StepNo, h.StepOf, h.Step)
 	}
-	return "Waits for its turn."
+	return waitsForTurn
 }
 
 // What a browser is told of an error that nobody there can mend: its own words, with the paths in them, are for the log alone.
@@ -130,6 +134,19 @@ func words(err error) string {
 		t += "."
 	}
 	return t
+}
+
+// prose is a sentence as HTML, with what stands between backticks as code.
+func prose(t string) template.HTML {
+	parts := strings.Split(t, "`")
+	for i, p := range parts {
+		if parts[i] = template.HTMLEscapeString(p); i%2 == 1 && i < len(parts)-1 {
+			parts[i] = "<code>" + parts[i] + "</code>"
+		} else if i%2 == 1 {
+			parts[i] = "`" + parts[i]
+		}
+	}
+	return template.HTML(strings.Join(parts, "")) // every part is escaped
 }
 
 // clip makes foreign text fit into a sentence of ours.

@@ -141,6 +141,6 @@
     else if (e.key === "x" && cur) boxOf(cur)?.click();
     else if (e.key === "a" && $("assign-go")) { e.preventDefault(); picked().length || !cur || !boxOf(cur) ? choose(picked(), $("assign-go")) : choose([cur], cur); }
   });
-  if ($("empty").open) $("empty").classList.add("first");
+  if ($("empty").open && !rows().length) $("empty").classList.add("first");
   show();
 })();
