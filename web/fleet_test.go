@@ -4,6 +4,9 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/staged-hive/hatchery/inventory"
 )
 
 func TestTheHivesSummaryIsOnTheRolesPage(t *testing.T) {
@@ -24,6 +27,21 @@ func TestTheHivesSummaryIsOnTheRolesPage(t *testing.T) {
 	}
 	if p := b.page("/roles"); !strings.Contains(p, "begins cluster home") {
 		t.Error("what was evaluated is gone on the next look")
+	}
+	const changed = "the hive has changed since"
+	if p := b.page("/roles"); strings.Contains(p, changed) {
+		t.Error("a summary that is newer than the roles is called old")
+	}
+	b.update(func(tx *inventory.Tx) error {
+		h, err := tx.Hive()
+		if err != nil {
+			return err
+		}
+		h.Revision, h.ReadAt = "ffff", time.Now().Add(time.Minute)
+		return tx.PutHive(h)
+	})
+	if p := b.page("/roles"); !strings.Contains(p, changed) {
+		t.Error("roles of a newer revision: the page does not say so")
 	}
 	var got Fleet
 	if b.api("GET", "/roles/summary", nil, 200, &got); len(got.Hosts) != 2 || got.Hosts[0].K3s == nil || got.Error != "" {

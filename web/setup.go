@@ -84,7 +84,7 @@ func (s *Server) setDHCP(ctx context.Context, c DHCPChoice) error {
 	if err := s.cfg.Setup.SetDHCP(c); err != nil {
 		return err
 	}
-	text := "DHCP is to be " + c.Mode
+	text := "DHCP is to be " + first(c.Mode, "as it is") // "" where the command line says it
 	if c.Range != "" {
 		text += " with the addresses " + c.Range
 	}

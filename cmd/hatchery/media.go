@@ -170,7 +170,7 @@ func (m *media) warnings() []web.Warning {
 	for _, f := range m.Media().IPXE {
 		if f.Error != "" {
 			out = append(out, web.Warning{Text: "The iPXE boot file for " + f.For + " (" + f.Name + ") is missing.",
-				Hint: "Machines of that kind cannot netboot. Put Debian's or nixpkgs' ipxe files into " + m.dir + "; `make run` does it by itself."})
+				Hint: "Machines of that kind cannot netboot. Debian's package `ipxe` has every one of these files; else put iPXE's own into " + m.dir + "."})
 		}
 	}
 	for _, s := range m.images.Status() {
