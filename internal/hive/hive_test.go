@@ -136,13 +136,13 @@ func TestSummaryOfTheTemplate(t *testing.T) {
 	if _, hosts, err := h.Summary(t.Context()); err != nil || len(hosts) != 0 {
 		t.Fatalf("of a new hive: %v, %v", hosts, err)
 	}
-	commit, err := h.WriteHost(t.Context(), hive.HostFacts{Host: hostFile("node1"), Facter: json.RawMessage(`{"version":1}`)})
-	if err != nil {
+	if _, err := h.WriteHost(t.Context(), hive.HostFacts{Host: hostFile("node1"), Facter: json.RawMessage(`{"version":1}`)}); err != nil {
 		t.Fatal(err)
 	}
 	second := hostFile("node2")
 	second.Address, second.K3s, second.Plan = nil, nil, nil
-	if commit, err = h.WriteHost(t.Context(), hive.HostFacts{Host: second}); err != nil {
+	commit, err := h.WriteHost(t.Context(), hive.HostFacts{Host: second})
+	if err != nil {
 		t.Fatal(err)
 	}
 	at, got, err := h.Summary(t.Context())
