@@ -223,7 +223,7 @@ func TestABulkActTellsWhatBecameOfEachMachine(t *testing.T) {
 	blank := b.checkIn(3, f)
 	b.signIn()
 	a := b.send("POST", "/assign", url.Values{"role": {"worker"}, "host": {string(mine.ID), "nobody", string(blank.ID)}}, func(r *http.Request) { r.Header.Set("Accept", "text/plain") })
-	want := "2 of 3 machines got role worker.\nnobody: Not done. Host nobody is not known.\nworker-123402: Needs you: Its disks hold what only you can give up: see its disks.\nworker-123403: Queued: Waits for its turn."
+	want := "2 of 3 machines got role worker.\nnobody: Not done. Host nobody is not known.\nworker-123402: Needs you: Disk BIG 4000 4 TB serial S2 (ata-BIG_4T_S2) for persistent slot data holds data that this appliance did not put there: ext4. And 1 more.\nworker-123403: Queued: Waits for its turn."
 	if a.code != 200 || a.body != want {
 		t.Errorf("got %d\n%s\nwant\n%s", a.code, a.body, want)
 	}

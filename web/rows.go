@@ -56,11 +56,9 @@ func rowOf(h *inventory.Host, l *lookup, now time.Time) row {
 	r.Reports = !h.Flipped && !h.ReportedAt.IsZero() && (h.State == inventory.StateReady || h.State == inventory.StateQueued || h.State == inventory.StateInstalling)
 	if h.Attention != "" {
 		r.Look, r.Ask = look{Word: "Needs approval", Glyph: "!", Class: "warn"}, true
-	} else if l.needsPerson(h) {
+	} else if why := l.needsPerson(h); why != "" {
 		r.Look, r.urgency, r.Ask = look{Word: "Needs you", Glyph: "!", Class: "warn"}, 0, true
-		if r.Below == waitsForTurn {
-			r.Below = "Its disks hold what only you can give up: see its disks."
-		}
+		r.Below = why
 	}
 	if h.State == inventory.StateInstalling || h.Upkeep != "" {
 		r.Step, r.Steps = h.StepNo, h.StepOf
@@ -173,18 +171,27 @@ func newLookup(tx *inventory.Tx) (*lookup, error) {
 	return &lookup{roles: hive.Roles, job: tx.Job}, err
 }
 
-// needsPerson reports whether the job of a queued host waits for somebody to look at its disks.
-func (l *lookup) needsPerson(h *inventory.Host) bool {
+// needsPerson says why the job of a queued host waits for somebody to look at its disks, "" when it does not. What to do
+// about it is on the machine's page.
+func (l *lookup) needsPerson(h *inventory.Host) string {
 	if l == nil || h.State != inventory.StateQueued || h.BlockedOn == "" || h.Facts == nil {
-		return false
+		return ""
 	}
 	role, known := l.roles[h.Role]
 	j, err := l.job(h.JobID)
 	if !known || err != nil {
-		return false
+		return ""
 	}
 	p := diskplan.Make(diskplan.Input{Host: *h, Role: role, WipePersistent: j.WipePersistent, Auto: j.Auto})
-	return p.Confirmed(confirmed(&j)) != nil
+	switch {
+	case p.Confirmed(confirmed(&j)) == nil:
+		return ""
+	case len(p.Blockers) == 0:
+		return "Its disks are not as they were when they were confirmed: see its disks."
+	case len(p.Blockers) == 1:
+		return p.Blockers[0].Text
+	}
+	return fmt.Sprintf("%s And %d more.", p.Blockers[0].Text, len(p.Blockers)-1)
 }
 
 // confirmed is what a person agreed to for a job.
