@@ -88,7 +88,7 @@ func disturbReal(t *testing.T, n int, kind, step string) {
 			t.Error(err)
 		}
 	case "unplugged":
-		m.unplug(3 * time.Second)
+		m.unplug(7 * time.Second)
 	case "without power":
 		m.off()
 		m.powerOn()

@@ -102,7 +102,7 @@ func siteMain(dir string) error {
 		Dir: filepath.Join(dir, "data"), NixosAnywhere: []string{filepath.Join(dir, "nixos-anywhere")}, Tick: 200 * time.Millisecond,
 		RolesEvery: 200 * time.Millisecond, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		Limits: Limits{Stage0: 20 * time.Second, Preflight: 20 * time.Second, Facts: 10 * time.Second, Build: 20 * time.Second, Install: 30 * time.Second,
-			Mounts: 10 * time.Second, Reboot: 15 * time.Second, Verify: 30 * time.Second, Reach: 30 * time.Second, Copy: 60 * time.Second, Switch: 30 * time.Second, Health: 20 * time.Second, Trial: 12 * time.Second, Lost: 2 * time.Second, Fresh: time.Hour, Grace: time.Second,
+			Mounts: 10 * time.Second, Reboot: 15 * time.Second, Verify: 30 * time.Second, Reach: 30 * time.Second, Copy: 60 * time.Second, Switch: 30 * time.Second, Health: 20 * time.Second, Trial: 12 * time.Second, Lost: 5 * time.Second, Fresh: time.Hour, Grace: time.Second,
 			Poll: 150 * time.Millisecond, Dial: 2 * time.Second}}
 	r, err := New(cfg)
 	if err != nil {
