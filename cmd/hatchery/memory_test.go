@@ -17,8 +17,8 @@ func TestMemoryIsGivenBackOnceAfterEachBurst(t *testing.T) {
 		{"the start is one", []uint64{20 * MB, 10 * kB, 10 * kB, 0}, []bool{false, true, false, false}},
 		{"a start that was over at the first look", []uint64{10 * kB, 10 * kB}, []bool{true, false}},
 		{"a long one is given back at its end", []uint64{0, 90 * MB, 90 * MB, 90 * MB, 100 * kB, 0}, []bool{true, false, false, false, true, false}},
-		{"what an idle appliance takes is none", []uint64{0, MB, MB, 2 * MB, MB}, []bool{true, false, false, false, false}},
-		{"nothing is given back while it goes on", []uint64{20 * MB, 3 * MB, 3 * MB, 3 * MB}, []bool{false, false, false, false}},
+		{"what an idle appliance takes is none", []uint64{0, MB, 4 * MB, 8 * MB, MB}, []bool{true, false, false, false, false}},
+		{"nothing is given back while it goes on", []uint64{20 * MB, 9 * MB, 9 * MB, 9 * MB}, []bool{false, false, false, false}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
