@@ -44,7 +44,7 @@ func openFile(cfg Config) (*bbolt.DB, error) {
 			filepath.Dir(cfg.Path), ErrInUse)
 	case errors.Is(err, ErrCorrupt), errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum),
 		errors.Is(err, bolterrors.ErrVersionMismatch):
-		return nil, fmt.Errorf("open %s: %w (%v): it was left as it is; %s", cfg.Path, ErrCorrupt, err, cfg.advice())
+		return nil, fmt.Errorf("open %s: %w (%s): it was left as it is; %s", cfg.Path, ErrCorrupt, strings.TrimPrefix(err.Error(), ErrCorrupt.Error()+": "), cfg.advice())
 	}
 	return nil, fmt.Errorf("open database %s: %w", cfg.Path, err)
 }

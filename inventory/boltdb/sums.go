@@ -83,8 +83,12 @@ func countUp(name string, b *bbolt.Bucket) (s sum, err error) {
 // checkSums holds what the buckets came to against their sums. ErrCorrupt.
 func checkSums(tx *bbolt.Tx, buckets []bucketCheck) error {
 	for _, b := range buckets {
-		if want := storedSum(tx, b.name); b.name != bucketSums && b.sum != want {
-			return fmt.Errorf("%w: the %d records of %q are not the %d that were written there", ErrCorrupt, b.sum.count, b.name, want.count)
+		switch want := storedSum(tx, b.name); {
+		case b.name == bucketSums || b.sum == want:
+		case b.sum.count == want.count:
+			return fmt.Errorf("%w: among the %d records of %q is one that is not as it was written", ErrCorrupt, want.count, b.name)
+		default:
+			return fmt.Errorf("%w: %d records of %q are there of %d", ErrCorrupt, b.sum.count, b.name, want.count)
 		}
 	}
 	sums := tx.Bucket([]byte(bucketSums))
