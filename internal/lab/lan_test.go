@@ -3,7 +3,9 @@ package lab
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -66,6 +68,7 @@ func TestNetworkLAN(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		gone := holdNamespaces(t, l)
 		if err := l.lock.Close(); err != nil { // as the kernel does for a dead process
 			t.Fatal(err)
 		}
@@ -73,19 +76,53 @@ func TestNetworkLAN(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer next.Close()
+		defer func() { _ = next.Close() }()
 		select {
 		case <-p.Done():
 		case <-time.After(time.Minute):
 			t.Error("a process of the crashed lab lives on")
 		}
-		if next.Name() != l.Name() {
-			t.Errorf("name %s, want the crashed lab's %s", next.Name(), l.Name())
+		if len(next.Name()) > len(l.Name()) || len(next.Name()) == len(l.Name()) && next.Name() > l.Name() {
+			// Another program's lab may have begun under the name meanwhile; else it is the first that is free.
+			if f, err := tryLock(l.Name()); err != nil || f != nil {
+				t.Errorf("name %s, want the crashed lab's %s or one before it, %v", next.Name(), l.Name(), err)
+			}
 		}
+		gone()
+		gone = holdNamespaces(t, next)
+		if err := next.Close(); err != nil {
+			t.Error(err)
+		}
+		gone()
 	})
+}
+
+// holdNamespaces keeps the namespaces of a lab known, whatever has their names; gone fails for each that has its name still.
+func holdNamespaces(t *testing.T, l *LAN) (gone func()) {
+	t.Helper()
+	held := map[string]os.FileInfo{}
 	for _, s := range sides {
-		if nsExists(l.ns(s)) {
-			t.Errorf("namespace %s is still there", l.ns(s))
+		f, err := os.Open(nsPath(l.ns(s))) // while it is open the kernel gives its inode to no other
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = f.Close() })
+		if held[f.Name()], err = f.Stat(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(held) < 3 {
+		t.Fatalf("the lab has %d namespaces", len(held))
+	}
+	return func() {
+		t.Helper()
+		for path, was := range held {
+			if now, err := os.Stat(path); err == nil && os.SameFile(was, now) {
+				t.Errorf("namespace %s is still there", path)
+			}
 		}
 	}
 }
