@@ -235,6 +235,23 @@ func TestABulkActTellsWhatBecameOfEachMachine(t *testing.T) {
 	}
 }
 
+func TestARowSaysSinceWhenItsJobRuns(t *testing.T) {
+	t.Parallel()
+	site := newFakeSite()
+	b := start(t, site.config)
+	b.seed(site)
+	b.signIn()
+	p := b.page("/")
+	_, installing, _ := strings.Cut(p, `data-state="installing"`)
+	if row, _, _ := strings.Cut(installing, "</tr>"); !strings.Contains(row, " · began <time datetime=") {
+		t.Errorf("the installing row: %s", row)
+	}
+	_, installed, _ := strings.Cut(p, `data-state="installed"`)
+	if row, _, _ := strings.Cut(installed, "</tr>"); strings.Contains(row, "began") {
+		t.Errorf("the installed row: %s", row)
+	}
+}
+
 func TestMethodsOf(t *testing.T) {
 	t.Parallel()
 	routes := []*echo.Route{{Method: "GET", Path: "/hosts/:id"}, {Method: "PUT", Path: "/hosts/:id"}, {Method: "GET", Path: "/hosts"},

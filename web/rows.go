@@ -23,7 +23,8 @@ type row struct {
 	State       inventory.State
 	Look        look
 	Below       string
-	Step, Steps int // progress, 0 of 0 = none
+	Step, Steps int       // progress, 0 of 0 = none
+	Began       time.Time // of the job under way; zero = none runs, or it is not known
 	Last        when
 	Online      bool
 	Reports     bool // stage-0 runs on it and reports, so silence means something
@@ -61,7 +62,7 @@ func rowOf(h *inventory.Host, l *lookup, now time.Time) row {
 		r.Below = why
 	}
 	if h.State == inventory.StateInstalling || h.Upkeep != "" {
-		r.Step, r.Steps = h.StepNo, h.StepOf
+		r.Step, r.Steps, r.Began = h.StepNo, h.StepOf, l.began(h)
 	}
 	if h.NoRule() == "" && l != nil {
 		if names := inventory.Matching(h, l.roles); len(names) > 1 {
@@ -169,6 +170,17 @@ type lookup struct {
 func newLookup(tx *inventory.Tx) (*lookup, error) {
 	hive, err := tx.Hive()
 	return &lookup{roles: hive.Roles, job: tx.Job}, err
+}
+
+// began is when the job that works on a host began; zero when none does.
+func (l *lookup) began(h *inventory.Host) (t time.Time) {
+	if l == nil || h.JobID == "" {
+		return t
+	}
+	if j, err := l.job(h.JobID); err == nil && j.State == inventory.JobRunning {
+		t = j.StartedAt
+	}
+	return t
 }
 
 // needsPerson says why the job of a queued host waits for somebody to look at its disks, "" when it does not. What to do
