@@ -217,7 +217,19 @@ func (r *Runner) attend(ctx context.Context, s *situation) {
 		}
 		return
 	}
-	w, err := r.newWork(s.job, s.host)
+	if ctx.Err() != nil {
+		return // we are being stopped: whoever worked on it has just left it to the next run
+	}
+	// Whoever worked on it may have ended since the situation was read: what it left counts.
+	err := r.cfg.Store.View(func(tx *inventory.Tx) (err error) {
+		s.job, s.host, err = readBoth(tx, s.job.ID)
+		return err
+	})
+	if err != nil || s.job.State != inventory.JobRunning {
+		r.report("resume", ignoreNotFound(err))
+		return
+	}
+	w, err = r.newWork(s.job, s.host)
 	if err != nil {
 		r.report("resume", r.failRunning(s, err))
 		return
