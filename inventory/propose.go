@@ -27,15 +27,18 @@ func ProposedNames(h *Host, role string) []string {
 		mac := strings.ReplaceAll(h.MAC.String(), ":", "")
 		names = append(names, base+"-"+mac[6:], base+"-"+mac)
 	}
-	return append(names, base+"-"+string(h.ID))
+	names = append(names, base+"-"+string(h.ID))
+	for i, n := range names {
+		if CheckName(n) != nil { // a role's hexadecimal digits may make it look like a MAC or a UUID
+			names[i] = "host-" + n
+		}
+	}
+	return names
 }
 
 // FreeName is the first proposed name that no other host has. ErrConflict when all are taken.
 func FreeName(tx *Tx, h *Host, role string) (string, error) {
 	for _, n := range ProposedNames(h, role) {
-		if CheckName(n) != nil {
-			continue
-		}
 		other, err := tx.HostByName(n)
 		if errors.Is(err, ErrNotFound) || err == nil && other.ID == h.ID {
 			return n, nil
