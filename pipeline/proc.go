@@ -166,17 +166,17 @@ func carriers(on thread, match func(mark string) bool) (pids map[int]string, err
 }
 
 func readCarriers(match func(mark string) bool) (map[int]string, error) {
-	dirs, err := filepath.Glob("/proc/[0-9]*/environ")
+	all, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, fmt.Errorf("list processes: %w", err)
 	}
 	pids := map[int]string{}
-	for _, d := range dirs {
-		pid, err := strconv.Atoi(strings.Split(d, "/")[2])
+	for _, d := range all {
+		pid, err := strconv.Atoi(d.Name())
 		if err != nil || pid == os.Getpid() {
 			continue
 		}
-		env, err := os.ReadFile(d) // gone, or not ours: no process of a job; a zombie's is empty
+		env, err := os.ReadFile(filepath.Join("/proc", d.Name(), "environ")) // gone, or not ours: no process of a job; a zombie's is empty
 		if err != nil {
 			continue
 		}
