@@ -52,16 +52,32 @@ func swap(data, stage, aside string, names []string) (kept string, err error) {
 		if err := os.Rename(from, to); err != nil {
 			return err
 		}
-		undo = append(undo, [2]string{to, from})
+		undo = append(undo, [2]string{to, from}) // to is where it is now
 		return nil
 	}); err != nil {
-		slices.Reverse(undo)
-		for _, u := range undo {
-			err = errors.Join(err, os.Rename(u[0], u[1]))
-		}
-		return "", errors.Join(fmt.Errorf("restore: %w; the old state was put back", err), durable.SyncDir(data), os.Remove(filepath.Join(data, pendingName)), os.RemoveAll(aside))
+		return "", p.back(data, undo, err)
 	}
 	return p.end(data)
+}
+
+// back undoes what was moved before why happened. A kill in the midst of it is met as one in the midst of the restore: what is new is
+// in the stage again or still in its place.
+func (p pendingRestore) back(data string, undo [][2]string, why error) error {
+	aside, database := filepath.Join(data, p.Aside), filepath.Join(data, databaseName)
+	var failed error
+	for _, u := range slices.Backward(undo) {
+		at, from := u[0], u[1]
+		old := filepath.Join(aside, databaseName)
+		if at == database && there(old) { // the old one takes the new one's place at once: never absent, and this is its only name
+			failed = errors.Join(failed, os.Link(at, from), os.Rename(old, at))
+			continue
+		}
+		failed = errors.Join(failed, os.Rename(at, from))
+	}
+	if failed != nil { // nothing that may be the only copy is removed
+		return errors.Join(fmt.Errorf("restore: %w; the old state could not be put back whole, the rest of it is in %s", why, aside), failed, os.Remove(filepath.Join(data, pendingName)))
+	}
+	return errors.Join(fmt.Errorf("restore: %w; the old state was put back", why), durable.SyncDir(data), os.Remove(filepath.Join(data, pendingName)), os.RemoveAll(aside))
 }
 
 // begin makes the new parts durable, then says that they are to be put in.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -123,6 +124,36 @@ func checkRestored(t *testing.T, data string, id inventory.HostID, after int) {
 	db := openData(t, data)
 	if err := errors.Join(db.View(func(tx *inventory.Tx) error { _, err := tx.Host(id); return err }), db.Close()); err != nil {
 		t.Errorf("broken off after %d renames: the host of the backup: %v", after, err)
+	}
+}
+
+// TestRestoreThatFailsPutsTheOldStateBack has a restore fail after each of its moves: everything is as it was, the database too, whose
+// old file has only its name aside by then.
+func TestRestoreThatFailsPutsTheOldStateBack(t *testing.T) {
+	t.Parallel()
+	parts := []string{"admin-token", databaseName, "hive"}
+	for failing := range len(parts) + 1 {
+		data := t.TempDir()
+		stage, aside := filepath.Join(data, stagePrefix+"1"), filepath.Join(data, asidePrefix+"1")
+		before, names := map[string]string{}, slices.Insert(slices.Clone(parts), failing, "no/folder") // which cannot be moved: aside has no such folder
+		for _, name := range names {
+			before[name] = "old " + name
+			put(t, stage, map[string]string{name: "new " + name})
+		}
+		put(t, data, before)
+		if _, err := swap(data, stage, aside, names); err == nil || !strings.Contains(err.Error(), "was put back") {
+			t.Errorf("part %d cannot be moved: %v", failing, err)
+		}
+		if err := os.RemoveAll(stage); err != nil { // as who restores does
+			t.Fatal(err)
+		}
+		got := files(t, data)
+		if raw, err := os.ReadFile(filepath.Join(data, databaseName)); err == nil {
+			got[databaseName] = string(raw) // which files leaves out
+		}
+		if diff := cmp.Diff(before, got); diff != "" {
+			t.Errorf("part %d cannot be moved (-want +got):\n%s", failing, diff)
+		}
 	}
 }
 
