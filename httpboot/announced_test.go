@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/staged-hive/hatchery/internal/agentapi"
+	"github.com/staged-hive/hatchery/internal/sshtest"
 	"github.com/staged-hive/hatchery/inventory"
 )
 
@@ -36,8 +37,8 @@ func TestAnnouncedMachineChecksIn(t *testing.T) {
 			}
 			update(func(tx *inventory.Tx) (err error) {
 				c.known.Name, c.known.Role = "alpha", "worker"
-				if want, err = inventory.Expect(tx, c.known, a.clock.now()); err == nil {
-					_, err = inventory.Discover(tx, inventory.Contact{MAC: mac(t, bootMAC), DHCP: true}, a.clock.now())
+				if want, err = inventory.Expect(tx, c.known, a.clock.Now()); err == nil {
+					_, err = inventory.Discover(tx, inventory.Contact{MAC: mac(t, bootMAC), DHCP: true}, a.clock.Now())
 				}
 				return err
 			})
@@ -48,8 +49,8 @@ func TestAnnouncedMachineChecksIn(t *testing.T) {
 			}
 			f := facts()
 			f.NICs = []inventory.NIC{{Name: "eth0", MAC: mac(t, bootMAC)}, {Name: "eth1", MAC: inventory.MAC{2, 0, 0, 0, 0, 9}}}
-			key := newKey(t)
-			ci := agentapi.CheckIn{Nonce: m[1], HostKey: pubLine(t, key), BootID: bootID, Facts: f}
+			key := sshtest.NewKey(t)
+			ci := agentapi.CheckIn{Nonce: m[1], HostKey: sshtest.PublicLine(key), BootID: bootID, Facts: f}
 			for range 2 { // its reply was lost
 				if code, text := a.send(t, key, agentapi.PathCheckIn, ci); code != 200 || !strings.Contains(text, string(want.ID)) {
 					t.Fatalf("check-in: %d %s, want host %s", code, text, want.ID)
@@ -63,7 +64,7 @@ func TestAnnouncedMachineChecksIn(t *testing.T) {
 				t.Fatalf("got host %s %q, %s, attention %q", h.ID, h.Name, h.State, h.Attention)
 			}
 			if c.ask {
-				update(func(tx *inventory.Tx) error { _, err := inventory.Approve(tx, h.ID, a.clock.now()); return err })
+				update(func(tx *inventory.Tx) error { _, err := inventory.Approve(tx, h.ID, a.clock.Now()); return err })
 			}
 			if h = a.host(t); h.State != inventory.StateQueued {
 				t.Errorf("got %s, want its job", h.State)

@@ -3,7 +3,6 @@ package httpboot_test
 import (
 	"bytes"
 	"context"
-	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -24,34 +23,18 @@ import (
 
 	"github.com/staged-hive/hatchery/httpboot"
 	"github.com/staged-hive/hatchery/internal/agentapi"
+	"github.com/staged-hive/hatchery/internal/clocktest"
+	"github.com/staged-hive/hatchery/internal/sshtest"
 	"github.com/staged-hive/hatchery/internal/stage0"
 	"github.com/staged-hive/hatchery/inventory"
 	"github.com/staged-hive/hatchery/inventory/inventorytest"
 )
 
-// clock is a settable time.
-type clock struct {
-	mu sync.Mutex
-	t  time.Time
-}
-
-func (c *clock) now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.t
-}
-
-func (c *clock) add(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.t = c.t.Add(d)
-}
-
 // appliance is a boot listener on a real socket over a store in memory.
 type appliance struct {
 	url   string
 	store *inventorytest.Store
-	clock *clock
+	clock *clocktest.Clock
 	dir   string // of stage-0
 	srv   *httpboot.Server
 
@@ -113,11 +96,11 @@ func writeImage(t testing.TB, dir, version string) {
 
 func startAppliance(t *testing.T, image bool, change ...func(*httpboot.Config)) *appliance {
 	t.Helper()
-	a := &appliance{store: inventorytest.NewStore(t), clock: &clock{t: time.Now()}, dir: t.TempDir(), neighbors: map[netip.Addr]inventory.MAC{}}
+	a := &appliance{store: inventorytest.NewStore(t), clock: clocktest.New(time.Now()), dir: t.TempDir(), neighbors: map[netip.Addr]inventory.MAC{}}
 	if image {
 		writeImage(t, a.dir, "1.0")
 	}
-	images, err := stage0.Open(stage0.Config{Dir: a.dir, Now: a.clock.now})
+	images, err := stage0.Open(stage0.Config{Dir: a.dir, Now: a.clock.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,9 +110,9 @@ func startAppliance(t *testing.T, image bool, change ...func(*httpboot.Config)) 
 		t.Fatal(err)
 	}
 	c := httpboot.Config{
-		Listener: l, Store: a.store, Stage0: images, Now: a.clock.now,
+		Listener: l, Store: a.store, Stage0: images, Now: a.clock.Now,
 		Files:          fstest.MapFS{"snponly.efi": {Data: bytes.Repeat([]byte("x"), 285_000)}, "ipxe-amd64.efi": {Data: []byte("amd64")}},
-		AuthorizedKeys: func() []string { return []string{pubLine(t, newKey(t)) + " appliance"} },
+		AuthorizedKeys: func() []string { return []string{sshtest.PublicLine(sshtest.NewKey(t)) + " appliance"} },
 		Neighbor:       a.neighbor,
 		Segments:       func() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} },
 	}
@@ -153,24 +136,6 @@ func startAppliance(t *testing.T, image bool, change ...func(*httpboot.Config)) 
 		}
 	})
 	return a
-}
-
-func newKey(t testing.TB) ssh.Signer {
-	t.Helper()
-	_, priv, err := ed25519.GenerateKey(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := ssh.NewSignerFromKey(priv)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-func pubLine(t testing.TB, k ssh.Signer) string {
-	t.Helper()
-	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(k.PublicKey())))
 }
 
 func get(t *testing.T, url string, header ...string) (*http.Response, string) {

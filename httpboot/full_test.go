@@ -61,7 +61,7 @@ func TestBootsWhileNothingCanBeWritten(t *testing.T) {
 	if err := a.store.Update(func(tx *inventory.Tx) error { // it is to be rescued
 		h, err := tx.HostByMAC(mac(t, bootMAC))
 		if err == nil {
-			_, err = inventory.Rescue(tx, h.ID, a.clock.now().Add(1e12))
+			_, err = inventory.Rescue(tx, h.ID, a.clock.Now().Add(1e12))
 		}
 		return err
 	}); err != nil {

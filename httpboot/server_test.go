@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/staged-hive/hatchery/internal/agentapi"
+	"github.com/staged-hive/hatchery/internal/sshtest"
 	"github.com/staged-hive/hatchery/inventory"
 )
 
@@ -36,13 +37,13 @@ func TestBootJourney(t *testing.T) {
 			t.Errorf("%s: %s, %d of %d bytes", u, resp.Status, len(body), resp.ContentLength)
 		}
 	}
-	key, nonce := newKey(t), nonceRE.FindStringSubmatch(script)[1]
-	ci := agentapi.CheckIn{Nonce: nonce, HostKey: pubLine(t, key), BootID: bootID, Facts: facts()}
+	key, nonce := sshtest.NewKey(t), nonceRE.FindStringSubmatch(script)[1]
+	ci := agentapi.CheckIn{Nonce: nonce, HostKey: sshtest.PublicLine(key), BootID: bootID, Facts: facts()}
 	code, text := a.send(t, key, agentapi.PathCheckIn, ci)
 	if code != 200 || !strings.Contains(text, "Give it a role") {
 		t.Fatalf("check-in: %d %s", code, text)
 	}
-	if h := a.host(t); h.State != inventory.StateReady || h.HostKey != pubLine(t, key) || h.Attention != "" {
+	if h := a.host(t); h.State != inventory.StateReady || h.HostKey != sshtest.PublicLine(key) || h.Attention != "" {
 		t.Errorf("after check-in: %+v", h)
 	}
 	if code, text := a.send(t, key, agentapi.PathCheckIn, ci); code != 200 {
@@ -63,9 +64,9 @@ func TestBootJourney(t *testing.T) {
 
 func TestCheckInRefusals(t *testing.T) {
 	a := startAppliance(t, true)
-	key, nonce := newKey(t), a.fetchNonce(t)
-	ok := agentapi.CheckIn{Nonce: nonce, HostKey: pubLine(t, key), BootID: bootID, Facts: facts()}
-	other := newKey(t)
+	key, nonce := sshtest.NewKey(t), a.fetchNonce(t)
+	ok := agentapi.CheckIn{Nonce: nonce, HostKey: sshtest.PublicLine(key), BootID: bootID, Facts: facts()}
+	other := sshtest.NewKey(t)
 	unsigned := func(body, sig string) (int, string) {
 		resp, text := do(t, http.MethodPost, a.url+agentapi.PathCheckIn, strings.NewReader(body), agentapi.SignatureHeader, sig)
 		return resp.StatusCode, text
@@ -96,13 +97,13 @@ func TestCheckInRefusals(t *testing.T) {
 		if code != c.code || !strings.Contains(text, c.want) {
 			t.Errorf("%s: got %d %s, want %d with %q", c.name, code, text, c.code, c.want)
 		}
-		a.clock.add(2 * time.Second)
+		a.clock.Add(2 * time.Second)
 	}
 	if code, text := a.send(t, key, agentapi.PathCheckIn, ok); code != 200 {
 		t.Fatalf("the honest check-in: %d %s", code, text)
 	}
 	thief := ok
-	thief.HostKey = pubLine(t, other)
+	thief.HostKey = sshtest.PublicLine(other)
 	if code, text := a.send(t, other, agentapi.PathCheckIn, thief); code != 403 || !strings.Contains(text, "another machine already checked in") {
 		t.Errorf("another key with a bound nonce: %d %s", code, text)
 	}
@@ -110,9 +111,9 @@ func TestCheckInRefusals(t *testing.T) {
 
 func TestCheckInFromAnotherMachinesAddress(t *testing.T) {
 	a := startAppliance(t, true)
-	key, nonce := newKey(t), a.fetchNonce(t)
+	key, nonce := sshtest.NewKey(t), a.fetchNonce(t)
 	a.setNeighbor("127.0.0.1", mac(t, "52:54:00:00:00:99"))
-	ci := agentapi.CheckIn{Nonce: nonce, HostKey: pubLine(t, key), BootID: bootID, Facts: facts()}
+	ci := agentapi.CheckIn{Nonce: nonce, HostKey: sshtest.PublicLine(key), BootID: bootID, Facts: facts()}
 	code, text := a.send(t, key, agentapi.PathCheckIn, ci)
 	if code != 403 || !strings.Contains(text, "belongs to another machine (52:54:00:00:00:99)") {
 		t.Errorf("got %d %s", code, text)
@@ -146,13 +147,13 @@ func TestScriptFetchInAnotherMachinesName(t *testing.T) {
 
 func TestReportAfterRestart(t *testing.T) {
 	a := startAppliance(t, true)
-	key, nonce := newKey(t), a.fetchNonce(t)
+	key, nonce := sshtest.NewKey(t), a.fetchNonce(t)
 	p := agentapi.Progress{Nonce: nonce, BootID: bootID, Seq: 1}
 	code, text := a.send(t, key, agentapi.PathProgress, p)
 	if code != 409 || !strings.Contains(text, `"action":"checkin"`) {
 		t.Errorf("report before check-in: %d %s", code, text)
 	}
-	ci := agentapi.CheckIn{Nonce: nonce, HostKey: pubLine(t, key), BootID: bootID, Facts: facts()}
+	ci := agentapi.CheckIn{Nonce: nonce, HostKey: sshtest.PublicLine(key), BootID: bootID, Facts: facts()}
 	if code, text := a.send(t, key, agentapi.PathCheckIn, ci); code != 200 {
 		t.Fatalf("check-in: %d %s", code, text)
 	}
@@ -170,7 +171,7 @@ func TestScriptWithoutImage(t *testing.T) {
 		t.Errorf("script:\n%s", script)
 	}
 	writeImage(t, a.dir, "2.0")
-	a.clock.add(2 * time.Second)
+	a.clock.Add(2 * time.Second)
 	if _, script = get(t, a.bootURL("")); !strings.Contains(script, "stage-0 2.0") {
 		t.Errorf("after the image arrived:\n%s", script)
 	}
@@ -232,7 +233,7 @@ func TestVersionInUseSurvivesASwap(t *testing.T) {
 	_, script := get(t, a.bootURL(""))
 	u := regexp.MustCompile(a.url + `/stage0/x86_64/bzImage\S+`).FindString(script)
 	writeImage(t, a.dir, "2.0")
-	a.clock.add(2 * time.Second)
+	a.clock.Add(2 * time.Second)
 	deadline := time.Now().Add(60 * time.Second)
 	for {
 		if _, s := get(t, a.url+"/stage0/x86_64/bzImage"); strings.HasPrefix(s, "kernel 2.0") {
@@ -241,7 +242,7 @@ func TestVersionInUseSurvivesASwap(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatal("the new image was not taken")
 		}
-		a.clock.add(2 * time.Second)
+		a.clock.Add(2 * time.Second)
 	}
 	if _, b := get(t, u); !strings.HasPrefix(b, "kernel 1.0") {
 		t.Errorf("the machine in the middle of its boot got %.20q", b)

@@ -3,8 +3,6 @@ package pipeline
 import (
 	"archive/tar"
 	"bufio"
-	"crypto/ed25519"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,6 +17,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/staged-hive/hatchery/internal/sshtest"
 	"github.com/staged-hive/hatchery/inventory"
 )
 
@@ -57,19 +56,6 @@ type machine struct {
 	noAgent    bool
 	onTrial    onTrial
 	notReady   bool // what its k3s says of any node
-}
-
-func newSigner(t *testing.T) ssh.Signer {
-	t.Helper()
-	_, k, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := ssh.NewSignerFromKey(k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
 }
 
 func startMachine(t *testing.T, store inventory.Store, n int, port uint16, appliance ssh.PublicKey) *machine {
@@ -120,7 +106,7 @@ func (m *machine) boot(d inventory.Discovery) {
 	key := m.hostKey
 	m.mu.Unlock()
 	if key == nil || !m.keepKey {
-		key = newSigner(m.t)
+		key = sshtest.NewKey(m.t)
 	}
 	var target inventory.Target
 	if err := m.store.Update(func(tx *inventory.Tx) (err error) {
@@ -151,7 +137,7 @@ func (m *machine) bootStage0() {
 		m.violate("netboot: %v", err)
 		return
 	}
-	m.stage0(nonce, fmt.Sprintf("boot-%s-%d", m.mac, n), newSigner(m.t))
+	m.stage0(nonce, fmt.Sprintf("boot-%s-%d", m.mac, n), sshtest.NewKey(m.t))
 }
 
 // stage0 runs stage-0, whose agent checks in.
@@ -162,7 +148,7 @@ func (m *machine) stage0(nonce, boot string, key ssh.Signer) {
 		NICs: []inventory.NIC{{Name: "eth0", MAC: m.mac}}}
 	m.mu.Unlock()
 	if err := m.store.Update(func(tx *inventory.Tx) error {
-		_, err := inventory.CheckIn(tx, inventory.Report{NonceHash: nonce, HostKey: strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key.PublicKey()))),
+		_, err := inventory.CheckIn(tx, inventory.Report{NonceHash: nonce, HostKey: sshtest.PublicLine(key),
 			BootID: boot, Facts: facts, From: m.addr.Addr()}, time.Now())
 		return err
 	}); err != nil {
@@ -232,41 +218,7 @@ func (m *machine) serve(c net.Conn) {
 		return nil, nil
 	}}
 	cfg.AddHostKey(key)
-	sc, chans, reqs, err := ssh.NewServerConn(c, cfg)
-	if err != nil {
-		return
-	}
-	defer sc.Close()
-	go ssh.DiscardRequests(reqs)
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	for nc := range chans {
-		ch, reqs, err := nc.Accept()
-		if err != nil {
-			return
-		}
-		wg.Go(func() { m.session(ch, reqs) })
-	}
-}
-
-func (m *machine) session(ch ssh.Channel, reqs <-chan *ssh.Request) {
-	defer ch.Close()
-	for req := range reqs {
-		if req.Type != "exec" {
-			req.Reply(req.Type == "env", nil)
-			continue
-		}
-		var p struct{ Command string }
-		if err := ssh.Unmarshal(req.Payload, &p); err != nil {
-			return
-		}
-		req.Reply(true, nil)
-		go ssh.DiscardRequests(reqs)
-		out, code := m.exec(p.Command, ch)
-		io.WriteString(ch, out)
-		ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Code uint32 }{uint32(code)}))
-		return
-	}
+	sshtest.Serve(c, cfg, m.exec)
 }
 
 func (m *machine) exec(command string, ch io.ReadWriter) (string, int) {

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/staged-hive/hatchery/internal/sshtest"
 	"github.com/staged-hive/hatchery/inventory"
 )
 
@@ -196,7 +197,7 @@ func (m *realMachine) powerOn() {
 		return
 	}
 	if a.Target == inventory.TargetStage0 {
-		m.checkIn(nonce, boot, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer.PublicKey()))))
+		m.checkIn(nonce, boot, sshtest.PublicLine(signer))
 	}
 }
 

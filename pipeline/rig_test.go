@@ -21,6 +21,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/staged-hive/hatchery/internal/hive"
+	"github.com/staged-hive/hatchery/internal/sshtest"
 	"github.com/staged-hive/hatchery/inventory"
 	"github.com/staged-hive/hatchery/inventory/inventorytest"
 )
@@ -187,7 +188,7 @@ func testRoles() map[string]inventory.Role {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	r := &rig{t: t, store: inventorytest.NewStore(t), hive: &fakeHive{roles: testRoles()}, dir: t.TempDir(), key: newSigner(t)}
+	r := &rig{t: t, store: inventorytest.NewStore(t), hive: &fakeHive{roles: testRoles()}, dir: t.TempDir(), key: sshtest.NewKey(t)}
 	l, err := net.Listen("tcp", "127.0.0.1:0") // a port that all machines of this rig listen on
 	if err != nil {
 		t.Fatal(err)

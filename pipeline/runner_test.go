@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/staged-hive/hatchery/internal/hive"
+	"github.com/staged-hive/hatchery/internal/sshtest"
 	"github.com/staged-hive/hatchery/inventory"
 	"github.com/staged-hive/hatchery/inventory/diskplan"
 )
@@ -100,7 +101,7 @@ func TestFailuresSayStepCauseAndHint(t *testing.T) {
 		{"another machine at the address", func(r *rig, m *machine) {
 			long(&r.cfg.Limits)
 			m.mu.Lock()
-			m.hostKey = newSigner(r.t)
+			m.hostKey = sshtest.NewKey(r.t)
 			m.mu.Unlock()
 		}, StepStage0, "another SSH host key", false, false},
 		{"a stage-0 that does not let us in", func(r *rig, m *machine) {
@@ -160,7 +161,7 @@ func TestFailuresSayStepCauseAndHint(t *testing.T) {
 			m.noBoot = true
 			m.hook = func(s string) (string, int, bool) {
 				if s == "reboot" {
-					m.hostKey, m.bootID = newSigner(r.t), "another system"
+					m.hostKey, m.bootID = sshtest.NewKey(r.t), "another system"
 				}
 				return "", 0, s == "reboot"
 			}

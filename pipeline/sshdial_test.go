@@ -4,11 +4,12 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/staged-hive/hatchery/internal/sshtest"
 )
 
 // TestAMachineThatFreezesHoldsNobodyUp: after a power cut the connection stays open for minutes, and nothing on it is answered.
@@ -18,7 +19,7 @@ func TestAMachineThatFreezesHoldsNobodyUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key := newSigner(t)
+	key := sshtest.NewKey(t)
 	over := make(chan struct{})
 	defer func() {
 		l.Close()
@@ -40,8 +41,8 @@ func TestAMachineThatFreezesHoldsNobodyUp(t *testing.T) {
 		_ = c.Wait() // no channel is ever accepted
 	}()
 	at := netip.MustParseAddrPort(l.Addr().String())
-	d := &dialer{signer: newSigner(t), port: at.Port(), timeout: time.Minute}
-	c, err := d.dial(t.Context(), at.Addr(), strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key.PublicKey()))))
+	d := &dialer{signer: sshtest.NewKey(t), port: at.Port(), timeout: time.Minute}
+	c, err := d.dial(t.Context(), at.Addr(), sshtest.PublicLine(key))
 	if err != nil {
 		t.Fatal(err)
 	}

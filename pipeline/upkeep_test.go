@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/staged-hive/hatchery/internal/hive"
+	"github.com/staged-hive/hatchery/internal/sshtest"
 	"github.com/staged-hive/hatchery/inventory"
 	"github.com/staged-hive/hatchery/inventory/diskplan"
 )
@@ -177,7 +178,7 @@ func TestDeployStopsWithTheMachineAsItWas(t *testing.T) {
 		}, StepBuild, "attribute 'foo' missing"},
 		{"at a copy that fails", func(_ *rig, m *machine) { m.onTrial.full = true }, StepCopy, "could not be copied to the machine (nix ended with 28): "},
 		{"at a machine that is off", func(_ *rig, m *machine) { m.cut("off") }, StepReach, "did not answer over SSH"},
-		{"at another machine at its address", func(r *rig, m *machine) { m.hostKey = newSigner(r.t) }, StepReach, "does not show the SSH host key that was planted"},
+		{"at another machine at its address", func(r *rig, m *machine) { m.hostKey = sshtest.NewKey(r.t) }, StepReach, "does not show the SSH host key that was planted"},
 		{"at a machine that does not let us in", func(_ *rig, m *machine) { m.key = nil }, StepReach, "does not let the appliance's SSH key in"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

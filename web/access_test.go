@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/staged-hive/hatchery/internal/clocktest"
 	"github.com/staged-hive/hatchery/inventory"
 )
 
@@ -85,8 +86,8 @@ func TestTokenMayDoWhatItsScopeSays(t *testing.T) {
 
 func TestTokenLivesUntilItEndsOrIsRevoked(t *testing.T) {
 	t.Parallel()
-	clock := newClock()
-	b := start(t, func(c *Config) { c.Now = clock.now })
+	clock := clocktest.New(t0)
+	b := start(t, func(c *Config) { c.Now = clock.Now })
 	end := t0.Add(time.Hour)
 	short, long := b.makeToken("short", ScopeRead, &end), b.makeToken("long", ScopeOperate, nil)
 	if !strings.HasPrefix(long.Secret, tokenPrefix) || short.ExpiresAt.IsZero() || !long.ExpiresAt.IsZero() {
@@ -102,7 +103,7 @@ func TestTokenLivesUntilItEndsOrIsRevoked(t *testing.T) {
 			t.Errorf("%s is accepted", name)
 		}
 	}
-	clock.add(time.Hour)
+	clock.Add(time.Hour)
 	if get(short.Secret) != 401 || get(long.Secret) != 200 {
 		t.Error("a token is good after its end, or another is not")
 	}

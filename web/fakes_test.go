@@ -493,26 +493,6 @@ func (b *box) seed(site *fakeSite) {
 	})
 }
 
-// clock is a clock that tests move; it begins at t0.
-type clock struct {
-	mu sync.Mutex
-	t  time.Time
-}
-
-func newClock() *clock { return &clock{t: t0} }
-
-func (c *clock) now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.t
-}
-
-func (c *clock) add(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.t = c.t.Add(d)
-}
-
 // fakeCare finds one thing and writes words instead of archives.
 type fakeCare struct{}
 

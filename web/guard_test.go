@@ -19,6 +19,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/staged-hive/hatchery/internal/clocktest"
 	"github.com/staged-hive/hatchery/internal/tlspin"
 	"github.com/staged-hive/hatchery/inventory"
 	"github.com/staged-hive/hatchery/inventory/inventorytest"
@@ -312,8 +313,8 @@ func TestCertificate(t *testing.T) {
 
 func TestANewCertificateIsToldAndServedAtOnce(t *testing.T) {
 	t.Parallel()
-	clock, log := newClock(), &lockedBuffer{}
-	b := start(t, func(c *Config) { c.Now, c.Log = clock.now, slog.New(slog.NewTextHandler(log, nil)) })
+	clock, log := clocktest.New(t0), &lockedBuffer{}
+	b := start(t, func(c *Config) { c.Now, c.Log = clock.Now, slog.New(slog.NewTextHandler(log, nil)) })
 	served := func(b *box) string {
 		conn, err := tls.Dial("tcp", strings.TrimPrefix(b.url, "https://"), &tls.Config{InsecureSkipVerify: true})
 		if err != nil {
@@ -326,7 +327,7 @@ func TestANewCertificateIsToldAndServedAtOnce(t *testing.T) {
 	if err := b.renewCertificate(); err != nil || served(b) != old || len(b.lastActs(9)) != 0 {
 		t.Errorf("a young certificate: %v, %+v", err, b.lastActs(9))
 	}
-	clock.add(certLife - certRenew)
+	clock.Add(certLife - certRenew)
 	if err := b.renewCertificate(); err != nil || b.Fingerprint() == old || served(b) != b.Fingerprint() {
 		t.Errorf("an old certificate is served still: %v", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/staged-hive/hatchery/internal/clocktest"
 	"github.com/staged-hive/hatchery/inventory"
 )
 
@@ -58,8 +59,8 @@ func (l *lockedBuffer) String() string {
 
 func TestFirstRunCodeSetsThePasswordOnce(t *testing.T) {
 	t.Parallel()
-	clock, log := newClock(), &lockedBuffer{}
-	b := start(t, func(c *Config) { c.Now, c.Log = clock.now, slog.New(slog.NewTextHandler(log, nil)) })
+	clock, log := clocktest.New(t0), &lockedBuffer{}
+	b := start(t, func(c *Config) { c.Now, c.Log = clock.Now, slog.New(slog.NewTextHandler(log, nil)) })
 	code := b.FirstRunCode()
 	if len(code) != 11 || strings.Count(log.String(), code) != 1 {
 		t.Fatalf("code %q: want 11 characters, once in the log: %s", code, log)
@@ -81,7 +82,7 @@ func TestFirstRunCodeSetsThePasswordOnce(t *testing.T) {
 		{"a password that bcrypt would cut", form("code", code, "password", strings.Repeat("x", 73), "again", strings.Repeat("x", 73)), "too long"},
 		{"two passwords", form("code", code, "password", goodPassword, "again", goodPassword+"!"), "differ"},
 	} {
-		clock.add(time.Minute)
+		clock.Add(time.Minute)
 		if a := b.send("POST", "/first-run", c.form, nil); a.code != 422 || !strings.Contains(a.body, c.says) {
 			t.Errorf("%s: got %d %s", c.name, a.code, a.body)
 		}
@@ -118,18 +119,18 @@ func TestFirstRunIsRateLimitedWithTheLogin(t *testing.T) {
 
 func TestPasswordSignsInBesideTheToken(t *testing.T) {
 	t.Parallel()
-	clock := newClock()
-	b := start(t, func(c *Config) { c.Now = clock.now })
+	clock := clocktest.New(t0)
+	b := start(t, func(c *Config) { c.Now = clock.Now })
 	b.send("POST", "/first-run", form("code", b.FirstRunCode(), "password", goodPassword, "again", goodPassword), nil)
 	for name, typed := range map[string]string{"the password": goodPassword, "the token": b.token} {
-		clock.add(time.Minute)
+		clock.Add(time.Minute)
 		o := b.fresh()
 		if a := o.send("POST", "/login", form("token", typed), nil); a.code != 303 {
 			t.Errorf("%s: got %d", name, a.code)
 		}
 		o.page("/")
 	}
-	clock.add(time.Minute)
+	clock.Add(time.Minute)
 	for name, typed := range map[string]string{"nothing": "", "the password in capitals": strings.ToUpper(goodPassword), "more than bcrypt reads": goodPassword + strings.Repeat("x", 80)} {
 		if a := b.fresh().send("POST", "/login", form("token", typed), nil); a.code != 422 || !strings.Contains(a.body, "neither the password") {
 			t.Errorf("%s: got %d", name, a.code)
@@ -142,8 +143,8 @@ func TestPasswordSignsInBesideTheToken(t *testing.T) {
 
 func TestChangeOfThePasswordEndsOtherSessions(t *testing.T) {
 	t.Parallel()
-	clock := newClock()
-	b := start(t, func(c *Config) { c.Now = clock.now })
+	clock := clocktest.New(t0)
+	b := start(t, func(c *Config) { c.Now = clock.Now })
 	b.send("POST", "/first-run", form("code", b.FirstRunCode(), "password", goodPassword, "again", goodPassword), nil)
 	byPassword, byToken := b.fresh(), b.fresh()
 	byPassword.send("POST", "/login", form("token", goodPassword), nil)
@@ -155,7 +156,7 @@ func TestChangeOfThePasswordEndsOtherSessions(t *testing.T) {
 	if a := b.send("POST", "/settings/password", form("current", goodPassword, "password", "short", "again", "short"), nil); a.code != 422 {
 		t.Errorf("a short password: got %d", a.code)
 	}
-	clock.add(time.Minute)
+	clock.Add(time.Minute)
 	if a := b.send("POST", "/settings/password", form("current", goodPassword, "password", "the next one", "again", "the next one"), nil); a.code != 303 {
 		t.Fatalf("got %d %s", a.code, a.body)
 	}
@@ -168,7 +169,7 @@ func TestChangeOfThePasswordEndsOtherSessions(t *testing.T) {
 	if a := b.send("GET", "/api/v1/hosts", nil, as(token)); a.code != 200 {
 		t.Errorf("the API token: got %d", a.code)
 	}
-	clock.add(time.Minute)
+	clock.Add(time.Minute)
 	if a := b.fresh().send("POST", "/login", form("token", goodPassword), nil); a.code != 422 {
 		t.Errorf("the old password: got %d", a.code)
 	}
@@ -231,8 +232,8 @@ func TestSessionsAreListedAndRevoked(t *testing.T) {
 
 func TestRefusedSignInsAreNotedButDoNotFillTheActivity(t *testing.T) {
 	t.Parallel()
-	clock := newClock()
-	b := start(t, func(c *Config) { c.Now = clock.now })
+	clock := clocktest.New(t0)
+	b := start(t, func(c *Config) { c.Now = clock.Now })
 	from := netip.MustParseAddr("192.0.2.1")
 	for range 100 {
 		b.refused(from, "A sign-in was refused.")
@@ -240,7 +241,7 @@ func TestRefusedSignInsAreNotedButDoNotFillTheActivity(t *testing.T) {
 	if got := len(b.lastActs(200)); got != 5 {
 		t.Errorf("got %d lines for 100 refusals, want 5", got)
 	}
-	clock.add(10 * time.Minute)
+	clock.Add(10 * time.Minute)
 	b.send("POST", "/login", form("token", "wrong"), nil)
 	want := inventory.Entry{Kind: "admin.access", Text: "A sign-in was refused: wrong password or token. 95 refusals before it are not listed.", By: "unknown", Level: "warn"}
 	got := b.lastActs(1)[0]

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/staged-hive/hatchery/internal/clocktest"
 	"github.com/staged-hive/hatchery/inventory"
 )
 
@@ -154,15 +155,15 @@ func TestCountsComeWithTheRows(t *testing.T) {
 
 func TestStuckMachineSaysSoByItself(t *testing.T) {
 	t.Parallel()
-	clk := newClock()
-	b := start(t, func(c *Config) { c.Now = clk.now })
+	clk := clocktest.New(t0)
+	b := start(t, func(c *Config) { c.Now = clk.Now })
 	b.update(func(tx *inventory.Tx) error {
-		_, err := inventory.Discover(tx, inventory.Contact{MAC: mac(1), DHCP: true}, clk.now())
+		_, err := inventory.Discover(tx, inventory.Contact{MAC: mac(1), DHCP: true}, clk.Now())
 		return err
 	})
 	lines, _ := b.stream("/live", nil)
 	until(t, lines, "its firmware loads iPXE now")
-	clk.add(stuckAfter)
+	clk.Add(stuckAfter)
 	until(t, lines, "did not go on")
 }
 

@@ -19,9 +19,9 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
-	"golang.org/x/crypto/ssh"
 
 	"github.com/staged-hive/hatchery/httpboot"
+	"github.com/staged-hive/hatchery/internal/sshtest"
 	"github.com/staged-hive/hatchery/internal/stage0"
 	"github.com/staged-hive/hatchery/inventory"
 	"github.com/staged-hive/hatchery/inventory/inventorytest"
@@ -179,7 +179,7 @@ func TestAgentAgainstTheBootListener(t *testing.T) {
 	out.waitFor(t, "Give it a role")
 
 	h := hostOf(t, store)
-	if want := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key.PublicKey()))); h.State != inventory.StateReady || h.HostKey != want || h.BootID != testBootID {
+	if want := sshtest.PublicLine(key); h.State != inventory.StateReady || h.HostKey != want || h.BootID != testBootID {
 		t.Errorf("host: state %s, key %s, boot %s", h.State, h.HostKey, h.BootID)
 	}
 	if h.Facts == nil || len(h.Facts.Disks) != 3 || h.Facts.Disks[2].ID != "virtio-AAA" {

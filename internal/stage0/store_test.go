@@ -9,12 +9,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
+
+	"github.com/staged-hive/hatchery/internal/clocktest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -51,27 +52,10 @@ func write(t testing.TB, path string, b []byte) {
 	}
 }
 
-type clock struct {
-	mu sync.Mutex
-	t  time.Time
-}
-
-func (c *clock) now() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.t
-}
-
-func (c *clock) add(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.t = c.t.Add(d)
-}
-
-func open(t *testing.T, dir string) (*Store, *clock) {
+func open(t *testing.T, dir string) (*Store, *clocktest.Clock) {
 	t.Helper()
-	c := &clock{t: time.Now()}
-	s, err := Open(Config{Dir: dir, Now: c.now})
+	c := clocktest.New(time.Now())
+	s, err := Open(Config{Dir: dir, Now: c.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,10 +78,10 @@ func content(t *testing.T, im *Image, name string) string {
 }
 
 // until polls Image as script fetches do, with the clock running, until it has the version.
-func until(t *testing.T, s *Store, c *clock, version string) *Image {
+func until(t *testing.T, s *Store, c *clocktest.Clock, version string) *Image {
 	t.Helper()
 	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(time.Millisecond) {
-		c.add(2 * time.Second)
+		c.Add(2 * time.Second)
 		im, err := s.Image("x86_64")
 		if err == nil && im.Version == version {
 			return im
@@ -175,7 +159,7 @@ func TestDamagedImages(t *testing.T) {
 				t.Errorf("status %+v", st[0])
 			}
 			testImage(t, d, "x86_64", "2")
-			clk.add(time.Minute)
+			clk.Add(time.Minute)
 			until(t, s, clk, "2")
 		})
 	}
@@ -206,13 +190,13 @@ func TestSwapKeepsTheVersionInUse(t *testing.T) {
 	}
 	write(t, filepath.Join(d, "manifest.json"), append(raw, ' '))
 	for range 3 { // a damaged newer image leaves the last good one
-		c.add(time.Minute)
+		c.Add(time.Minute)
 		if im, err := s.Image("x86_64"); err != nil || im.Version != "2" {
 			t.Errorf("got %v, %v", im, err)
 		}
 	}
 	for deadline := time.Now().Add(60 * time.Second); s.Status()[0].Problem == ""; time.Sleep(time.Millisecond) {
-		c.add(time.Minute)
+		c.Add(time.Minute)
 		if time.Now().After(deadline) {
 			t.Fatal("the damaged image is not reported")
 		}
@@ -236,7 +220,7 @@ func TestChangeInPlaceIsNoticed(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(time.Millisecond) {
-		c.add(time.Minute)
+		c.Add(time.Minute)
 		if _, err := s.Image("x86_64"); errors.Is(err, ErrNoImage) && strings.Contains(err.Error(), "damaged") {
 			break
 		}

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/ed25519"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,12 +16,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"testing"
 	"time"
 
 	"golang.org/x/crypto/ssh"
 
 	"github.com/staged-hive/hatchery/internal/agentapi"
+	"github.com/staged-hive/hatchery/internal/sshtest"
 	"github.com/staged-hive/hatchery/inventory"
 )
 
@@ -71,7 +69,7 @@ func (s *site) card(ns ...int) {
 func (s *site) machine(n int, f inventory.Facts) *machine {
 	s.t.Helper()
 	s.card(n)
-	m := &machine{s: s, n: n, mac: mac(n), ip: s.lan.Addr(byte(n + 2)), facts: f, key: newKey(s.t)}
+	m := &machine{s: s, n: n, mac: mac(n), ip: s.lan.Addr(byte(n + 2)), facts: f, key: sshtest.NewKey(s.t)}
 	m.facts.NICs = append([]inventory.NIC{{Name: "eth0", MAC: m.mac, Driver: "virtio_net", Up: true}}, f.NICs...)
 	from := &net.Dialer{LocalAddr: &net.TCPAddr{IP: m.ip.AsSlice()}, Timeout: 10 * time.Second}
 	m.http = &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, addr string) (c net.Conn, err error) {
@@ -103,19 +101,6 @@ func (s *site) all() (out []*machine) {
 	}
 	slices.SortFunc(out, func(a, b *machine) int { return a.n - b.n })
 	return out
-}
-
-func newKey(t *testing.T) ssh.Signer {
-	t.Helper()
-	_, private, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := ssh.NewSignerFromKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
 }
 
 // ask is a DHCP request as PXE firmware makes it; more are further arguments of udhcpc. What it is told is not used: the
@@ -187,7 +172,7 @@ func (m *machine) checkIn() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.post(agentapi.PathCheckIn, agentapi.CheckIn{Nonce: m.nonce, BootID: m.bootID(), Facts: m.facts,
-		HostKey: strings.TrimSpace(string(ssh.MarshalAuthorizedKey(m.key.PublicKey())))})
+		HostKey: sshtest.PublicLine(m.key)})
 }
 
 // report is the agent's regular sign of life.

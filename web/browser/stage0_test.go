@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/staged-hive/hatchery/internal/sshtest"
 	"github.com/staged-hive/hatchery/inventory"
 )
 
@@ -159,37 +160,10 @@ func (s *site) serveOne(c net.Conn) {
 	m.mu.Lock()
 	cfg.AddHostKey(m.key)
 	m.mu.Unlock()
-	sc, chans, reqs, err := ssh.NewServerConn(c, cfg)
-	if err != nil {
-		return
-	}
-	defer sc.Close()
-	go ssh.DiscardRequests(reqs)
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	for nc := range chans {
-		ch, reqs, err := nc.Accept()
-		if err != nil {
-			return
-		}
-		wg.Go(func() { m.session(ch, reqs) })
-	}
-}
-
-func (m *machine) session(ch ssh.Channel, reqs <-chan *ssh.Request) {
-	defer ch.Close()
-	for req := range reqs {
-		var p struct{ Command string }
-		if req.Type != "exec" || ssh.Unmarshal(req.Payload, &p) != nil {
-			_ = req.Reply(req.Type == "env", nil)
-			continue
-		}
-		_ = req.Reply(true, nil)
-		go ssh.DiscardRequests(reqs)
-		m.exec(p.Command, ch)
-		_, _ = ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Code uint32 }{}))
-		return
-	}
+	sshtest.Serve(c, cfg, func(command string, ch io.ReadWriter) (string, int) {
+		m.exec(command, ch)
+		return "", 0
+	})
 }
 
 // exec answers the scripts of the pipeline that come before and during an install.

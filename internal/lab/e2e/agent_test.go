@@ -3,8 +3,6 @@ package e2e
 import (
 	"bytes"
 	"context"
-	"crypto/ed25519"
-	"crypto/rand"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -17,6 +15,7 @@ import (
 
 	"github.com/staged-hive/hatchery/internal/agentapi"
 	"github.com/staged-hive/hatchery/internal/lab"
+	"github.com/staged-hive/hatchery/internal/sshtest"
 	"github.com/staged-hive/hatchery/inventory"
 )
 
@@ -29,7 +28,7 @@ func checkNonce(t *testing.T, a *appliance) {
 		t.Fatal(err)
 	}
 	mine, alien := strings.TrimSpace(string(out)), "52:54:00:99:99:99"
-	first, second := newKey(t), newKey(t)
+	first, second := sshtest.NewKey(t), sshtest.NewKey(t)
 	nonce := fetchNonce(t, a, mine)
 	steps := []struct {
 		name  string
@@ -59,19 +58,6 @@ func checkNonce(t *testing.T, a *appliance) {
 			t.Error(err)
 		}
 	}
-}
-
-func newKey(t *testing.T) ssh.Signer {
-	t.Helper()
-	_, private, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := ssh.NewSignerFromKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
 }
 
 func routerClient(a *appliance) *http.Client {
@@ -121,7 +107,7 @@ func sendCheckIn(ctx context.Context, client *http.Client, a *appliance, nonce s
 		return 0, "", err
 	}
 	body, err := json.Marshal(agentapi.CheckIn{
-		Nonce: nonce, HostKey: strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key.PublicKey()))),
+		Nonce: nonce, HostKey: sshtest.PublicLine(key),
 		BootID: "11111111-2222-4333-8444-555555555555",
 		Facts: inventory.Facts{Arch: "x86_64", Firmware: "uefi", MemoryBytes: 1 << 30, Disks: []inventory.Disk{},
 			NICs: []inventory.NIC{{Name: "eth0", MAC: m}}},

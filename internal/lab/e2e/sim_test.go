@@ -18,6 +18,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/staged-hive/hatchery/internal/lab"
+	"github.com/staged-hive/hatchery/internal/sshtest"
 )
 
 // sim is a machine without QEMU: it asks for an address, a boot file, its script and its kernel as firmware and
@@ -39,7 +40,7 @@ func newSims(t *testing.T, a *appliance, from, n int) []*sim {
 	t.Helper()
 	var out []*sim
 	for i := range n {
-		s := &sim{t: t, a: a, side: lab.Client(from + i), mac: fmt.Sprintf("52:54:00:51:00:%02x", from+i), key: newKey(t)}
+		s := &sim{t: t, a: a, side: lab.Client(from + i), mac: fmt.Sprintf("52:54:00:51:00:%02x", from+i), key: sshtest.NewKey(t)}
 		if err := a.lan.Plug(from+i, s.mac); err != nil {
 			t.Fatal(err)
 		}
