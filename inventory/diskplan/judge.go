@@ -161,6 +161,9 @@ func (m *planner) judgePersistent(b *Binding, i int) string {
 		m.blockDisk(BlockWipe, b.Slot, i, fmt.Sprintf("The wipe of persistent slot %s was asked for: disk %s loses %s.", b.Slot, label(d), m.holds(d)),
 			fmt.Sprintf("Confirm it with %s, or take the wipe back.", b.Confirm))
 		return "Its wipe was asked for: all data on it is lost."
+	case d.Blank() && b.Owned == inventory.ClassPersistent && !m.wasFilled():
+		b.Fate = FateFormatIfBlank
+		return "It was blank when it was last looked at; it is formatted unless it holds this host's data by then."
 	case d.Blank() && b.Owned == inventory.ClassPersistent:
 		b.Fate = FateFormatIfBlank
 		return "It held persistent data of this host but is blank now; it is formatted."
@@ -188,6 +191,14 @@ func (m *planner) judgePersistent(b *Binding, i int) string {
 	m.blockDisk(BlockForeignPersistent, b.Slot, i, fmt.Sprintf("Disk %s for persistent slot %s holds %s: %s.", label(d), b.Slot, what, m.holds(d)),
 		fmt.Sprintf("Save the data and ask for the wipe of slot %s, confirmed with %s; or pin the slot to another disk%s.", b.Slot, b.Confirm, skip))
 	return "It holds " + what + "; nothing is done before a person decides."
+}
+
+// wasFilled reports whether a disk that is recorded as persistent was formatted before the machine reported its disks. It is
+// recorded before an install's first write, so until one is complete, and the machine looked again, nobody knows.
+func (m *planner) wasFilled() bool {
+	h := &m.in.Host
+	writing := h.Wrote && h.State != inventory.StateInstalled
+	return h.EverFlipped && !writing && !h.ReportedAt.Before(h.InstalledAt)
 }
 
 // halfFormatted reports whether all that is on a disk is a partition table as disko makes it for the slot (its

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -445,6 +446,34 @@ func TestPlanSurvivesJSON(t *testing.T) {
 	}
 	if strings.Contains(string(raw), "null") {
 		t.Errorf("lists must not be null: %s", raw)
+	}
+}
+
+// TestBlankPersistent: a disk is recorded as persistent before it is formatted for the first time, so that alone must not
+// make the plan say that data was lost.
+func TestBlankPersistent(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	const lost, unknown = "It held persistent data of this host but is blank now", "It was blank when it was last looked at"
+	for _, c := range []struct {
+		name string
+		host inventory.Host
+		want string
+	}{
+		{"during the first install", inventory.Host{State: inventory.StateInstalling, Wrote: true, ReportedAt: at}, unknown},
+		{"after the flip, before it was verified", inventory.Host{State: inventory.StateInstalling, Wrote: true, Flipped: true, EverFlipped: true, ReportedAt: at}, unknown},
+		{"after a first install that was cancelled", inventory.Host{State: inventory.StateReady, ReportedAt: at}, unknown},
+		{"installed, and not looked at since", inventory.Host{State: inventory.StateInstalled, Wrote: true, Flipped: true, EverFlipped: true, InstalledAt: at}, unknown},
+		{"installed, and looked at since", inventory.Host{State: inventory.StateInstalled, Wrote: true, Flipped: true, EverFlipped: true, InstalledAt: at, ReportedAt: at.Add(time.Hour)}, lost},
+		{"a reinstall that waits", inventory.Host{State: inventory.StateQueued, EverFlipped: true, InstalledAt: at, ReportedAt: at.Add(time.Hour)}, lost},
+	} {
+		in := input(both, disk("a", gb), disk("b", 2*gb))
+		c.host.ID, c.host.Facts, c.host.OwnedDisks = in.Host.ID, in.Host.Facts, names{"ata-a": "ephemeral", "ata-b": "persistent"}
+		in.Host = c.host
+		p := Make(in)
+		if b, _ := p.Slot("data"); b.Fate != FateFormatIfBlank || !strings.Contains(b.Why, c.want) {
+			t.Errorf("%s: got %s, %q, want %q", c.name, b.Fate, b.Why, c.want)
+		}
 	}
 }
 
