@@ -363,7 +363,11 @@ func TestIgnore(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	h := w.boot(1, "k")
-	w.apply(h.ID, inventory.IgnoreAsked{})
+	at := w.now
+	w.apply(h.ID, inventory.IgnoreAsked{By: "token alex", At: at}, inventory.IgnoreAsked{By: "admin", At: at.Add(time.Hour)})
+	if got := w.host(h.ID); got.IgnoredBy != "token alex" || !got.IgnoredAt.Equal(at) {
+		t.Errorf("ignored: got by %q at %s, want by who asked first", got.IgnoredBy, got.IgnoredAt)
+	}
 	if w.target(h.ID) != inventory.TargetSilent {
 		t.Errorf("target: got %s, want silence", w.target(h.ID))
 	}
@@ -380,6 +384,9 @@ func TestIgnore(t *testing.T) {
 	}
 	w.apply(h.ID, inventory.UnignoreAsked{})
 	w.wantState(h.ID, inventory.StateReady)
+	if got := w.host(h.ID); got.IgnoredBy != "" || !got.IgnoredAt.IsZero() {
+		t.Errorf("no longer ignored: got by %q at %s", got.IgnoredBy, got.IgnoredAt)
+	}
 }
 
 func TestRescueIsForOneBoot(t *testing.T) {

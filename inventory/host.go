@@ -48,6 +48,11 @@ type Host struct {
 	Role  string `json:"role,omitempty"` // of the hive, or ""
 	State State  `json:"state"`
 
+	// IgnoredBy and IgnoredAt say who had it ignored, and when; zero when it is not, or when an earlier release that did
+	// not record them was asked to.
+	IgnoredBy string    `json:"ignored_by,omitempty"`
+	IgnoredAt time.Time `json:"ignored_at,omitzero"`
+
 	// Step is what it is doing inside State ("copying system"); StepNo of StepOf, 0 of 0 outside a job.
 	Step   string `json:"step,omitempty"`
 	StepNo int    `json:"step_no,omitempty"`

@@ -59,7 +59,10 @@ type (
 	// Cancelled says that a person gave the job up.
 	Cancelled struct{}
 	// IgnoreAsked says that a person wants the host's netboot met with silence.
-	IgnoreAsked struct{}
+	IgnoreAsked struct {
+		By string // who, as in a diary entry
+		At time.Time
+	}
 	// UnignoreAsked takes IgnoreAsked back.
 	UnignoreAsked struct{}
 )
@@ -164,13 +167,15 @@ func Next(h Host, e Event) (Host, error) {
 		if h.Upkeep != "" {
 			return h, busy(h)
 		}
-		h.State = StateIgnored
+		if h.State != StateIgnored { // else it stays as it was asked first
+			h.State, h.IgnoredBy, h.IgnoredAt = StateIgnored, e.By, e.At
+		}
 		return clearWork(h), nil
 	case UnignoreAsked:
 		if h.State != StateIgnored {
 			return h, bad(h, "it is not ignored")
 		}
-		h.State = resting(h)
+		h.State, h.IgnoredBy, h.IgnoredAt = resting(h), "", time.Time{}
 		return h, nil
 	}
 	return h, fmt.Errorf("unknown event %T: %w", e, ErrBadEvent)

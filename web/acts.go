@@ -55,8 +55,8 @@ func acts() map[string]act {
 			}
 			return tx.Host(h.ID)
 		}},
-		"ignore": {"Ignored by %s: its netboot is met with silence.", func(tx *inventory.Tx, h inventory.Host, _ string, _ time.Time) (inventory.Host, error) {
-			return inventory.Apply(tx, h.ID, inventory.IgnoreAsked{})
+		"ignore": {"Ignored by %s: its netboot is met with silence.", func(tx *inventory.Tx, h inventory.Host, by string, now time.Time) (inventory.Host, error) {
+			return inventory.Apply(tx, h.ID, inventory.IgnoreAsked{By: by, At: now})
 		}},
 		"unignore": {"No longer ignored, by %s.", func(tx *inventory.Tx, h inventory.Host, _ string, _ time.Time) (inventory.Host, error) {
 			return inventory.Apply(tx, h.ID, inventory.UnignoreAsked{})

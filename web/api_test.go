@@ -252,6 +252,9 @@ func TestActs(t *testing.T) {
 	}
 	step("ignore", 200, "ignored")
 	step("ignore", 200, "ignored")
+	if a := b.send("GET", "/api/v1"+id, nil, b.bearer); !strings.Contains(a.body, `"ignored_by":"admin","ignored_at":"20`) {
+		t.Errorf("an ignored machine: got %s, want by whom and when", a.body)
+	}
 	step("unignore", 200, "ready")
 	step("unignore", 409, "")
 	step("approve", 409, "")

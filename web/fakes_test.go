@@ -483,7 +483,7 @@ func (b *box) seed(site *fakeSite) {
 	})
 	b.discover(6)
 	ignored := b.discover(7)
-	b.events(ignored.ID, inventory.IgnoreAsked{})
+	b.events(ignored.ID, inventory.IgnoreAsked{By: "token alex", At: time.Now()})
 	b.update(func(tx *inventory.Tx) error {
 		_, err := inventory.Expect(tx, inventory.Announce{MAC: mac(8), Name: "nas", Role: "server"}, time.Now())
 		return err

@@ -50,6 +50,8 @@ type Host struct {
 	Upkeep      inventory.JobKind `json:"upkeep" enum:",deploy,format" doc:"the open job that leaves its state as it is"`
 	Address     *Address          `json:"address,omitempty" doc:"the fixed address that a person gave its installed system"`
 	Stage0Until time.Time         `json:"stage0_until,omitzero"`
+	IgnoredBy   string            `json:"ignored_by,omitempty" doc:"who had it ignored; absent when it is not, or when that was done with a release that did not record it"`
+	IgnoredAt   time.Time         `json:"ignored_at,omitzero"`
 	FirstSeen   time.Time         `json:"first_seen,omitzero"`
 	LastSeen    time.Time         `json:"last_seen,omitzero"`
 	Online      bool              `json:"online"`
@@ -124,7 +126,7 @@ func hostJSON(h *inventory.Host, now time.Time) Host {
 		Disks: []inventory.Disk{}, NICs: []NIC{}, Pins: h.Pins, KernelArgs: h.KernelArgs, Notes: h.Notes, EverFlipped: h.EverFlipped,
 		RoleRuns: h.InstalledRole, Commit: h.InstalledCommit, Behind: h.Behind, Upkeep: h.Upkeep, Address: addressJSON(h.Address),
 		Wrote: h.Wrote, System: h.InstalledSystem, HostKey: h.InstalledKey, InstalledAt: h.InstalledAt,
-		Stage0Until: h.StageZeroUntil, FirstSeen: h.FirstSeen, LastSeen: h.LastSeen, Online: h.Online(now), Revision: h.Revision}
+		Stage0Until: h.StageZeroUntil, IgnoredBy: h.IgnoredBy, IgnoredAt: h.IgnoredAt, FirstSeen: h.FirstSeen, LastSeen: h.LastSeen, Online: h.Online(now), Revision: h.Revision}
 	for _, m := range h.MACs {
 		v.MACs = append(v.MACs, m.String())
 	}

@@ -25,6 +25,8 @@ type row struct {
 	Below       string
 	Step, Steps int       // progress, 0 of 0 = none
 	Began       time.Time // of the job under way; zero = none runs, or it is not known
+	IgnoredBy   string    // "" = it is not, or nobody knows any more
+	IgnoredAt   time.Time
 	Last        when
 	Online      bool
 	Reports     bool // stage-0 runs on it and reports, so silence means something
@@ -45,7 +47,8 @@ func refOf(h *inventory.Host) string {
 // rowOf is a host as a row.
 func rowOf(h *inventory.Host, l *lookup, now time.Time) row {
 	r := row{ID: string(h.ID), Ref: refOf(h), Name: h.Name, MAC: h.MAC.String(), Role: h.Role, State: h.State, Look: lookOf(h.State),
-		Below: below(h, now), Last: when{h.LastSeen, now}, Online: h.Online(now), Upkeep: h.Upkeep, urgency: h.Rank()}
+		Below: below(h, now), Last: when{h.LastSeen, now}, Online: h.Online(now), Upkeep: h.Upkeep, IgnoredBy: h.IgnoredBy, IgnoredAt: h.IgnoredAt,
+		urgency: h.Rank()}
 	if h.IP.IsValid() {
 		r.IP = h.IP.String()
 	}
@@ -103,7 +106,7 @@ func (r *row) worth() string {
 
 // finds reports whether every one of the words, in lower case, is in what the table shows of the machine.
 func (r *row) finds(words []string) bool {
-	text := strings.ToLower(strings.Join([]string{r.Name, r.MAC, r.More, r.IP, r.Role, string(r.State), r.Look.Word, r.Below, r.Hardware, r.Disks}, " "))
+	text := strings.ToLower(strings.Join([]string{r.Name, r.MAC, r.More, r.IP, r.Role, string(r.State), r.Look.Word, r.Below, r.IgnoredBy, r.Hardware, r.Disks}, " "))
 	for _, w := range words {
 		if !strings.Contains(text, w) {
 			return false

@@ -63,6 +63,7 @@ func TestCommandsOverTheSocket(t *testing.T) {
 		{"prints JSON", "hosts list --json", 0, `"state": "installed"`},
 		{"announces a host", "hosts add --mac 52:54:00:00:00:09 --name third", 0, "third"},
 		{"ignores it", "hosts ignore third", 0, "ignored"},
+		{"says who had it ignored", "hosts show third", 0, "ignored by:"},
 		{"takes that back", "hosts unignore third", 0, "expected"},
 		{"is refused", "hosts retry third", exitRefused, "never had a job"},
 		{"forgets it", "hosts forget third", 0, ""},

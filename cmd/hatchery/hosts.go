@@ -77,6 +77,11 @@ func progress(h map[string]any) string {
 	case "queued", "installing", "running", "ready":
 	case "failed":
 		return cell(h["error"])
+	case "ignored":
+		if by := cell(h["ignored_by"]); by != "" {
+			return "by " + by + ", " + cell(h["ignored_at"])
+		}
+		return ""
 	default:
 		if h["upkeep"] == nil || h["upkeep"] == "" {
 			return lag(h)
@@ -164,7 +169,7 @@ func (r *remote) showOne(c *cobra.Command, h map[string]any) error {
 			h["memory"] = fmt.Sprintf("%.1f GiB", n/(1<<30))
 		}
 	}
-	if err := r.show(out, h, "name", "id", "mac", "macs", "state", "role", "step", "blocked_on", "attention", "error", "hint", "ip", "address",
+	if err := r.show(out, h, "name", "id", "mac", "macs", "state", "role", "step", "blocked_on", "attention", "error", "hint", "ignored_by", "ignored_at", "ip", "address",
 		"upkeep", "behind", "arch", "firmware", "vendor", "product", "serial", "uuid", "memory", "first_seen", "last_seen", "online"); err != nil || r.json {
 		return err
 	}

@@ -14,6 +14,8 @@ func TestProgressTellsWhatStopsAutomationFirst(t *testing.T) {
 		{"a doubt about an installed one", map[string]any{"state": "installed", "attention": "Look."}, "needs approval: Look."},
 		{"a doubt and a failure", map[string]any{"state": "failed", "error": "E.", "attention": "Look."}, "needs approval: Look."},
 		{"a failure", map[string]any{"state": "failed", "error": "E."}, "E."},
+		{"ignored", map[string]any{"state": "ignored", "ignored_by": "admin", "ignored_at": "2026-11-22T14:00:00Z"}, "by admin, 2026-11-22T14:00:00Z"},
+		{"ignored with a release that kept no record", map[string]any{"state": "ignored"}, ""},
 		{"a wait", map[string]any{"state": "queued", "blocked_on": "Waits."}, "waits: Waits."},
 		{"a step", map[string]any{"state": "installing", "step": "install", "step_no": 6.0, "step_of": 10.0}, "6/10 install"},
 	} {
