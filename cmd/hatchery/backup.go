@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
@@ -168,6 +169,9 @@ func restore(data, file string, now time.Time) (kept string, err error) {
 	if err != nil {
 		return "", err
 	}
+	if err := keepInstalled(data, stage, now); err != nil {
+		return "", err
+	}
 	return swap(data, stage, filepath.Join(data, asidePrefix+now.UTC().Format("20060102T150405Z")), names)
 }
 
@@ -200,6 +204,71 @@ func stageBackup(stage, file string) (names []string, err error) {
 	}
 	// The database comes last: with it the restore is done. A backup has no journal; the old one goes aside.
 	return slices.Concat(names, []string{databaseName}, boltdb.JournalNames(databaseName)), nil
+}
+
+// keepInstalled lets the staged backup count as installed what the state in data knows as installed: a machine whose netboot was
+// ever flipped counts as installed whatever came after. A database that cannot be read is no reason to restore nothing.
+func keepInstalled(data, stage string, now time.Time) error {
+	was := filepath.Join(stage, "was.db")
+	if err := copyFile(filepath.Join(data, databaseName), was); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("restore: %w", err)
+	}
+	old, err := boltdb.Open(boltdb.Config{Path: was})
+	if err != nil {
+		return nil //nolint:nilerr // damaged, which is why there is a restore
+	}
+	var in inventory.Installations
+	err = old.View(func(tx *inventory.Tx) (err error) { in, err = inventory.ReadInstallations(tx); return err })
+	if closed := old.Close(); err != nil || closed != nil {
+		return nil //nolint:nilerr // as above
+	}
+	ready, err := boltdb.Open(boltdb.Config{Path: filepath.Join(stage, databaseName)})
+	if err != nil {
+		return err
+	}
+	err = ready.Update(func(tx *inventory.Tx) error { _, err := in.Keep(tx, now); return err })
+	if err = errors.Join(err, ready.Close()); err != nil || !there(filepath.Join(stage, "ssh")) {
+		return err
+	}
+	return keepHostKeys(filepath.Join(data, "ssh", "hosts"), filepath.Join(stage, "ssh", "hosts"))
+}
+
+// keepHostKeys copies the planted host keys of machines that the backup does not have.
+func keepHostKeys(from, to string) error {
+	keys, err := os.ReadDir(from)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, k := range keys {
+		if !k.Type().IsRegular() || there(filepath.Join(to, k.Name())) {
+			continue
+		}
+		raw, err := os.ReadFile(filepath.Join(from, k.Name()))
+		if err == nil {
+			err = durable.WriteFile(filepath.Join(to, k.Name()), raw, 0o600)
+		}
+		if err != nil {
+			return fmt.Errorf("restore: %w", err)
+		}
+	}
+	return err
+}
+
+// copyFile copies a file that nobody writes to; the copy is for its owner alone.
+func copyFile(from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
 }
 
 // checkBackup reads a backup of either kind from end to end.

@@ -163,6 +163,56 @@ func TestBackupRoundTripOfAStoppedAppliance(t *testing.T) {
 	}
 }
 
+// TestRestoreForgetsNoInstall: a machine that was installed since the backup was made counts as installed with the backup, too,
+// and keeps its host key.
+func TestRestoreForgetsNoInstall(t *testing.T) {
+	t.Parallel()
+	data, file := t.TempDir(), filepath.Join(t.TempDir(), "b.tar.gz")
+	db := openData(t, data)
+	_, busy := fill(t, db)
+	put(t, data, applianceFiles())
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if out, code := hatchery(t, "backup", "--data", data, file); code != 0 {
+		t.Fatalf("backup: %d %s", code, out)
+	}
+	db = openData(t, data)
+	if err := db.Update(func(tx *inventory.Tx) error {
+		for _, e := range []inventory.Event{inventory.StepStarted{Step: "install", No: 1, Of: 2}, inventory.WriteStarted{}, inventory.NetbootFlipped{}, inventory.Verified{System: "/nix/store/y", At: t0}} {
+			if _, err := inventory.Apply(tx, busy, e); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	put(t, data, map[string]string{"ssh/hosts/new": "planted since", "ssh/hosts/a": "changed since"})
+	if out, code := hatchery(t, "restore", "--data", data, file); code != 0 {
+		t.Fatalf("restore: %d %s", code, out)
+	}
+	if got := files(t, data); got["ssh/hosts/new"] != "planted since" || got["ssh/hosts/a"] != "host key" {
+		t.Errorf("host keys: got %q and %q", got["ssh/hosts/new"], got["ssh/hosts/a"])
+	}
+	if left, _ := filepath.Glob(filepath.Join(data, stagePrefix+"*")); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	again := openData(t, data)
+	if err := again.View(func(tx *inventory.Tx) error {
+		h, err := tx.Host(busy)
+		if !h.EverFlipped || h.State != inventory.StateInstalled || h.InstalledSystem != "/nix/store/y" {
+			t.Errorf("got %s, ever flipped %v, want installed", h.State, h.EverFlipped)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestRestoreKeepsTheOldStateAside(t *testing.T) {
 	t.Parallel()
 	data, file := t.TempDir(), filepath.Join(t.TempDir(), "b.tar.gz")
