@@ -5,10 +5,11 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // ErrNoImage says that there is no image to boot; the wrapping error says how to get one.
@@ -57,11 +58,12 @@ type slot struct {
 	loading bool
 }
 
-// manifestID tells whether manifest.json is still the one that was read.
+// manifestID tells whether manifest.json is still the one that was read. Size and time of modification do not: manifests of two
+// versions are of one size, and copies of the Nix store are all from 1970.
 type manifestID struct {
 	path  string // links resolved
-	size  int64
-	mtime time.Time
+	inode uint64
+	ctime unix.Timespec
 }
 
 // Open loads and verifies the images of the directory. Missing and damaged images are
@@ -173,11 +175,11 @@ func (s *Store) manifestID(arch string) manifestID {
 	if err != nil {
 		return manifestID{}
 	}
-	st, err := os.Stat(path)
-	if err != nil {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
 		return manifestID{}
 	}
-	return manifestID{path, st.Size(), st.ModTime()}
+	return manifestID{path, st.Ino, st.Ctim}
 }
 
 // reload reads the manifest of arch and makes its image the current one when it checks out.

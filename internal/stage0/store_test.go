@@ -112,6 +112,24 @@ func TestImageIsServedAsItWasChecked(t *testing.T) {
 	}
 }
 
+// TestImageOfTheSameSizeAndAgeIsNoticed replaces an image as rsync -a does from one Nix store to another: each file is from 1970.
+func TestImageOfTheSameSizeAndAgeIsNoticed(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	put := func(version string) {
+		testImage(t, filepath.Join(dir, "x86_64"), "x86_64", version)
+		for _, f := range []string{"bzImage", "initrd", "manifest.json"} {
+			if err := os.Chtimes(filepath.Join(dir, "x86_64", f), time.Unix(1, 0), time.Unix(1, 0)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	put("1")
+	s, c := open(t, dir)
+	put("2")
+	until(t, s, c, "2")
+}
+
 func TestMissingImageSaysHowToGetOne(t *testing.T) {
 	t.Parallel()
 	s, c := open(t, filepath.Join(t.TempDir(), "not", "there"))

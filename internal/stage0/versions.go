@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/renameio/v2"
+
+	"github.com/staged-hive/hatchery/internal/durable"
 )
 
 // versionsDir holds the images that Add put in: versions/ARCH/DIGEST/.
@@ -83,7 +85,7 @@ func (s *Store) addISOs(dir string) error {
 		if err := errors.Join(removeIfThere(tmp), copyFile(src, tmp)); err != nil {
 			return fmt.Errorf("USB image %s: %w", src, errors.Join(err, removeIfThere(tmp)))
 		}
-		if err := errors.Join(os.Rename(tmp, filepath.Join(s.dir, name)), syncDir(s.dir)); err != nil {
+		if err := errors.Join(os.Rename(tmp, filepath.Join(s.dir, name)), durable.SyncDir(s.dir)); err != nil {
 			return fmt.Errorf("USB image %s: %w", src, err)
 		}
 	}
@@ -160,7 +162,7 @@ func (s *Store) copyImage(im *Image, src, dst string) (err error) {
 	if err := os.Rename(tmp, dst); err != nil {
 		return err
 	}
-	return syncDir(parent)
+	return durable.SyncDir(parent)
 }
 
 func copyFile(src, dst string) error {
@@ -175,14 +177,6 @@ func copyFile(src, dst string) error {
 	}
 	_, err = io.Copy(out, in)
 	return errors.Join(err, out.Sync(), out.Close())
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // Use makes an image that Add put in the current one, with one rename: machines that
@@ -200,7 +194,7 @@ func (s *Store) Use(arch, digest string) error {
 	if err := renameio.Symlink(filepath.Join(versionsDir, arch, digest), link); err != nil {
 		return fmt.Errorf("making stage-0 %s current: %w", digest, err)
 	}
-	if err := syncDir(s.dir); err != nil {
+	if err := durable.SyncDir(s.dir); err != nil {
 		return fmt.Errorf("making stage-0 %s current: %w", digest, err)
 	}
 	s.reload(arch)

@@ -12,6 +12,7 @@ import (
 
 	"go.etcd.io/bbolt"
 
+	"github.com/staged-hive/hatchery/internal/durable"
 	"github.com/staged-hive/hatchery/inventory"
 )
 
@@ -97,7 +98,7 @@ func (d *DB) backupTo(dir, path string) error {
 	if err := CheckFile(f.Name()); err != nil {
 		return fmt.Errorf("backup of %s cannot be read back: %w", d.cfg.Path, err)
 	}
-	if err := errors.Join(os.Rename(f.Name(), path), syncDir(dir)); err != nil {
+	if err := errors.Join(os.Rename(f.Name(), path), durable.SyncDir(dir)); err != nil {
 		return d.explain("backup of", err)
 	}
 	return nil
@@ -137,7 +138,7 @@ func Restore(cfg Config, from string) (kept string, err error) {
 			return kept, fmt.Errorf("restore %s: %w", cfg.Path, err)
 		}
 	}
-	if err := syncDir(filepath.Dir(cfg.Path)); err != nil {
+	if err := durable.SyncDir(filepath.Dir(cfg.Path)); err != nil {
 		return kept, fmt.Errorf("restore %s: %w", cfg.Path, err)
 	}
 	return kept, nil
