@@ -1,6 +1,8 @@
 package httpboot
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +13,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/staged-hive/hatchery/dhcp/bootfile"
+	"github.com/staged-hive/hatchery/internal/stage0"
 	"github.com/staged-hive/hatchery/inventory"
 )
 
@@ -62,6 +65,12 @@ func (s *Server) stage0File(c echo.Context) error {
 	if err != nil {
 		return echo.NewHTTPError(http.StatusNotFound, err.Error())
 	}
+	if name == stage0.ManifestName {
+		sum := sha256.Sum256(im.Raw)
+		c.Response().Header().Set("Content-Type", "application/json")
+		s.serve(c, download{name, int64(len(im.Raw)), im.Files[im.Kernel].ModTime, fmt.Sprintf(`"%x"`, sum), bytes.NewReader(im.Raw)})
+		return nil
+	}
 	file, ok := im.Files[name]
 	if !ok {
 		return echo.NewHTTPError(http.StatusNotFound, "no such file in the stage-0 image")
@@ -80,7 +89,9 @@ func (s *Server) stage0File(c echo.Context) error {
 func (s *Server) serve(c echo.Context, d download) {
 	start := s.cfg.Now()
 	h := c.Response().Header()
-	h.Set("Content-Type", "application/octet-stream")
+	if h.Get("Content-Type") == "" {
+		h.Set("Content-Type", "application/octet-stream")
+	}
 	h.Set("ETag", d.etag)
 	// echo's Response would copy through a buffer; net/http's own writer uses sendfile.
 	w := &fileWriter{ResponseWriter: c.Response().Writer, control: http.NewResponseController(c.Response().Writer)}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/staged-hive/hatchery/internal/agentapi"
 	"github.com/staged-hive/hatchery/internal/sshtest"
+	"github.com/staged-hive/hatchery/internal/stage0"
 	"github.com/staged-hive/hatchery/inventory"
 )
 
@@ -217,6 +218,13 @@ func TestDownloads(t *testing.T) {
 			t.Errorf("HEAD says %d bytes", resp.ContentLength)
 		}
 	}
+	manifest, text := get(t, a.url+"/stage0/x86_64/manifest.json")
+	if m, err := stage0.ParseManifest([]byte(text)); err != nil || m.Kernel != "bzImage" || manifest.Header.Get("Content-Type") != "application/json" {
+		t.Errorf("manifest: %s, %v, %+v", manifest.Status, err, m)
+	}
+	if resp, _ := do(t, "GET", a.url+"/stage0/x86_64/manifest.json", nil, "If-None-Match", manifest.Header.Get("ETag")); resp.StatusCode != 304 {
+		t.Errorf("the manifest again: %s", resp.Status)
+	}
 	if _, b := get(t, a.url+"/ipxe/snponly.efi"); len(b) != 285_000 {
 		t.Errorf("boot file of %d bytes", len(b))
 	}
@@ -254,7 +262,7 @@ func TestVersionInUseSurvivesASwap(t *testing.T) {
 
 func TestHostileRequests(t *testing.T) {
 	a := startAppliance(t, true)
-	for _, path := range []string{"/ipxe/..%2f..%2fetc%2fpasswd", "/ipxe/../x", "/stage0/x86_64/manifest.json", "/stage0/x86_64/%2e%2e%2fx", "/stage0/..%2f/x",
+	for _, path := range []string{"/ipxe/..%2f..%2fetc%2fpasswd", "/ipxe/../x", "/stage0/x86_64/manifest.json/x", "/stage0/x86_64/%2e%2e%2fx", "/stage0/..%2f/x",
 		"/stage0/x86_64/nope", "/boot.ipxe/", "//boot.ipxe", "/ipxe/passwd"} {
 		if resp, _ := get(t, a.url+path); resp.StatusCode != 404 {
 			t.Errorf("%s: %s", path, resp.Status)

@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-const manifestName = "manifest.json"
+// ManifestName is the file of an image that says what it is.
+const ManifestName = "manifest.json"
 
 // File is one file of a loaded image.
 type File struct {
@@ -61,7 +62,9 @@ type Image struct {
 	Manifest
 	// Digest addresses the image: the first 16 hex digits of its manifest's SHA-256.
 	Digest string
-	Files  map[string]*File
+	// Raw is the manifest as it was read.
+	Raw   []byte
+	Files map[string]*File
 }
 
 // Bytes is how much a machine loads: the kernel and all initrd.
@@ -80,7 +83,7 @@ func digestOf(manifest []byte) string {
 
 // loadImage opens dir's image and checks every file. arch is the one the folder's name promises, "" for any.
 func loadImage(dir, arch string) (*Image, error) {
-	raw, err := os.ReadFile(filepath.Join(dir, manifestName))
+	raw, err := os.ReadFile(filepath.Join(dir, ManifestName))
 	if err != nil {
 		return nil, fmt.Errorf("stage-0 image in %s: %w", dir, err)
 	}
@@ -91,7 +94,7 @@ func loadImage(dir, arch string) (*Image, error) {
 	if arch != "" && m.Arch != arch {
 		return nil, fmt.Errorf("stage-0 image in %s: the manifest says %s", dir, m.Arch)
 	}
-	im := &Image{Manifest: m, Digest: digestOf(raw), Files: map[string]*File{}}
+	im := &Image{Manifest: m, Digest: digestOf(raw), Raw: raw, Files: map[string]*File{}}
 	for name, sum := range m.SHA256 {
 		f, err := loadFile(dir, name, sum)
 		if err != nil {

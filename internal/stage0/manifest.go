@@ -76,7 +76,7 @@ func ParseManifest(raw []byte) (Manifest, error) {
 
 // checkFileName accepts plain names: they become part of URLs, iPXE lines and kernel words.
 func checkFileName(f string) error {
-	ok := f != "" && len(f) <= 128 && f != manifestName
+	ok := f != "" && len(f) <= 128 && f != ManifestName
 	for i, c := range f {
 		ok = ok && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || i > 0 && strings.ContainsRune("._+-", c))
 	}

@@ -171,7 +171,7 @@ func (s *Store) retire(sl *slot, im *Image) {
 }
 
 func (s *Store) manifestID(arch string) manifestID {
-	path, err := filepath.EvalSymlinks(filepath.Join(s.dir, arch, manifestName))
+	path, err := filepath.EvalSymlinks(filepath.Join(s.dir, arch, ManifestName))
 	if err != nil {
 		return manifestID{}
 	}

@@ -55,12 +55,12 @@ func (s *Store) fromVersions(arch, digest string) (*Image, error) {
 func (s *Store) Add(dir string) ([]Version, error) {
 	var dirs []string
 	for _, d := range append([]string{dir}, archDirs(dir)...) {
-		if _, err := os.Stat(filepath.Join(d, manifestName)); err == nil {
+		if _, err := os.Stat(filepath.Join(d, ManifestName)); err == nil {
 			dirs = append(dirs, d)
 		}
 	}
 	if len(dirs) == 0 {
-		return nil, fmt.Errorf("%s holds no stage-0 image: neither %s nor x86_64/%s nor aarch64/%s is there", dir, manifestName, manifestName, manifestName)
+		return nil, fmt.Errorf("%s holds no stage-0 image: neither %s nor x86_64/%s nor aarch64/%s is there", dir, ManifestName, ManifestName, ManifestName)
 	}
 	var done []Version
 	for _, d := range dirs {
@@ -148,7 +148,7 @@ func (s *Store) copyImage(im *Image, src, dst string) (err error) {
 			return err
 		}
 	}
-	if err := copyFile(filepath.Join(src, manifestName), filepath.Join(tmp, manifestName)); err != nil {
+	if err := copyFile(filepath.Join(src, ManifestName), filepath.Join(tmp, ManifestName)); err != nil {
 		return err
 	}
 	check, err := loadImage(tmp, im.Arch)
@@ -217,7 +217,7 @@ func (s *Store) List() ([]Version, error) {
 			if !digestRE.MatchString(e.Name()) {
 				continue
 			}
-			raw, err := os.ReadFile(filepath.Join(s.versionDir(arch, e.Name()), manifestName))
+			raw, err := os.ReadFile(filepath.Join(s.versionDir(arch, e.Name()), ManifestName))
 			if err != nil {
 				continue // being removed
 			}
