@@ -59,11 +59,14 @@ func checkUUID(s string) error {
 	return nil
 }
 
+// uuidLen is the length of a UUID's text; no name that people give looks like one ([CheckName]).
+const uuidLen = 36
+
 // swapUUID is the UUID with the bytes of its first three groups reversed, "" when u is not a UUID's text.
 // SMBIOS keeps them little-endian since 2.6 (DMTF DSP0134 §7.2.1); older and careless firmware shows
 // the same UUID in the other order by DHCP, by iPXE or on its label.
 func swapUUID(u string) string {
-	if len(u) != 36 || u[8] != '-' || u[13] != '-' {
+	if len(u) != uuidLen || u[8] != '-' || u[13] != '-' {
 		return ""
 	}
 	return u[6:8] + u[4:6] + u[2:4] + u[0:2] + "-" + u[11:13] + u[9:11] + "-" + u[16:18] + u[14:16] + u[18:]

@@ -185,8 +185,8 @@ func (tx *Tx) HostByName(n string) (Host, error) { return tx.byIndex("name/" + n
 // HostByIP reads the host that was last heard at the address. ErrNotFound.
 func (tx *Tx) HostByIP(a netip.Addr) (Host, error) { return tx.byIndex("ip/" + a.String()) }
 
-// FindHost reads a host by what a person calls it: id, any MAC, name, UUID or serial, in that order: what a
-// machine says of itself never hides what a person said. ErrNotFound.
+// FindHost reads a host by what a person calls it: id, any MAC, name or UUID. A serial number is none of these: a machine that
+// says a name or an id as its own would be meant by who names a host that was renamed or forgotten. ErrNotFound.
 func (tx *Tx) FindHost(ref string) (h Host, err error) {
 	if m, err := ParseMAC(ref); err == nil {
 		return tx.HostByMAC(m)
@@ -194,8 +194,12 @@ func (tx *Tx) FindHost(ref string) (h Host, err error) {
 	for _, find := range []func() (Host, error){
 		func() (Host, error) { return tx.Host(HostID(ref)) },
 		func() (Host, error) { return tx.HostByName(ref) },
-		func() (Host, error) { return tx.HostByUUID(ref) },
-		func() (Host, error) { return tx.HostBySerial(ref) },
+		func() (Host, error) {
+			if len(ref) != uuidLen {
+				return Host{}, fmt.Errorf("host %s is %w", ref, ErrNotFound)
+			}
+			return tx.HostByUUID(ref)
+		},
 	} {
 		if h, err = find(); !errors.Is(err, ErrNotFound) {
 			return h, err
