@@ -179,11 +179,15 @@ func TestAssign(t *testing.T) {
 		_, _, err := inventory.Install(tx, h.ID, inventory.Confirmation{PlanID: "p", Confirm: map[string]string{"os": "S"}}, "admin", w.now)
 		return err
 	})
+	w.apply(h.ID, inventory.Blocked{On: "Waits for role worker, which is not in the hive."})
 	if other, err := assign(inventory.Assignment{Role: ptr("server")}); err != nil || other != nil {
 		t.Errorf("another role while queued: got job %v, %v, want the same job", other, err)
 	}
 	if got := w.job(j.ID); got.Role != "server" || got.PlanID != "" || got.Confirm != nil {
 		t.Errorf("its job: got %+v, want role server and nothing confirmed", got)
+	}
+	if got := w.host(h.ID).BlockedOn; strings.Contains(got, "role worker") {
+		t.Errorf("it still waits for the role that it had: %s", got)
 	}
 	w.jobState(h.ID, inventory.JobRunning)
 	w.apply(h.ID, inventory.StepStarted{})
@@ -228,10 +232,14 @@ func TestReinstallIsConfirmedWhileItWaits(t *testing.T) {
 	if w.target(h.ID) != inventory.TargetStage0 {
 		t.Errorf("target: got %s, want stage-0", w.target(h.ID))
 	}
+	w.apply(h.ID, inventory.Blocked{On: "Waits for a person."})
 	w.must(func(tx *inventory.Tx) (err error) {
-		_, second, err = inventory.Reinstall(tx, h.ID, inventory.Confirmation{PlanID: "p"}, "admin", w.now)
+		h, second, err = inventory.Reinstall(tx, h.ID, inventory.Confirmation{PlanID: "p"}, "admin", w.now)
 		return err
 	})
+	if h.BlockedOn == "Waits for a person." || w.host(h.ID).BlockedOn != h.BlockedOn {
+		t.Errorf("once it is confirmed: got %q", h.BlockedOn)
+	}
 	if second.ID != first.ID || second.PlanID != "p" || second.Kind != inventory.JobReinstall {
 		t.Errorf("confirmed: got %+v, want job %s", second, first.ID)
 	}

@@ -188,6 +188,8 @@ func rerole(tx *Tx, h *Host, by string, auto bool) error {
 		return err
 	}
 	j.Role, j.PlanID, j.Confirm, j.WipePersistent, j.By, j.Auto = h.Role, "", nil, nil, by, auto
+	j.BlockedOn = h.firstWait()
+	h.BlockedOn = j.BlockedOn
 	_, err = tx.PutJob(j)
 	return err
 }

@@ -14,6 +14,14 @@ func newJobID(tx *Tx, now time.Time) JobID {
 // waitsForTurn is what a job waits for until the pipeline has looked at it: what a job waits for is always a sentence.
 const waitsForTurn = "Waits for its turn."
 
+// firstWait is what a job of h waits for until it is looked at.
+func (h *Host) firstWait() string {
+	if h.Facts == nil {
+		return "Waits for the machine: power it on, it netboots by itself."
+	}
+	return waitsForTurn
+}
+
 // makeJob stores an open job for h and h in the state it leads to; upkeep leads to no other.
 func makeJob(tx *Tx, h Host, j Job, now time.Time) (Host, Job, error) {
 	j.ID, j.HostID, j.State, j.Role, j.CreatedAt, j.Attempt = newJobID(tx, now), h.ID, JobQueued, h.Role, now, 1
@@ -28,9 +36,7 @@ func makeJob(tx *Tx, h Host, j Job, now time.Time) (Host, Job, error) {
 	if err := tx.Room(); err != nil {
 		return h, j, err
 	}
-	if j.BlockedOn = waitsForTurn; h.Facts == nil {
-		j.BlockedOn = "Waits for the machine: power it on, it netboots by itself."
-	}
+	j.BlockedOn = h.firstWait()
 	if h.State == StateQueued || j.Kind.Upkeep() {
 		h.BlockedOn = j.BlockedOn
 	}
@@ -88,7 +94,12 @@ func order(tx *Tx, id HostID, kind JobKind, c Confirmation, by string, now time.
 		return h, j, fmt.Errorf("host %s has an open job of kind %s: cancel it first: %w", h.Label(), j.Kind, ErrBadEvent)
 	}
 	j.PlanID, j.Confirm, j.WipePersistent, j.Auto, j.By = c.PlanID, c.Confirm, c.WipePersistent, false, by
-	j, err = tx.PutJob(j)
+	j.BlockedOn = h.firstWait()
+	h.BlockedOn = j.BlockedOn
+	if j, err = tx.PutJob(j); err != nil {
+		return h, j, err
+	}
+	h, err = tx.PutHost(h)
 	return h, j, err
 }
 
