@@ -164,7 +164,7 @@ func checkReserved(st server.Status, ip netip.Addr) error {
 			return fmt.Errorf("address %s is the router's: %w", ip, inventory.ErrInvalid)
 		}
 		if p.Prefix.Contains(ip) {
-			return nil
+			return onlyHost(p.Prefix, ip)
 		}
 		subnets = append(subnets, p.Prefix.String())
 	}
@@ -172,6 +172,18 @@ func checkReserved(st server.Status, ip netip.Addr) error {
 		return nil // none is known yet: ProxyDHCP, or an interface that is not up
 	}
 	return fmt.Errorf("address %s is in no subnet that addresses are given on (%s): %w", ip, strings.Join(subnets, ", "), inventory.ErrInvalid)
+}
+
+// onlyHost refuses the two addresses of a subnet that no machine can have.
+func onlyHost(p netip.Prefix, ip netip.Addr) error {
+	switch next := ip.Next(); {
+	case p.Bits() > 30: // RFC 3021: both are machines'
+	case ip == p.Masked().Addr():
+		return fmt.Errorf("address %s is the name of subnet %s, no machine's: %w", ip, p, inventory.ErrInvalid)
+	case !p.Contains(next):
+		return fmt.Errorf("address %s is the broadcast address of subnet %s: %w", ip, p, inventory.ErrInvalid)
+	}
+	return nil
 }
 
 // lateHive opens the hive when it is first needed, and again after a failure: the appliance boots

@@ -160,8 +160,8 @@ func (s settings) check() (config, error) {
 	}
 	err = errors.Join(err, c.checkDHCP())
 	d, derr := time.ParseDuration(s.LeaseTime)
-	if derr != nil || d < 2*time.Minute || d > 365*24*time.Hour {
-		err = errors.Join(err, fmt.Errorf("lease_time = %q: want a duration from 2m to 8760h", s.LeaseTime))
+	if derr != nil || d < 2*time.Second || d > 365*24*time.Hour {
+		err = errors.Join(err, fmt.Errorf("lease_time = %q: want a duration from 2s to 8760h", s.LeaseTime))
 	}
 	c.leaseTime = d
 	c.bootAddr, err = listenAddr("boot_addr", s.BootAddr, err)

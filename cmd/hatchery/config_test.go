@@ -93,7 +93,7 @@ func TestBadSettingsNameTheKey(t *testing.T) {
 		{"an address reserved twice", "twice", func(s *settings) {
 			s.Reservations = []reservationSettings{{MAC: "52:54:00:00:00:01", IP: "10.0.0.9"}, {MAC: "52:54:00:00:00:02", IP: "10.0.0.9"}}
 		}},
-		{"a lease of seconds", "lease_time", func(s *settings) { s.LeaseTime = "10s" }},
+		{"a lease of a second", "lease_time", func(s *settings) { s.LeaseTime = "1s" }},
 		{"an address without port", "boot_addr", func(s *settings) { s.BootAddr = "1.2.3.4" }},
 		{"kernel arguments for a shell", "kernel_args", func(s *settings) { s.KernelArgs = "a=$(reboot)" }},
 	} {
@@ -196,7 +196,8 @@ func TestReservationsOfTheFileWin(t *testing.T) {
 	}
 	st := server.Status{Pools: []server.Pool{{Prefix: netip.MustParsePrefix("10.0.0.0/24"), Router: a("10.0.0.1")}},
 		Interfaces: []server.Interface{{Name: "eth0", Addrs: []netip.Prefix{netip.MustParsePrefix("10.0.0.2/24")}}}}
-	for ip, want := range map[string]string{"10.9.0.4": "10.0.0.0/24", "10.0.0.1": "the router's", "10.0.0.2": "appliance's own"} {
+	for ip, want := range map[string]string{"10.9.0.4": "10.0.0.0/24", "10.0.0.1": "the router's", "10.0.0.2": "appliance's own",
+		"10.0.0.0": "no machine's", "10.0.0.255": "broadcast"} {
 		if err := checkReserved(st, a(ip)); !errors.Is(err, inventory.ErrInvalid) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q in it", ip, err, want)
 		}

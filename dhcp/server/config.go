@@ -116,8 +116,8 @@ func (c *Config) check() error {
 		return fmt.Errorf("DHCP: HTTP port %d: the boot listener's port is needed for the boot URLs", c.HTTPPort)
 	case c.Mode == ModeServer && c.Range.IsZero() && len(c.Relayed) == 0:
 		return errors.New("DHCP server mode needs a range of addresses: give --dhcp-range FIRST-LAST, or use --dhcp proxy beside another server")
-	case c.LeaseTime < 2*time.Minute || c.LeaseTime > 365*24*time.Hour:
-		return fmt.Errorf("DHCP: lease time %s: want 2 minutes to a year", c.LeaseTime)
+	case c.LeaseTime < 2*time.Second || c.LeaseTime > 365*24*time.Hour:
+		return fmt.Errorf("DHCP: lease time %s: want 2 seconds to a year", c.LeaseTime)
 	}
 	for i, r := range c.Relayed {
 		if _, err := lease.NewPool(lease.Config{Prefix: r.Prefix, Range: r.Range}); err != nil {
