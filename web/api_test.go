@@ -111,7 +111,13 @@ func TestAnnounceAHost(t *testing.T) {
 	if h.State != "expected" || h.MAC != "52:54:00:12:34:0a" || h.Role != "server" || a.header.Get("Location") != "/api/v1/hosts/"+string(h.ID) {
 		t.Errorf("got %+v at %s", h, a.header.Get("Location"))
 	}
-	b.api("POST", "/hosts", map[string]string{"uuid": "5b2c7a1e-0001-4000-8000-00000000000a"}, 201, nil)
+	var known map[string]any
+	b.api("POST", "/hosts", map[string]string{"uuid": "5b2c7a1e-0001-4000-8000-00000000000a"}, 201, &known)
+	for _, key := range []string{"first_seen", "last_seen"} {
+		if v, there := known[key]; !there || v != nil {
+			t.Errorf("%s of a machine that was never heard: got %v, %v, want null", key, v, there)
+		}
+	}
 	for body, want := range map[string]int{`{"mac":"52:54:00:12:34:0a"}`: 409, `{"mac":"hello"}`: 422, `{}`: 422, `{"serial":"0123456789"}`: 422,
 		`{"mac":"52:54:00:12:34:0b","name":"No Name"}`: 422, `{"mac":"52:54:00:12:34:0b","name":"nas"}`: 409, `{"mac":"52:54:00:12:34:0b","unknown":1}`: 422, `{`: 400} {
 		b.api("POST", "/hosts", body, want, nil)

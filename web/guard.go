@@ -84,7 +84,8 @@ func (s *Server) identify(c echo.Context) (w who, ok bool, err error) {
 		w.By, w.Scope = "admin (socket)", ScopeAdmin
 		return w, true, nil
 	}
-	presented, found := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	scheme, presented, found := strings.Cut(r.Header.Get("Authorization"), " ")
+	found = found && strings.EqualFold(scheme, "Bearer") // RFC 9110 §11.1
 	if presented = strings.TrimSpace(presented); found && !s.token.is(presented) {
 		t, ok, err := s.findToken(presented)
 		w.By, w.Scope, w.Until = "token "+t.Name, t.Scope, t.Expires

@@ -39,6 +39,14 @@ func TestGuardLetsOnlyKnownCallersIn(t *testing.T) {
 		{"the OpenAPI document without a token", "GET", "/api/v1/openapi.json", nil, 401},
 		{"the API with a wrong token", "GET", "/api/v1/hosts", func(r *http.Request) { r.Header.Set("Authorization", "Bearer nope") }, 401},
 		{"the API with the token", "GET", "/api/v1/hosts", b.bearer, 200},
+		{"the scheme in small letters", "GET", "/api/v1/hosts", func(r *http.Request) {
+			b.bearer(r)
+			r.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), "Bearer", "bearer", 1))
+		}, 200},
+		{"the token as another scheme", "GET", "/api/v1/hosts", func(r *http.Request) {
+			b.bearer(r)
+			r.Header.Set("Authorization", strings.Replace(r.Header.Get("Authorization"), "Bearer", "Basic", 1))
+		}, 401},
 		{"a page without a session goes to the login", "GET", "/roles", nil, 303},
 		{"a stream without a session ends for good", "GET", "/live", nil, 204},
 		{"a post without a session does nothing", "POST", "/assign", nil, 303},

@@ -52,8 +52,8 @@ type Host struct {
 	Stage0Until time.Time         `json:"stage0_until,omitzero"`
 	IgnoredBy   string            `json:"ignored_by,omitempty" doc:"who had it ignored; absent when it is not, or when that was done with a release that did not record it"`
 	IgnoredAt   time.Time         `json:"ignored_at,omitzero"`
-	FirstSeen   time.Time         `json:"first_seen,omitzero"`
-	LastSeen    time.Time         `json:"last_seen,omitzero"`
+	FirstSeen   *time.Time        `json:"first_seen" nullable:"true" doc:"null as long as it was never heard"`
+	LastSeen    *time.Time        `json:"last_seen" nullable:"true" doc:"null as long as it was never heard"`
 	Online      bool              `json:"online"`
 	Revision    uint64            `json:"revision"`
 }
@@ -126,7 +126,7 @@ func hostJSON(h *inventory.Host, now time.Time) Host {
 		Disks: []inventory.Disk{}, NICs: []NIC{}, Pins: h.Pins, KernelArgs: h.KernelArgs, Notes: h.Notes, EverFlipped: h.EverFlipped,
 		RoleRuns: h.InstalledRole, Commit: h.InstalledCommit, Behind: h.Behind, Upkeep: h.Upkeep, Address: addressJSON(h.Address),
 		Wrote: h.Wrote, System: h.InstalledSystem, HostKey: h.InstalledKey, InstalledAt: h.InstalledAt,
-		Stage0Until: h.StageZeroUntil, IgnoredBy: h.IgnoredBy, IgnoredAt: h.IgnoredAt, FirstSeen: h.FirstSeen, LastSeen: h.LastSeen, Online: h.Online(now), Revision: h.Revision}
+		Stage0Until: h.StageZeroUntil, IgnoredBy: h.IgnoredBy, IgnoredAt: h.IgnoredAt, FirstSeen: unlessZero(h.FirstSeen), LastSeen: unlessZero(h.LastSeen), Online: h.Online(now), Revision: h.Revision}
 	for _, m := range h.MACs {
 		v.MACs = append(v.MACs, m.String())
 	}
@@ -154,4 +154,12 @@ func hostJSON(h *inventory.Host, now time.Time) Host {
 		v.NICs = append(v.NICs, NIC{Name: n.Name, MAC: n.MAC.String(), Driver: n.Driver, SpeedMbps: n.SpeedMbps, Up: n.Up, Addrs: n.Addrs})
 	}
 	return v
+}
+
+// unlessZero is when something was, nil for never.
+func unlessZero(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
 }
