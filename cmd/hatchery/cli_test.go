@@ -130,7 +130,7 @@ func TestWatchShowsChangesAsTheyCome(t *testing.T) {
 	out, code := &waitBuffer{grew: make(chan struct{}, 1)}, make(chan int, 1)
 	go func() { code <- run(ctx, []string{"hosts", "list", "--watch", "--data", data}, out, out) }()
 	out.wait(t, "done  52:54:00:00:00:01  installed")
-	if _, c := hatchery(t, "hosts", "add", "--mac", "52:54:00:00:00:09", "--name", "third", "--data", data); c != 0 {
+	if _, c := hatchery(t, "hosts", "add", "52:54:00:00:00:09", "--name", "third", "--data", data); c != 0 {
 		t.Fatal("add failed")
 	}
 	out.wait(t, "third  52:54:00:00:00:09  expected")

@@ -187,7 +187,13 @@ func (r *remote) showOne(c *cobra.Command, h map[string]any) error {
 
 func (r *remote) addHost() *cobra.Command {
 	var mac, uuid, serial, name, role string
-	cmd := &cobra.Command{Use: "add", Short: "Announce a machine before it exists", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
+	cmd := &cobra.Command{Use: "add [MAC]", Short: "Announce a machine before it exists", Args: cobra.MaximumNArgs(1), RunE: func(c *cobra.Command, a []string) error {
+		if len(a) == 1 {
+			if mac != "" {
+				return usageError{errors.New("say the MAC once")}
+			}
+			mac = a[0]
+		}
 		body := map[string]string{}
 		for k, v := range map[string]string{"mac": mac, "uuid": uuid, "serial": serial, "name": name, "role": role} {
 			if v != "" {

@@ -36,7 +36,7 @@ func isoCommand() *cobra.Command {
 		&cobra.Command{Use: "revoke ID", Short: "Revoke an image: sticks made of it join no more", Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, a []string) error {
 			return r.call(c.Context(), http.MethodDelete, isoPath(a[0]), nil, nil)
 		}})
-	return cmd
+	return listsAlone(cmd)
 }
 
 func isoPath(id string) string { return "/isos/" + url.PathEscape(id) }

@@ -235,6 +235,16 @@ func reservationsCommand() *cobra.Command {
 		&cobra.Command{Use: "remove MAC", Short: "Take a reservation back", Args: cobra.ExactArgs(1), RunE: func(c *cobra.Command, a []string) error {
 			return r.call(c.Context(), http.MethodDelete, "/reservations/"+a[0], nil, nil)
 		}})
+	return listsAlone(cmd)
+}
+
+// listsAlone lets a command without a verb do what its verb list does.
+func listsAlone(cmd *cobra.Command) *cobra.Command {
+	for _, sub := range cmd.Commands() {
+		if sub.Name() == "list" {
+			cmd.Args, cmd.RunE = sub.Args, sub.RunE
+		}
+	}
 	return cmd
 }
 

@@ -45,7 +45,7 @@ func stage0Command() *cobra.Command {
 		buildImages(with),
 		&cobra.Command{Use: "use ARCH DIGEST", Short: "Use an image that was added before", Args: cobra.ExactArgs(2), RunE: with(func(_ *cobra.Command, s *stage0.Store, a []string) error { return s.Use(a[0], a[1]) })},
 		&cobra.Command{Use: "remove ARCH DIGEST", Short: "Delete an image that is not in use", Args: cobra.ExactArgs(2), RunE: with(func(_ *cobra.Command, s *stage0.Store, a []string) error { return s.Remove(a[0], a[1]) })})
-	return cmd
+	return listsAlone(cmd)
 }
 
 func listImages(c *cobra.Command, s *stage0.Store, _ []string) error {

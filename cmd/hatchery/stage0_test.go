@@ -54,6 +54,9 @@ func TestStage0Commands(t *testing.T) {
 	}
 	digest := map[string]string{}
 	_, out := say("stage0", "list")
+	if _, alone := say("stage0"); alone != out {
+		t.Errorf("stage0 without a verb: %s", alone)
+	}
 	for l := range strings.Lines(out) {
 		if f := strings.Fields(l); len(f) > 3 && f[0] == "x86_64" {
 			digest[f[1]] = f[2]
