@@ -60,6 +60,7 @@ func (s *Server) checkIn(c echo.Context) error {
 	if err != nil {
 		return s.refuseCheckIn(c, from, err)
 	}
+	s.loads.end(h.ID)
 	s.cfg.Log.Info("check-in", "host", h.Label(), "mac", h.MAC, "ip", from, "state", h.State)
 	s.count.checkIns.Add(1)
 	return c.JSON(http.StatusOK, agentapi.CheckInReply{HostID: h.ID, Status: s.statusOf(&h), AuthorizedKeys: s.cfg.AuthorizedKeys()})

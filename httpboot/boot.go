@@ -80,6 +80,7 @@ func (s *Server) decide(p Params, from netip.Addr, boot netip.AddrPort, now time
 	if mac, ok := s.cfg.Neighbor(from); ok && mac != p.MAC {
 		contact.IP = netip.Addr{} // another machine asks in its name: its address stays what it was
 	}
+	var id inventory.HostID
 	err = s.cfg.Store.Update(func(tx *inventory.Tx) error {
 		if p.Retry {
 			if err := inventory.ReleaseHold(tx, p.MAC, now); err != nil {
@@ -90,7 +91,7 @@ func (s *Server) decide(p Params, from netip.Addr, boot netip.AddrPort, now time
 		if err != nil {
 			return err
 		}
-		in.Kind, in.Label, in.Why, in.Wanted = kindOf(target), h.Label(), why, wanted(&h, now)
+		id, in.Kind, in.Label, in.Why, in.Wanted = h.ID, kindOf(target), h.Label(), why, wanted(&h, now)
 		if im == nil && (in.Kind == KindStage0 || in.Kind == KindHold) {
 			in.Kind, in.Why = KindNoImage, imErr.Error()
 		}
@@ -103,6 +104,12 @@ func (s *Server) decide(p Params, from netip.Addr, boot netip.AddrPort, now time
 		}
 		return tx.Note(scriptEntry(in, &h, from, now))
 	})
+	switch {
+	case err == nil && in.Kind == KindStage0:
+		s.loads.begin(id, contact.IP, im)
+	case err == nil:
+		s.loads.end(id)
+	}
 	if err == nil && in.Kind == KindDisk {
 		in.DiskAgain = s.diskScripts.swap(p.MAC, func(old diskScript, known bool) diskScript {
 			return diskScript{now, known && now.Sub(old.at) < diskAgain && !old.again}

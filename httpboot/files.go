@@ -24,6 +24,8 @@ type download struct {
 	modTime time.Time
 	etag    string
 	body    io.ReadSeeker
+	// watch is called when the next n bytes of body are about to go out; nil = nobody wants to know how far they are.
+	watch func(n int64) *transfer
 }
 
 // bootFile answers GET and HEAD /ipxe/NAME.
@@ -50,7 +52,7 @@ func (s *Server) bootFile(c echo.Context) error {
 		return fmt.Errorf("boot file %s: cannot be read: %w", name, err)
 	}
 	etag := fmt.Sprintf(`"%x-%x"`, st.Size(), st.ModTime().UnixNano())
-	s.serve(c, download{name, st.Size(), st.ModTime(), etag, body})
+	s.serve(c, download{name: name, size: st.Size(), modTime: st.ModTime(), etag: etag, body: body})
 	return nil
 }
 
@@ -81,7 +83,14 @@ func (s *Server) stage0File(c echo.Context) error {
 		return echo.NewHTTPError(http.StatusServiceUnavailable, err.Error())
 	}
 	defer func() { _ = f.Close() }()
-	s.serve(c, download{name, file.Size, file.ModTime, `"` + file.SHA256 + `"`, f})
+	s.serve(c, download{name: name, size: file.Size, modTime: file.ModTime, etag: `"` + file.SHA256 + `"`, body: f, watch: func(n int64) *transfer {
+		at, err := f.Seek(0, io.SeekCurrent)
+		if err != nil {
+			return nil
+		}
+		from, _ := endpoints(c.Request())
+		return s.loads.start(from, im.Digest, name, f, socketOf(c.Request()), span{at, at + n})
+	}})
 	return nil
 }
 
@@ -94,8 +103,9 @@ func (s *Server) serve(c echo.Context, d download) {
 	}
 	h.Set("ETag", d.etag)
 	// echo's Response would copy through a buffer; net/http's own writer uses sendfile.
-	w := &fileWriter{ResponseWriter: c.Response().Writer, control: http.NewResponseController(c.Response().Writer)}
+	w := &fileWriter{ResponseWriter: c.Response().Writer, control: http.NewResponseController(c.Response().Writer), watch: d.watch}
 	c.Response().Committed = true
+	defer func() { s.loads.stop(w.watched, w.sent, c.Request().Close) }()
 	http.ServeContent(w, c.Request(), d.name, d.modTime, d.body)
 	if c.Request().Method == http.MethodHead || w.sent == 0 {
 		return
@@ -143,6 +153,8 @@ type fileWriter struct {
 	http.ResponseWriter
 	control *http.ResponseController
 	sent    int64
+	watch   func(n int64) *transfer // of the download; nil once called, or when nobody watches
+	watched *transfer
 }
 
 // Write implements io.Writer.
@@ -162,6 +174,9 @@ func (w *fileWriter) ReadFrom(r io.Reader) (int64, error) {
 	src, limited := r.(*io.LimitedReader)
 	if !limited {
 		src = &io.LimitedReader{R: r, N: 1<<63 - 1}
+	}
+	if w.watch != nil && limited {
+		w.watched, w.watch = w.watch(src.N), nil
 	}
 	var total int64
 	for src.N > 0 {

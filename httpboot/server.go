@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -109,6 +110,7 @@ type Server struct {
 	addr  net.Addr // set before ready closes
 
 	count counters
+	loads *loads
 
 	scripts, checkins, reports *limiter
 	warn                       *rate.Limiter // of log lines that strangers can provoke
@@ -123,7 +125,7 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{
-		cfg: c, ready: make(chan struct{}),
+		cfg: c, ready: make(chan struct{}), loads: newLoads(c.Now),
 		scripts:  newLimiter(time.Second, 20),
 		checkins: newLimiter(time.Second, 10),
 		reports:  newLimiter(time.Second/2, 20),
@@ -191,6 +193,7 @@ func (s *Server) Run(ctx context.Context) error {
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    8 << 10,
 		ErrorLog:          slog.NewLogLogger(debugOnly{s.cfg.Log.Handler()}, slog.LevelDebug),
+		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 	}
 	s.addr = l.Addr()
 	close(s.ready)
@@ -198,6 +201,7 @@ func (s *Server) Run(ctx context.Context) error {
 	defer cancel()
 	var running sync.WaitGroup
 	running.Go(func() { s.watchStalls(ctx) })
+	running.Go(func() { s.loads.run(ctx) })
 	running.Go(func() {
 		<-ctx.Done()
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
@@ -252,6 +256,15 @@ func endpoints(r *http.Request) (from netip.Addr, boot netip.AddrPort) {
 		boot = netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port())
 	}
 	return from, boot
+}
+
+// connKey is where a request's context has its connection.
+type connKey struct{}
+
+// socketOf is the socket that a request came on, nil when it is none.
+func socketOf(r *http.Request) syscall.Conn {
+	c, _ := r.Context().Value(connKey{}).(syscall.Conn)
+	return c
 }
 
 func (s *Server) warnf(msg string, args ...any) {

@@ -79,11 +79,22 @@ type waiting struct {
 	verdict string
 }
 
+// from is the same wait, begun now.
+func (x waiting) from(now time.Time) waiting {
+	if !x.due.IsZero() {
+		x.due = now.Add(x.due.Sub(x.since))
+	}
+	x.since = now
+	return x
+}
+
 // stalls keeps what every boot under way waits for. One goroutine uses it.
 type stalls struct {
 	store inventory.Store
 	now   func() time.Time
 	hosts map[inventory.HostID]waiting
+	// loading reports whether a host loads stage-0 now, however long that takes; nil = nobody knows.
+	loading func(inventory.HostID) bool
 }
 
 // Bounds of what is watched.
@@ -110,6 +121,10 @@ func (w *stalls) tick() error {
 	now := w.now()
 	due := map[inventory.HostID]waiting{}
 	for id, x := range w.hosts {
+		if w.loading != nil && w.loading(id) {
+			w.hosts[id] = x.from(now)
+			continue
+		}
 		if !x.due.IsZero() && now.After(x.due) {
 			due[id] = x
 			w.hosts[id] = waiting{since: x.since}
@@ -185,7 +200,7 @@ func (w *stalls) lastLine(tx *inventory.Tx, id inventory.HostID) error {
 // watchStalls reads the change feed until ctx ends.
 func (s *Server) watchStalls(ctx context.Context) {
 	changes := s.cfg.Store.Watch(ctx)
-	w := &stalls{store: s.cfg.Store, now: s.cfg.Now, hosts: map[inventory.HostID]waiting{}}
+	w := &stalls{store: s.cfg.Store, now: s.cfg.Now, hosts: map[inventory.HostID]waiting{}, loading: s.loads.underway}
 	resume := time.NewTicker(resumeEvery)
 	defer resume.Stop()
 	after := inventory.HostID("")
