@@ -11,10 +11,10 @@ const (
 // Loading is how far a machine is with loading stage-0 over the network. It changes by the second, so it is told as it goes and never
 // stored. Within one Try neither Part nor Bytes goes back.
 type Loading struct {
-	Part  string `json:"part" enum:"kernel,image"`
-	Bytes int64  `json:"bytes" doc:"of the part, those that the machine has confirmed"`
-	Total int64  `json:"total" doc:"bytes of the part"`
-	Try   int    `json:"try" doc:"1 = the first since it fetched its script; more when it began again because a download broke off"`
+	Part  string // PartKernel, PartImage
+	Bytes int64  // of the part, those that the machine has confirmed
+	Total int64  // bytes of the part
+	Try   int    // 1 = the first since it fetched its script; more when it began again because a download broke off
 }
 
 // Percent is how much of the part is there, rounded down: 100 means all of it.

@@ -31,7 +31,7 @@ func (s *Server) hostOut(h inventory.Host, err error) (*hostOut, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &hostOut{ETag: etag(h.Revision), Body: hostJSON(&h, s.cfg.Now())}, nil
+	return &hostOut{ETag: etag(h.Revision), Body: s.hostJSON(&h)}, nil
 }
 
 func etag(rev uint64) string { return `"` + strconv.FormatUint(rev, 10) + `"` }
@@ -113,7 +113,6 @@ func (s *Server) hostAPI(a huma.API) {
 
 func (s *Server) listHosts(_ context.Context, in *hostsIn) (*listOut[Host], error) {
 	out := items([]Host(nil))
-	now := s.cfg.Now()
 	err := s.cfg.Store.View(func(tx *inventory.Tx) error {
 		if in.Name != "" {
 			h, err := tx.HostByName(in.Name)
@@ -121,7 +120,7 @@ func (s *Server) listHosts(_ context.Context, in *hostsIn) (*listOut[Host], erro
 				return nil
 			}
 			if err == nil && (in.State == "" || string(h.State) == in.State) {
-				out.Body.Items = append(out.Body.Items, hostJSON(&h, now))
+				out.Body.Items = append(out.Body.Items, s.hostJSON(&h))
 			}
 			return err
 		}
@@ -138,7 +137,7 @@ func (s *Server) listHosts(_ context.Context, in *hostsIn) (*listOut[Host], erro
 				if in.State != "" && string(h.State) != in.State {
 					continue
 				}
-				out.Body.Items = append(out.Body.Items, hostJSON(&h, now))
+				out.Body.Items = append(out.Body.Items, s.hostJSON(&h))
 				if len(out.Body.Items) == in.Limit {
 					if i < len(hosts)-1 || next != "" {
 						out.Body.Next = string(h.ID)
@@ -169,7 +168,7 @@ func (s *Server) announce(ctx context.Context, in *announceIn) (*createdOut, err
 	if err != nil {
 		return nil, err
 	}
-	return &createdOut{Location: "/api/v1/hosts/" + string(h.ID), ETag: etag(h.Revision), Body: hostJSON(&h, s.cfg.Now())}, nil
+	return &createdOut{Location: "/api/v1/hosts/" + string(h.ID), ETag: etag(h.Revision), Body: s.hostJSON(&h)}, nil
 }
 
 func (s *Server) putHost(ctx context.Context, in *putHostIn) (*hostOut, error) {

@@ -16,6 +16,7 @@ type milestone struct {
 	Took string    // since the one before
 	Text string
 	Bad  bool
+	Now  string // how far it is, while it goes on
 }
 
 // bootPath is how far the last boot and the last job came, from the diary (oldest first).
@@ -66,10 +67,12 @@ func stuck(h *inventory.Host, path []milestone, now time.Time) *Warning {
 		return &Warning{since + "it asked for an address and loaded no boot file.", "If it started its own disk, choose network boot in its firmware. Otherwise look whether a firewall blocks UDP port 69 to this appliance, and on Network what was answered."}
 	case stationIPXE:
 		return &Warning{since + "iPXE was loaded and asked for no script.", "Its iPXE may have no driver for the network card, or got no address: the screen says which. Try the other UEFI boot entry of the same card, or a USB stick from Boot media."}
+	case stationKernel:
+		return &Warning{since + "it loaded the kernel and not all of the image.", "Its screen shows iPXE's error with a link: a bad cable, too little memory (stage-0 needs about 2 GiB) and a full disk on the appliance are usual causes."}
 	case stationScript:
 		return &Warning{since + "it got its script and loaded no kernel.", "If the script sent it to its own disk, all is well. Otherwise a firewall may block the appliance's boot port, or the image is missing: see Boot media."}
 	}
-	return &Warning{since + "the kernel was loaded and nobody checked in.", "Stage-0 did not start or does not reach the appliance. Its screen tells: a machine needs about 2 GiB of memory, and its network card a driver in stage-0."}
+	return &Warning{since + "kernel and image were loaded and nobody checked in.", "Stage-0 did not start or does not reach the appliance. Its screen tells: a machine needs about 2 GiB of memory, and its network card a driver in stage-0."}
 }
 
 // The stations of a netboot.
@@ -79,6 +82,7 @@ const (
 	stationIPXE
 	stationScript
 	stationKernel
+	stationImage
 	stationCheckIn
 )
 
@@ -89,6 +93,10 @@ func lastBoot(diary []inventory.Entry) []milestone {
 		at := station(&e)
 		if at == stationNone {
 			continue
+		}
+		if at == stationKernel && !path[at].At.IsZero() && fileOf(e.Text) != fileOf(path[at].Text) {
+			at = stationImage // reached with the last of its files
+			path[at].At = time.Time{}
 		}
 		if at <= stationIPXE && newBoot(path, at, e.Time) {
 			path = emptyPath()
@@ -102,7 +110,7 @@ func lastBoot(diary []inventory.Entry) []milestone {
 }
 
 func emptyPath() []milestone {
-	return []milestone{{Word: "Address"}, {Word: "iPXE"}, {Word: "Script"}, {Word: "Kernel"}, {Word: "Checked in"}}
+	return []milestone{{Word: "Address"}, {Word: "iPXE"}, {Word: "Script"}, {Word: "Kernel"}, {Word: "Image"}, {Word: "Checked in"}}
 }
 
 // newBoot reports whether an early station begins another boot: iPXE and stage-0 ask DHCP again within one.
@@ -120,6 +128,25 @@ func newBoot(path []milestone, at int, now time.Time) bool {
 		return !path[stationScript].At.IsZero()
 	}
 	return !path[stationCheckIn].At.IsZero() || now.Sub(latest) > 2*time.Minute
+}
+
+// fileOf is the beginning of a download's entry that names the file.
+func fileOf(text string) string {
+	name, _, _ := strings.Cut(text, " by HTTP")
+	return name
+}
+
+// showLoading shows in the path what the machine loads now.
+func showLoading(path []milestone, at inventory.Loading) {
+	if len(path) <= stationImage || path[stationImage].Word != emptyPath()[stationImage].Word || at.Complete() {
+		return
+	}
+	m := &path[stationImage]
+	if at.Part == inventory.PartKernel {
+		m = &path[stationKernel]
+		path[stationImage] = milestone{Word: path[stationImage].Word}
+	}
+	*m = milestone{Word: m.Word, Now: fmt.Sprintf("%d %%, %s of %s", at.Percent(), diskText(uint64(at.Bytes)), diskText(uint64(at.Total)))}
 }
 
 // station is where on the boot path an entry belongs.

@@ -41,6 +41,7 @@ type Config struct {
 	Images   Images   // which stage-0 image is in use; nil = it is chosen elsewhere
 	ISOs     ISOs     // USB images
 	Logs     Logs     // installer logs
+	Boots    Boots    // how far machines are with loading stage-0; nil = it is not told
 	Operator Operator // acts that reach into a running machine
 	Hive     Hive     // the flake with the roles
 	Setup    Setup    // what is set here instead of in the configuration file
@@ -254,6 +255,12 @@ type LogLine struct {
 	Step  string    `json:"step,omitempty"`
 	Level string    `json:"level,omitempty"` // "", "warn", "error"
 	Text  string    `json:"text"`            // untrusted
+}
+
+// Boots tells how far machines are with loading stage-0. Safe for concurrent use.
+type Boots interface {
+	// Loading is what the machines that load stage-0 now have of it, and a channel that closes when that changed: once a second at most.
+	Loading() (map[inventory.HostID]inventory.Loading, <-chan struct{})
 }
 
 // Operator carries out what needs a connection to the machine. Safe for concurrent use.

@@ -76,9 +76,9 @@ func (s *Server) deployRoleAPI(ctx context.Context, in *roleIn) (*listOut[Host],
 	if err != nil {
 		return nil, err
 	}
-	out, now := items([]Host(nil)), s.cfg.Now()
+	out := items([]Host(nil))
 	for i := range hosts {
-		out.Body.Items = append(out.Body.Items, hostJSON(&hosts[i], now))
+		out.Body.Items = append(out.Body.Items, s.hostJSON(&hosts[i]))
 	}
 	return out, nil
 }

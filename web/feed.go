@@ -69,6 +69,46 @@ func (f *feed) run(ctx context.Context) {
 	}
 }
 
+// followBoots publishes a host each time its boot has come further with loading stage-0, until ctx ends.
+func (f *feed) followBoots(ctx context.Context) {
+	if f.s.cfg.Boots == nil {
+		return
+	}
+	var told map[inventory.HostID]inventory.Loading
+	for {
+		now, changed := f.s.cfg.Boots.Loading()
+		for _, id := range differ(told, now) {
+			ev, _, err := f.event(inventory.Change{Kind: inventory.HostChanged, Host: id})
+			if err == nil {
+				f.publish(ev)
+			} else if !errors.Is(err, inventory.ErrNotFound) {
+				f.s.log.Error("a boot could not be told to the open pages", "host", id, "err", err)
+			}
+		}
+		told = now
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		}
+	}
+}
+
+// differ are the keys whose values are not the same in both, those that one of them lacks too.
+func differ[K, V comparable](a, b map[K]V) (out []K) {
+	for k, v := range b {
+		if old, known := a[k]; !known || old != v {
+			out = append(out, k)
+		}
+	}
+	for k := range a {
+		if _, still := b[k]; !still {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
 // event reads what changed; open says that the host has an open job.
 func (f *feed) event(c inventory.Change) (ev event, open bool, err error) {
 	ev = event{host: c.Host}
@@ -77,7 +117,7 @@ func (f *feed) event(c inventory.Change) (ev event, open bool, err error) {
 		switch c.Kind {
 		case inventory.HostChanged:
 			h, err := tx.Host(c.Host)
-			ev.name, v = "host", hostJSON(&h, f.s.cfg.Now())
+			ev.name, v = "host", f.s.hostJSON(&h)
 			open = h.State == inventory.StateQueued || h.State == inventory.StateInstalling
 			return err
 		case inventory.JobChanged:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -24,6 +25,8 @@ type jobView struct {
 	Job
 	Label string // of its host
 	Ref   string // of its host's page, "" = the host is forgotten
+	Doing string // the running step with how far it is, "" = no more than its name is known
+	Asks  string // what it waits for a person to do, in a few words; "" = for nobody
 	Now   time.Time
 }
 
@@ -40,9 +43,9 @@ func (v jobView) Why() string {
 	return v.Error
 }
 
-// StepText is its step in words.
+// StepText is its step in words, with how far it is.
 func (v jobView) StepText() string {
-	return (&inventory.Job{Step: v.Step, StepAgain: v.StepAgain}).StepText()
+	return first(v.Doing, (&inventory.Job{Step: v.Step, StepAgain: v.StepAgain}).StepText())
 }
 
 // Took is how long the job worked, "" before it began.
@@ -60,8 +63,25 @@ func viewOfJob(tx *inventory.Tx, j *inventory.Job, now time.Time) jobView {
 	v := jobView{Job: jobJSON(j), Label: first(j.Host, "a forgotten machine"), Now: now}
 	if h, err := tx.Host(j.HostID); err == nil {
 		v.Label, v.Ref = h.Label(), refOf(&h)
+		if h.JobID == j.ID && j.State == inventory.JobRunning && strings.HasPrefix(h.Step, j.StepText()+": ") {
+			v.Doing = h.Step
+		}
 	}
 	return v
+}
+
+// asks says in a few words what a waiting job wants of a person, "" when it waits for something else.
+func (l *lookup) asks(tx *inventory.Tx, j *inventory.Job) string {
+	h, err := tx.Host(j.HostID)
+	switch {
+	case err != nil || j.State != inventory.JobQueued || h.JobID != j.ID:
+		return ""
+	case h.Attention != "":
+		return "waits for your approval"
+	case l.needsPerson(&h) != "":
+		return "waits for you: see its disks"
+	}
+	return ""
 }
 
 // jobsOf are the newest jobs of a host, newest first.

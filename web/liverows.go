@@ -53,7 +53,7 @@ func (v *tableView) changed(hosts []inventory.HostID) (out [][]byte, say string,
 	var said []string
 	p := v.page()
 	err = v.s.cfg.Store.View(func(tx *inventory.Tx) error {
-		l, err := newLookup(tx)
+		l, err := v.s.newLookup(tx)
 		if err != nil {
 			return err
 		}

@@ -172,7 +172,8 @@ func (s *Server) fillMachine(p *machinePage, ref string) error {
 		if err != nil {
 			return err
 		}
-		p.Row, p.Host, p.Label = rowOf(&h, &lookup{roles: hive.Roles, job: tx.Job}, p.Now), hostJSON(&h, p.Now), h.Label()
+		l := &lookup{roles: hive.Roles, job: tx.Job, boots: s.loading()}
+		p.Row, p.Host, p.Label = rowOf(&h, l, p.Now), s.hostJSON(&h), h.Label()
 		p.Path, p.Packets = "/hosts/"+p.Row.Ref, s.cfg.Care != nil
 		p.Acts, p.Roles = s.buttons(&h), sortedRoles(hive)
 		_, known := hive.Roles[h.Role]
@@ -195,7 +196,11 @@ func (s *Server) fillMachine(p *machinePage, ref string) error {
 			p.Began, p.Attempt = j.StartedAt, j.Attempt
 		}
 		p.Boot = bootPath(&h, diary)
-		p.Stuck = stuck(&h, lastBoot(diary), p.Now)
+		if at, ok := l.loading(h.ID); ok {
+			showLoading(p.Boot, at)
+		} else {
+			p.Stuck = stuck(&h, lastBoot(diary), p.Now)
+		}
 		p.Raw = rawFacts(h.Facts)
 		slices.Reverse(diary)
 		p.Diary = diary[:min(len(diary), diaryLines)]

@@ -108,6 +108,7 @@ type machinesPage struct {
 	Query tableQuery
 	Rows  []row
 	draw  func(row, bool) (template.HTML, error)
+	boots map[inventory.HostID]inventory.Loading
 	// Total is how many machines there are that are not ignored; Next is the page after this one, "" = none.
 	Total   int
 	Next    string
@@ -182,7 +183,7 @@ func (s *Server) showMachines(c echo.Context, code int, problem string) error {
 }
 
 func (s *Server) newMachinesPage(b base, q tableQuery) *machinesPage {
-	return &machinesPage{base: b, Query: q, draw: s.rowHTML, ISOs: s.cfg.ISOs != nil}
+	return &machinesPage{base: b, Query: q, draw: s.rowHTML, boots: s.loading(), ISOs: s.cfg.ISOs != nil}
 }
 
 // read reads what the page shows: up to maxRows machines, those that need somebody first. Without words to search
@@ -198,7 +199,7 @@ func (p *machinesPage) readRows(tx *inventory.Tx, limit int) error {
 		return err
 	}
 	p.Roles, p.HiveErr = sortedRoles(hive), hive.Error
-	l := &lookup{roles: hive.Roles, job: tx.Job}
+	l := &lookup{roles: hive.Roles, job: tx.Job, boots: p.boots}
 	if p.Rows, p.Next, err = p.Query.rows(tx, l, p.Now, limit); err != nil {
 		return err
 	}
@@ -284,7 +285,7 @@ func (s *Server) assignMany(c echo.Context) error {
 // rowNow is a host as its row shows it now.
 func (s *Server) rowNow(h *inventory.Host) (r row, err error) {
 	err = s.cfg.Store.View(func(tx *inventory.Tx) error {
-		l, err := newLookup(tx)
+		l, err := s.newLookup(tx)
 		r = rowOf(h, l, s.cfg.Now())
 		return err
 	})

@@ -17,6 +17,7 @@ type Host struct {
 	Name        string            `json:"name"`
 	Role        string            `json:"role"`
 	State       inventory.State   `json:"state" enum:"expected,seen,booting,ready,queued,installing,installed,failed,ignored"`
+	Loading     *Loading          `json:"loading,omitempty" doc:"how far it is with loading stage-0; left out while it does not"`
 	Step        string            `json:"step"`
 	StepNo      int               `json:"step_no"`
 	StepOf      int               `json:"step_of"`
@@ -56,6 +57,33 @@ type Host struct {
 	LastSeen    *time.Time        `json:"last_seen" nullable:"true" doc:"null as long as it was never heard"`
 	Online      bool              `json:"online"`
 	Revision    uint64            `json:"revision"`
+}
+
+// Loading is how far a host is with loading stage-0, as programs see it.
+type Loading struct {
+	Part  string `json:"part" enum:"kernel,image"`
+	Bytes int64  `json:"bytes" doc:"of the part, those that the machine has confirmed"`
+	Total int64  `json:"total" doc:"bytes of the part"`
+	Try   int    `json:"try" doc:"1 = the first since it fetched its script; more when it began again because a download broke off"`
+	Text  string `json:"text" doc:"the same for people"`
+}
+
+// loading is how far the machines are that load stage-0 now; the map is not to be written to.
+func (s *Server) loading() map[inventory.HostID]inventory.Loading {
+	if s.cfg.Boots == nil {
+		return nil
+	}
+	now, _ := s.cfg.Boots.Loading()
+	return now
+}
+
+// hostJSON is h as programs see it now.
+func (s *Server) hostJSON(h *inventory.Host) Host {
+	v := hostJSON(h, s.cfg.Now())
+	if at, ok := s.loading()[h.ID]; ok {
+		v.Loading = &Loading{at.Part, at.Bytes, at.Total, at.Try, at.String()}
+	}
+	return v
 }
 
 // NIC is a network interface as programs see it.

@@ -419,6 +419,13 @@ func TestBootPath(t *testing.T) {
 		{"nothing happened", inventory.Host{}, nil, nil, "Checked in"},
 		{"a whole boot", inventory.Host{}, boot, []string{"Address ", "iPXE +4.0 s", "Script +3.0 s", "Kernel +1.0 s", "Checked in +32.0 s"}, "Checked in"},
 		{"a boot that stopped after iPXE", inventory.Host{}, boot[:3], []string{"Address ", "iPXE +4.0 s"}, "Checked in"},
+		{"an image of two files, after a try that broke off", inventory.Host{}, []inventory.Entry{
+			{Time: at(0), Kind: "http.script", Text: "It boots stage-0."},
+			{Time: at(1), Kind: "http.file", Text: "Loaded bzImage by HTTP: 12.0 MB in 0.9 s."},
+			{Time: at(5), Kind: "http.file", Text: "Loaded bzImage by HTTP: 12.0 MB in 1.0 s."},
+			{Time: at(9), Kind: "http.file", Text: "Loaded initrd by HTTP: 400.0 MB in 3.0 s."},
+			{Time: at(10), Kind: "http.file", Text: "Loaded firmware by HTTP: 4.0 MB in 0.5 s."},
+		}, []string{"Script ", "Kernel +1.0 s", "Image +9.0 s"}, "Checked in"},
 		{"the next boot begins anew", inventory.Host{}, append(slices.Clone(boot), inventory.Entry{Time: at(300), Kind: "dhcp.offer"}), []string{"Address "}, "Checked in"},
 		{"its own disk ends the path", inventory.Host{}, []inventory.Entry{{Time: at(0), Kind: "http.script", Text: "It boots its own disk, because it is installed."}}, []string{"Script "}, "Script"},
 		{"the steps of the last job follow", inventory.Host{}, append(slices.Clone(boot),
@@ -526,9 +533,10 @@ func TestABootThatStoppedSaysWhereAndWhatToDo(t *testing.T) {
 		{"an address and no file", inventory.StateSeen, at(1, 5*time.Minute), "loaded no boot file"},
 		{"iPXE and no script", inventory.StateSeen, at(2, 5*time.Minute), "asked for no script"},
 		{"a script and no kernel", inventory.StateBooting, at(3, 5*time.Minute), "loaded no kernel"},
-		{"a kernel and no check-in", inventory.StateBooting, at(4, 5*time.Minute), "nobody checked in"},
+		{"a kernel and no image", inventory.StateBooting, at(4, 5*time.Minute), "not all of the image"},
+		{"an image and no check-in", inventory.StateBooting, at(5, 5*time.Minute), "nobody checked in"},
 		{"still loading", inventory.StateBooting, at(4, time.Minute), ""},
-		{"checked in", inventory.StateBooting, at(5, 5*time.Minute), ""},
+		{"checked in", inventory.StateBooting, at(6, 5*time.Minute), ""},
 		{"installed since", inventory.StateInstalled, at(3, 5*time.Minute), ""},
 	} {
 		h.State = c.state

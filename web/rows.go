@@ -64,6 +64,11 @@ func rowOf(h *inventory.Host, l *lookup, now time.Time) row {
 		r.Look, r.urgency, r.Ask = look{Word: "Needs you", Glyph: "!", Class: "warn"}, 0, true
 		r.Below = why
 	}
+	if at, ok := l.loading(h.ID); ok && !r.Ask {
+		if r.Below = strings.TrimSpace(r.Below + " It boots: " + at.String() + "."); h.State == inventory.StateBooting && h.Upkeep == "" && h.Looping(now) == "" {
+			r.Below = at.String()
+		}
+	}
 	if h.State == inventory.StateInstalling || h.Upkeep != "" {
 		r.Step, r.Steps, r.Began = h.StepNo, h.StepOf, l.began(h)
 	}
@@ -168,11 +173,20 @@ func (r row) Acts() []rowAct {
 type lookup struct {
 	roles map[string]inventory.Role
 	job   func(inventory.JobID) (inventory.Job, error)
+	boots map[inventory.HostID]inventory.Loading
 }
 
-func newLookup(tx *inventory.Tx) (*lookup, error) {
+func (s *Server) newLookup(tx *inventory.Tx) (*lookup, error) {
 	hive, err := tx.Hive()
-	return &lookup{roles: hive.Roles, job: tx.Job}, err
+	return &lookup{roles: hive.Roles, job: tx.Job, boots: s.loading()}, err
+}
+
+// loading is how far a host is that loads stage-0.
+func (l *lookup) loading(id inventory.HostID) (v inventory.Loading, ok bool) {
+	if l != nil {
+		v, ok = l.boots[id]
+	}
+	return v, ok
 }
 
 // began is when the job that works on a host began; zero when none does.

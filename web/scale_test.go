@@ -204,7 +204,7 @@ func TestListsCostTheirOwnPage(t *testing.T) { // not parallel: it counts alloca
 			return b.store.View(func(tx *inventory.Tx) error { return (&activityPage{Filter: ActivityIn{By: "nobody"}}).read(tx, 0, "") })
 		},
 		"the strip of tasks": func() error {
-			return b.store.View(func(tx *inventory.Tx) error { _, err := readStrip(tx, t0); return err })
+			return b.store.View(func(tx *inventory.Tx) error { _, err := readStrip(tx, &lookup{job: tx.Job}, t0); return err })
 		},
 		"a machine's jobs": func() error {
 			return b.store.View(func(tx *inventory.Tx) error { _, err := jobsOf(tx, one, t0); return err })

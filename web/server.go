@@ -133,6 +133,7 @@ func (s *Server) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	s.feed.watch(ctx)
 	g.Go(func() error { s.feed.run(ctx); return nil })
+	g.Go(func() error { s.feed.followBoots(ctx); return nil })
 	g.Go(func() error { s.sweep(ctx); return nil })
 	g.Go(func() error { s.watchCertificate(ctx); return nil })
 	g.Go(func() error { return serve(ctx, s.httpServer(ctx, s.echo), ln) })

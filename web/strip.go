@@ -20,7 +20,7 @@ type strip struct {
 }
 
 // readStrip reads what the strip shows.
-func readStrip(tx *inventory.Tx, now time.Time) (*strip, error) {
+func readStrip(tx *inventory.Tx, l *lookup, now time.Time) (*strip, error) {
 	jobs, err := tx.OpenJobs()
 	if err != nil {
 		return nil, err
@@ -35,7 +35,9 @@ func readStrip(tx *inventory.Tx, now time.Time) (*strip, error) {
 				s.More++
 				continue
 			}
-			s.Open = append(s.Open, viewOfJob(tx, &jobs[i], now))
+			v := viewOfJob(tx, &jobs[i], now)
+			v.Asks = l.asks(tx, &jobs[i])
+			s.Open = append(s.Open, v)
 		}
 	}
 	// Open jobs are few and ended ones many: the newest that ended are near the end.
@@ -51,8 +53,12 @@ func readStrip(tx *inventory.Tx, now time.Time) (*strip, error) {
 // strip is readStrip for a page; a page is drawn without it when it cannot be read.
 func (s *Server) strip() *strip {
 	var out *strip
-	err := s.cfg.Store.View(func(tx *inventory.Tx) (err error) {
-		out, err = readStrip(tx, s.cfg.Now())
+	err := s.cfg.Store.View(func(tx *inventory.Tx) error {
+		l, err := s.newLookup(tx)
+		if err != nil {
+			return err
+		}
+		out, err = readStrip(tx, l, s.cfg.Now())
 		return err
 	})
 	if err != nil {

@@ -71,7 +71,7 @@ func below(h *inventory.Host, now time.Time) string {
 		}
 		return "Asked for an address; its firmware loads iPXE now."
 	case inventory.StateBooting:
-		return "iPXE → kernel → stage-0. This takes about a minute."
+		return "iPXE → kernel → image → stage-0. This takes about a minute."
 	case inventory.StateReady:
 		return "In stage-0, waits for you. Nothing on its disks was touched."
 	case inventory.StateQueued:

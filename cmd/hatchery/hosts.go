@@ -73,6 +73,9 @@ func progress(h map[string]any) string {
 	if why := cell(h["attention"]); why != "" { // before all else: nothing goes on by itself until somebody looked
 		return "needs approval: " + why
 	}
+	if boots := loading(h); boots != "" {
+		return boots
+	}
 	switch h["state"] {
 	case "queued", "installing", "running", "ready":
 	case "failed":
@@ -95,6 +98,12 @@ func progress(h map[string]any) string {
 		step = cell(h["step_no"]) + "/" + cell(of) + " " + step
 	}
 	return step
+}
+
+// loading says how far a machine is with loading stage-0, "" while it does not.
+func loading(h map[string]any) string {
+	at, _ := h["loading"].(map[string]any)
+	return cell(at["text"])
 }
 
 // lag says what is to be read of a machine that no job works on: why its last one failed, or how far it lags behind the hive.
@@ -168,8 +177,9 @@ func (r *remote) showOne(c *cobra.Command, h map[string]any) error {
 		if n, _ := h["memory_bytes"].(float64); n > 0 {
 			h["memory"] = fmt.Sprintf("%.1f GiB", n/(1<<30))
 		}
+		h["loading"] = loading(h)
 	}
-	if err := r.show(out, h, "name", "id", "mac", "macs", "state", "role", "step", "blocked_on", "attention", "error", "hint", "ignored_by", "ignored_at", "ip", "address",
+	if err := r.show(out, h, "name", "id", "mac", "macs", "state", "loading", "role", "step", "blocked_on", "attention", "error", "hint", "ignored_by", "ignored_at", "ip", "address",
 		"upkeep", "behind", "arch", "firmware", "vendor", "product", "serial", "uuid", "memory", "first_seen", "last_seen", "online"); err != nil || r.json {
 		return err
 	}

@@ -16,6 +16,7 @@ func TestProgressTellsWhatStopsAutomationFirst(t *testing.T) {
 		{"a failure", map[string]any{"state": "failed", "error": "E."}, "E."},
 		{"ignored", map[string]any{"state": "ignored", "ignored_by": "admin", "ignored_at": "2026-11-22T14:00:00Z"}, "by admin, 2026-11-22T14:00:00Z"},
 		{"ignored with a release that kept no record", map[string]any{"state": "ignored"}, ""},
+		{"stage-0 on its way", map[string]any{"state": "booting", "loading": map[string]any{"text": "iPXE → kernel → image 61 %"}}, "iPXE → kernel → image 61 %"},
 		{"a wait", map[string]any{"state": "queued", "blocked_on": "Waits."}, "waits: Waits."},
 		{"a step", map[string]any{"state": "installing", "step": "install", "step_no": 6.0, "step_of": 10.0}, "6/10 install"},
 	} {

@@ -224,7 +224,7 @@ func (a *appliance) wire() error {
 	}
 	net := &network{dhcp: a.dhcp}
 	a.web, err = web.New(web.Config{Addr: a.cfg.WebAddr, Dir: a.cfg.Data, TLS: a.cfg.WebTLS, Names: a.cfg.WebNames, Version: versionText(), Store: a.db,
-		Network: net, Leases: leases{book, a.dhcp}, Media: a.media, Images: a.media, ISOs: isos{a.isos}, SelfCheck: func() []web.Warning { return slices.Concat(a.warnings(), net.warnings(), a.rights.warnings()) }, Logs: jobLogs{a.jobs}, Operator: operator{a.jobs},
+		Network: net, Leases: leases{book, a.dhcp}, Media: a.media, Images: a.media, ISOs: isos{a.isos}, SelfCheck: func() []web.Warning { return slices.Concat(a.warnings(), net.warnings(), a.rights.warnings()) }, Logs: jobLogs{a.jobs}, Boots: a.boot, Operator: operator{a.jobs},
 		Hive: roles{a.jobs, late}, Setup: setup{a}, Operators: a.people, Backup: a.backup, Restore: a.takeBackup, Care: care{a}, Health: a.health, AgentHandler: a.boot.AgentHandler(), Metrics: registry, Log: a.log})
 	return err
 }
