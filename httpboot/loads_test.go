@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/staged-hive/hatchery/internal/agentapi"
+	"github.com/staged-hive/hatchery/internal/sshtest"
 	"github.com/staged-hive/hatchery/inventory"
 )
 
@@ -157,8 +158,8 @@ func TestLoadingGrowsWithWhatTheMachineHas(t *testing.T) {
 	}
 	s.rest()
 	w.until("stage-0 starts", func(v inventory.Loading, _ bool) bool { return v.Complete() })
-	key := newKey(t)
-	if code, text := a.send(t, key, agentapi.PathCheckIn, agentapi.CheckIn{Nonce: nonce, HostKey: pubLine(t, key), BootID: bootID, Facts: facts()}); code != 200 {
+	key := sshtest.NewKey(t)
+	if code, text := a.send(t, key, agentapi.PathCheckIn, agentapi.CheckIn{Nonce: nonce, HostKey: sshtest.PublicLine(key), BootID: bootID, Facts: facts()}); code != 200 {
 		t.Fatalf("check-in: %d %s", code, text)
 	}
 	w.gone("it has checked in")
