@@ -70,7 +70,7 @@ func (s *Server) stage0File(c echo.Context) error {
 	if name == stage0.ManifestName {
 		sum := sha256.Sum256(im.Raw)
 		c.Response().Header().Set("Content-Type", "application/json")
-		s.serve(c, download{name, int64(len(im.Raw)), im.Files[im.Kernel].ModTime, fmt.Sprintf(`"%x"`, sum), bytes.NewReader(im.Raw)})
+		s.serve(c, download{name: name, size: int64(len(im.Raw)), modTime: im.Files[im.Kernel].ModTime, etag: fmt.Sprintf(`"%x"`, sum), body: bytes.NewReader(im.Raw)})
 		return nil
 	}
 	file, ok := im.Files[name]

@@ -158,7 +158,7 @@ func station(e *inventory.Entry) int {
 		return stationIPXE
 	case e.Kind == "http.script":
 		return stationScript
-	case e.Kind == "http.file":
+	case e.Kind == "http.file" && !strings.Contains(e.Text, "manifest.json"):
 		return stationKernel
 	case e.Kind == "checkin", e.Kind == "join":
 		return stationCheckIn
