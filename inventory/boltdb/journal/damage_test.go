@@ -2,6 +2,8 @@ package journal
 
 import (
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"hash/crc32"
 	"os"
 	"path/filepath"
@@ -101,6 +103,56 @@ func TestEveryFlippedBitIsFoundAndPutRight(t *testing.T) {
 		b[bit/8] ^= 1 << (bit % 8)
 		if got, d, ok := w.with(t, b); !ok || !slices.Equal(got, want) || d.Found() {
 			t.Fatalf("bit %d of byte %d behind the end flipped: got %q, %+v, %t; want all records and nothing said", bit%8, bit/8, got, d, ok)
+		}
+	}
+}
+
+// TestALargeFileIsReadInPieces: all of it, and on behind damage, though no more is held than a few pieces.
+func TestALargeFileIsReadInPieces(t *testing.T) {
+	t.Parallel()
+	const size, length = 20 * window, 50
+	path := filepath.Join(memoryDir(t), "j")
+	j, err := Open(path, size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	begin(t, j, 0)
+	var want []string
+	for {
+		r := fmt.Sprintf("%*d", length, len(want))
+		if err := j.Append([][]byte{[]byte(r), []byte(r)}); errors.Is(err, ErrFull) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, r, r)
+	}
+	if got := read(t, j, j.Present()); !slices.Equal(got, want) {
+		t.Fatalf("got %d records, want the %d that were written", len(got), len(want))
+	}
+	name, generation := j.files[j.at].Name(), j.Present()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clear(b[5*window-100 : 9*window+100]) // a hole that is longer than a reader looks at at once
+	b[15*window] ^= 4
+	if err := os.WriteFile(name, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if j, err = Open(path, size); err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	got, d := readDamaged(t, j, generation)
+	holed := (4*window + 200) / (length + recordHead)
+	if lost := len(want) - len(got); d != (Damage{Repaired: 1, Lost: 1}) || lost < holed || lost > holed+4 {
+		t.Errorf("lost %d records of %d, %+v; want %d to %d, in one place, and one put right", lost, len(want), d, holed, holed+4)
+	}
+	for i, r := range got {
+		if r != want[i] && r != want[len(want)-len(got)+i] {
+			t.Fatalf("record %d is %q", i, r)
 		}
 	}
 }

@@ -56,6 +56,7 @@ type Journal struct {
 	at     int         // the file of the present generation; -1 = none was begun
 	off    int64       // where its next record goes; 0 = its header is not written yet
 	buf    []byte
+	place  place // of Append
 }
 
 // Names are the files of the journal at path.
@@ -193,7 +194,7 @@ func (j *Journal) Append(records [][]byte) error {
 		if i == 0 {
 			head |= first
 		}
-		sum = checksum(j.gens[j.at], j.off+int64(len(b)), sum, head, r)
+		sum = checksum(&j.place, j.gens[j.at], j.off+int64(len(b)), sum, head, r)
 		b = binary.LittleEndian.AppendUint32(b, head)
 		b = binary.LittleEndian.AppendUint32(b, sum)
 		b = append(b, r...)

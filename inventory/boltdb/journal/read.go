@@ -19,9 +19,12 @@ type Damage struct {
 // Found reports whether anything was damaged.
 func (d Damage) Found() bool { return d != Damage{} }
 
+// place is room for what a record's checksum begins with: of its own, because what crc32 is given is allocated anew otherwise.
+type place [24]byte
+
 // checksum is a record's: before is the one before it in the same append.
-func checksum(generation uint64, off int64, before, head uint32, record []byte) uint32 {
-	var place [24]byte
+func checksum(place *place, generation uint64, off int64, before, head uint32, record []byte) uint32 {
+	*place = [24]byte{}
 	binary.LittleEndian.PutUint64(place[0:], generation)
 	binary.LittleEndian.PutUint64(place[8:], uint64(off))
 	binary.LittleEndian.PutUint32(place[16:], head)
@@ -56,23 +59,29 @@ func header(h [headerSize]byte) (generation uint64, one, spoilt bool) {
 
 // guess finds the generation of a file with a damaged header by its records: the two files take turns.
 func (j *Journal) guess(i int) error {
-	return j.with(i, func(b []byte) error {
-		for _, step := range []uint64{1, ^uint64(0), 2, 3} {
-			g := j.gens[1-i] + step
-			if r := (reader{b: b, generation: g}); g != 0 && g != ^uint64(0) {
-				if _, ok := r.begins(headerSize); ok {
-					j.gens[i] = g
-					return nil
-				}
-			}
+	for _, step := range []uint64{1, ^uint64(0), 2, 3} {
+		g := j.gens[1-i] + step
+		if g == 0 || g == ^uint64(0) {
+			continue
 		}
-		return nil // a torn one: nothing in it was acknowledged
-	})
+		found := false
+		if err := j.with(i, g, func(r *reader) error {
+			_, found = r.begins(headerSize)
+			return nil
+		}); err != nil {
+			return err
+		}
+		if found {
+			j.gens[i] = g
+			return nil
+		}
+	}
+	return nil // a torn one: nothing in it was acknowledged
 }
 
-// with calls fn with a file's bytes, as far as it was written by this run, or all. They are fn's only until it returns: their memory
-// is the system's and goes back to it at once, not the collector's, whose room would stay twice as large.
-func (j *Journal) with(i int, fn func(b []byte) error) (err error) {
+// with calls fn with a reader of a file's records, of what was written by this run, or of all of it. What it reads is fn's only until it
+// returns: its memory is the system's and goes back to it at once, not the collector's, whose room would stay twice as large.
+func (j *Journal) with(i int, generation uint64, fn func(r *reader) error) (err error) {
 	size := j.size
 	if i == j.at {
 		size = j.off
@@ -82,11 +91,11 @@ func (j *Journal) with(i int, fn func(b []byte) error) (err error) {
 		return fmt.Errorf("room to read %s: %w", j.files[i].Name(), err)
 	}
 	defer func() { err = errors.Join(err, syscall.Munmap(b)) }()
-	n, err := io.ReadFull(io.NewSectionReader(j.files[i], 0, size), b)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return fmt.Errorf("read %s: %w", j.files[i].Name(), err)
+	r := &reader{b: b, file: j.files[i], generation: generation}
+	if err = fn(r); err == nil && r.err != nil {
+		err = fmt.Errorf("read %s: %w", j.files[i].Name(), r.err)
 	}
-	return fn(b[:n])
+	return err
 }
 
 // Read calls fn for each record of a generation, in the order they were appended in. The record is fn's only until it
@@ -102,14 +111,14 @@ func (j *Journal) Read(generation uint64, fn func(record []byte) error) (d Damag
 	if j.spoilt[i] {
 		d.Repaired++
 	}
-	err = j.with(i, func(b []byte) error {
+	err = j.with(i, generation, func(r *reader) error {
 		switch {
-		case len(b) < headerSize:
+		case !r.fill(headerSize):
 			return nil
 		case j.one[i]:
-			return readOne(b, fn)
+			r.fill(len(r.b))
+			return readOne(r.b[:r.have], fn)
 		}
-		r := reader{b: b, generation: generation}
 		return r.all(&d, fn)
 	})
 	return d, err
@@ -118,6 +127,7 @@ func (j *Journal) Read(generation uint64, fn func(record []byte) error) (d Damag
 // all calls fn for each record, and counts in d what is damaged.
 func (r *reader) all(d *Damage, fn func(record []byte) error) error {
 	for off, before := headerSize, uint32(0); ; {
+		r.drop(off)
 		n, ok := r.record(off, before)
 		if !ok {
 			if n, ok = r.repair(off, before); ok {
@@ -138,19 +148,51 @@ func (r *reader) all(d *Damage, fn func(record []byte) error) error {
 	}
 }
 
-// reader reads the records of one file.
+// reader reads the records of one file, from its beginning to its end: of a file of megabytes it holds what it looks at.
 type reader struct {
-	b          []byte
+	b          []byte // room for the whole file; its memory is taken as it is filled
+	have, gone int    // it holds the bytes from gone on, up to have
+	file       io.ReaderAt
+	err        error // why no more could be read
+	place      place
 	generation uint64
+}
+
+// window is how many bytes a reader reads, and lets go of, at a time: whole pages.
+const window = 64 << 10
+
+// fill reports whether the file has so many bytes, and reads them.
+func (r *reader) fill(to int) bool {
+	for r.have < to && to <= len(r.b) && r.err == nil {
+		n, err := r.file.ReadAt(r.b[r.have:min(r.have+window, len(r.b))], int64(r.have))
+		r.have += n
+		switch {
+		case errors.Is(err, io.EOF): // it is shorter than it should be
+			r.b = r.b[:r.have]
+		case err != nil:
+			r.err = err
+		}
+	}
+	return to <= r.have
+}
+
+// drop gives the memory of what lies before off back: nobody looks at it any more.
+func (r *reader) drop(off int) {
+	if off-r.gone < 2*window {
+		return
+	}
+	to := off / window * window
+	_ = syscall.Madvise(r.b[r.gone:to], syscall.MADV_DONTNEED) // without it more is held, that is all
+	r.gone = to
 }
 
 // head is the length of the record that would be at off, 0 = there is none, and its head as it stands there.
 func (r *reader) head(off int) (n int, head uint32) {
-	if off+recordHead > len(r.b) {
+	if !r.fill(off + recordHead) {
 		return 0, 0
 	}
 	head = binary.LittleEndian.Uint32(r.b[off:])
-	if n = int(head &^ first); n > maxRecord || off+recordHead+n > len(r.b) {
+	if n = int(head &^ first); n > maxRecord || !r.fill(off+recordHead+n) {
 		return 0, head
 	}
 	return n, head
@@ -162,7 +204,7 @@ func (r *reader) record(off int, before uint32) (int, bool) {
 	if n == 0 {
 		return 0, false
 	}
-	sum := checksum(r.generation, int64(off), before, head, r.b[off+recordHead:off+recordHead+n])
+	sum := checksum(&r.place, r.generation, int64(off), before, head, r.b[off+recordHead:off+recordHead+n])
 	return n, sum == binary.LittleEndian.Uint32(r.b[off+4:])
 }
 
@@ -172,7 +214,7 @@ const mostRepaired = 4096
 // repair puts a record right that one flipped bit spoilt: the bit that makes it fit is the one. That something else is
 // taken for a record so is as likely as that a checksum fits by chance, some thousand in 2^32.
 func (r *reader) repair(off int, before uint32) (int, bool) {
-	if off+recordHead > len(r.b) {
+	if !r.fill(off + recordHead) {
 		return 0, false
 	}
 	n, _ := r.head(off)
@@ -205,7 +247,8 @@ func (r *reader) next(off int) (next int, before uint32, ok bool) {
 
 // begins finds the first whole record at or behind off that begins an append.
 func (r *reader) begins(off int) (int, bool) {
-	for ; off+recordHead < len(r.b); off++ {
+	for ; r.fill(off + recordHead + 1); off++ {
+		r.drop(off)
 		if r.b[off+3] != first>>24 { // most are none: a record is shorter than 2^24 bytes
 			continue
 		}
