@@ -42,6 +42,8 @@ type LeaseStore interface {
 	Leases() ([]lease.Lease, error)
 	// Reservations reads all that are stored.
 	Reservations() ([]lease.Reservation, error)
+	// ReservationsVersion is another number after every change of them.
+	ReservationsVersion() uint64
 }
 
 // Relayed is a further segment whose clients come through a relay.

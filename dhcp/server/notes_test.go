@@ -128,6 +128,7 @@ func TestIgnoredHost(t *testing.T) {
 func TestReservationsAreReadAgain(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, dhcp.RoleServer, nil)
+	b.leases.version++
 	b.leases.reserved = []lease.Reservation{{HW: lease.HW(labMAC), IP: netip.MustParseAddr("10.0.0.50")}}
 	if err := b.s.Reload(); err != nil {
 		t.Fatal(err)

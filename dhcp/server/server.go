@@ -68,6 +68,7 @@ type segment struct {
 	dhcp.Segment
 	relayed  bool
 	reserved []lease.Reservation // as the pool has them
+	version  uint64              // of those
 }
 
 // New checks the configuration. Nothing is opened before Run.
@@ -156,6 +157,9 @@ func (s *Server) load() error {
 	if err := s.others.load(s.cfg.Store); err != nil {
 		return fmt.Errorf("DHCP servers seen earlier: %w", err)
 	}
+	if err := s.tries.load(s.cfg.Store); err != nil {
+		return fmt.Errorf("forms of boot offers that firmwares took: %w", err)
+	}
 	for _, r := range s.cfg.Relayed {
 		if err := s.addSegment(lease.Config{Prefix: r.Prefix.Masked(), Range: r.Range, Exclude: append(slices.Clone(r.DNS), r.Router)}, r.Router, r.DNS, true); err != nil {
 			return err
@@ -180,17 +184,25 @@ func (s *Server) addSegment(pc lease.Config, router netip.Addr, dns []netip.Addr
 			p.Put(l)
 		}
 	}
+	version := s.cfg.Leases.ReservationsVersion()
 	res, err := s.cfg.Leases.Reservations()
 	if err != nil {
 		return fmt.Errorf("stored reservations: %w", err)
 	}
 	p.Reserve(res)
-	s.segments = append(s.segments, &segment{Segment: dhcp.Segment{Pool: p, Router: router, DNS: dns}, relayed: relayed, reserved: res})
+	s.segments = append(s.segments, &segment{Segment: dhcp.Segment{Pool: p, Router: router, DNS: dns}, relayed: relayed, reserved: res, version: version})
 	return nil
 }
 
-// Reload reads the reservations again; it also happens by itself every two seconds.
+// Reload reads the reservations again if they changed; it also happens by itself every two seconds.
 func (s *Server) Reload() error {
+	version := s.cfg.Leases.ReservationsVersion()
+	s.mu.Lock()
+	same := !slices.ContainsFunc(s.segments, func(g *segment) bool { return g.version != version })
+	s.mu.Unlock()
+	if same {
+		return nil
+	}
 	res, err := s.cfg.Leases.Reservations()
 	if err != nil {
 		return err
@@ -202,6 +214,7 @@ func (s *Server) Reload() error {
 			g.Pool.Reserve(res)
 			g.reserved = res
 		}
+		g.version = version
 	}
 	return nil
 }

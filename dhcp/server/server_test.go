@@ -26,6 +26,7 @@ type memLeases struct {
 	mu       sync.Mutex
 	leases   map[netip.Addr]lease.Lease
 	reserved []lease.Reservation
+	version  uint64
 	commit   func(lease.Lease) error // of each; called outside the lock; nil = at once
 	commits  func([]lease.Lease)     // the same of all at once
 }
@@ -65,6 +66,12 @@ func (m *memLeases) Reservations() ([]lease.Reservation, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.Clone(m.reserved), nil
+}
+
+func (m *memLeases) ReservationsVersion() uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.version
 }
 
 // sent is a reply on the fake wire.

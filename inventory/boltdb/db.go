@@ -88,6 +88,8 @@ type DB struct {
 	spare  *reserve
 	leases leaseLog
 
+	reserved atomic.Uint64 // ReservationsVersion
+
 	closing atomic.Bool
 	stop    context.CancelFunc // ends the trimmer
 	trimmed chan struct{}      // closed when the trimmer has ended
@@ -179,7 +181,11 @@ func (d *DB) Update(fn func(*inventory.Tx) error) error {
 		return err
 	}
 	began := time.Now()
-	if err := btx.Commit(); err != nil {
+	err = btx.Commit()
+	if raw.sums[bucketReservations] != nil {
+		d.reserved.Add(1)
+	}
+	if err != nil {
 		return d.commitFailed(err)
 	}
 	d.cfg.Committed(false, time.Since(began))

@@ -335,9 +335,23 @@ func TestReservations(t *testing.T) {
 	if err := d.PutReservation(b); err != nil {
 		t.Fatal(err)
 	}
+	version := d.ReservationsVersion()
+	if err := d.Update(func(tx *inventory.Tx) error { return tx.Put("other", "a", nil) }); err != nil || d.ReservationsVersion() != version {
+		t.Errorf("after an update of something else (%v) reservations count as changed", err)
+	}
 	got, err := d.Reservations()
 	if diff := cmp.Diff([]lease.Reservation{a, b}, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); err != nil || diff != "" {
 		t.Errorf("reservations: %v (-want +got):\n%s", err, diff)
+	}
+	if err := d.DeleteReservation(a.HW); err != nil {
+		t.Fatal(err)
+	}
+	if d.ReservationsVersion() == version {
+		t.Error("a deleted reservation is no change")
+	}
+	version = d.ReservationsVersion()
+	if err := d.PutReservation(a); err != nil || d.ReservationsVersion() == version {
+		t.Errorf("a new reservation (%v) is no change", err)
 	}
 	if err := d.DeleteReservation(a.HW); err != nil {
 		t.Fatal(err)

@@ -416,6 +416,10 @@ func (d *DB) leaseSnapshot() (*bbolt.Tx, *newest, error) {
 	return btx, newest, nil
 }
 
+// ReservationsVersion is another number after every update that may have changed a reservation; in the order of this call, then
+// Reservations, nothing is missed.
+func (d *DB) ReservationsVersion() uint64 { return d.reserved.Load() }
+
 // Reservations reads all reservations, in order of the hardware address.
 func (d *DB) Reservations() ([]lease.Reservation, error) {
 	return all[lease.Reservation](d, bucketReservations)
