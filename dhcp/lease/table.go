@@ -61,26 +61,43 @@ func (l *holdList) remove(h *hold) {
 // An entry stays where it is.
 type table struct {
 	first   uint32
-	slots   []*entry // nil = nothing is known
+	size    uint32
+	slots   []*[slotsAtOnce]*entry // nil = nothing is known
 	outside map[uint32]*entry
 }
 
+// slotsAtOnce is for how many addresses room is made when something is known of the first of them: a large range may be nearly empty.
+const slotsAtOnce = 256
+
 func newTable(r Range) table {
-	return table{first: num(r.First), slots: make([]*entry, r.Size()), outside: map[uint32]*entry{}}
+	return table{first: num(r.First), size: uint32(r.Size()), slots: make([]*[slotsAtOnce]*entry, (r.Size()+slotsAtOnce-1)/slotsAtOnce), outside: map[uint32]*entry{}}
 }
 
 // slot is an address's place in the range.
-func (t *table) slot(ip uint32) (int, bool) {
+func (t *table) slot(ip uint32) (uint32, bool) {
 	i := ip - t.first // of a lower address: more than any range has
-	return int(i), i < uint32(len(t.slots))
+	return i, i < t.size
 }
 
 // at is the entry of an address; nil when nothing is known of it.
 func (t *table) at(ip uint32) *entry {
-	if i, ok := t.slot(ip); ok {
-		return t.slots[i]
+	i, ok := t.slot(ip)
+	if !ok {
+		return t.outside[ip]
 	}
-	return t.outside[ip]
+	if c := t.slots[i/slotsAtOnce]; c != nil {
+		return c[i%slotsAtOnce]
+	}
+	return nil
+}
+
+// set makes e the entry of an address in the range; nil = nothing is known of it any more.
+func (t *table) set(i uint32, e *entry) {
+	c := &t.slots[i/slotsAtOnce]
+	if *c == nil {
+		*c = new([slotsAtOnce]*entry)
+	}
+	(*c)[i%slotsAtOnce] = e
 }
 
 // make is at, made when there is none.
@@ -91,7 +108,7 @@ func (t *table) make(ip uint32) *entry {
 	}
 	e = &entry{ip: ip}
 	if i, ok := t.slot(ip); ok {
-		t.slots[i] = e
+		t.set(i, e)
 	} else {
 		t.outside[ip] = e
 	}
@@ -104,7 +121,7 @@ func (t *table) tidy(e *entry) {
 		return
 	}
 	if i, ok := t.slot(e.ip); ok {
-		t.slots[i] = nil
+		t.set(i, nil)
 	} else {
 		delete(t.outside, e.ip)
 	}
@@ -113,9 +130,14 @@ func (t *table) tidy(e *entry) {
 // all are the entries, in no useful order.
 func (t *table) all() iter.Seq[*entry] {
 	return func(yield func(*entry) bool) {
-		for _, e := range t.slots {
-			if e != nil && !yield(e) {
-				return
+		for _, c := range t.slots {
+			if c == nil {
+				continue
+			}
+			for _, e := range c {
+				if e != nil && !yield(e) {
+					return
+				}
 			}
 		}
 		for _, e := range t.outside {
