@@ -7,7 +7,7 @@ import (
 )
 
 // maxCommits is how many answers may wait for the disk at once; more requests wait in the socket.
-const maxCommits = 256
+const maxCommits = 128
 
 // commits are the answers whose leases are not on disk yet. One goroutine at a time writes all that have gathered
 // while the last sync ran, in one more sync.

@@ -55,8 +55,8 @@ func (s *Server) take(from arrival, b []byte) *answer {
 		return nil
 	}
 	a.known = known{host: s.hosts.may(a.req.MAC)}
-	if a.req.Kind.Boots() {
-		s.lookUp(a.req.MAC, &a.known)
+	if a.known.host && a.req.Kind.Boots() {
+		a.known.ignored = s.ignored(a.req.MAC)
 	}
 	s.decide(a, from)
 	return a
@@ -64,29 +64,21 @@ func (s *Server) take(from arrival, b []byte) *answer {
 
 // known is what the inventory says of a machine.
 type known struct {
-	host    bool      // it may be one of ours
-	ignored bool      // a person's choice; of a machine that netboots
-	form    savedForm // of boot offer that it took; of a machine that netboots
+	host    bool // it may be one of ours
+	ignored bool // a person's choice; of a machine that netboots
 }
 
-func (s *Server) lookUp(mac inventory.MAC, k *known) {
+// ignored reads whether a person chose that the machine is left alone.
+func (s *Server) ignored(mac inventory.MAC) (yes bool) {
 	err := s.cfg.Store.View(func(tx *inventory.Tx) error {
-		if _, err := tx.GetJSON(bucketForms, mac.String(), &k.form); err != nil {
-			return err
-		}
-		if !k.host {
-			return nil
-		}
 		h, err := tx.HostByMAC(mac)
-		if errors.Is(err, inventory.ErrNotFound) {
-			return nil
-		}
-		k.ignored = h.State == inventory.StateIgnored
+		yes = h.State == inventory.StateIgnored
 		return err
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, inventory.ErrNotFound) {
 		s.log.Error("host cannot be read for DHCP", "mac", mac, "err", err)
 	}
+	return yes
 }
 
 // decide asks the core, and takes in what it says about offers, under one lock: between a
@@ -107,7 +99,7 @@ func (s *Server) decide(a *answer, from arrival) {
 	}
 	doctor := s.cfg.Doctor(req.MAC)
 	if !doctor {
-		v.Try = s.tries.next(req, s.role, k.form, now)
+		v.Try = s.tries.next(req, s.role, now)
 	}
 	*d = a.room.Decide(s.core(), v, req, now)
 	if doctor {

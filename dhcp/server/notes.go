@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"hash/maphash"
 	"log/slog"
 	"slices"
 	"time"
@@ -39,7 +40,8 @@ type notes struct {
 	count *counters
 	tries *tries
 	queue chan note
-	seen  map[lineKey]time.Time
+	seed  maphash.Seed
+	seen  map[uint64]time.Time // by lineKey
 	say   rate.Sometimes
 	fresh *rate.Limiter // for strangers
 }
@@ -50,7 +52,7 @@ type lineKey struct {
 }
 
 func newNotes(store inventory.Store, log *slog.Logger, c *counters, t *tries) *notes {
-	return &notes{store: store, log: log, count: c, tries: t, queue: make(chan note, maxNotes), seen: map[lineKey]time.Time{}, say: rate.Sometimes{Interval: time.Minute},
+	return &notes{store: store, log: log, count: c, tries: t, queue: make(chan note, maxNotes), seed: maphash.MakeSeed(), seen: map[uint64]time.Time{}, say: rate.Sometimes{Interval: time.Minute},
 		fresh: rate.NewLimiter(strangersASecond, strangersAtOnce)}
 }
 
@@ -126,7 +128,9 @@ func (n *notes) write(batch []note) {
 	})
 	if err != nil {
 		n.log.Error("boot diary cannot be written", "err", err)
+		return
 	}
+	n.tries.onDisk(forms)
 }
 
 // worthwhile leaves out retransmissions, and systems that are no host of ours: those cost no write.
@@ -171,7 +175,7 @@ func (n *notes) mayMeet(at time.Time) bool {
 }
 
 func (n *notes) repeated(e dhcp.Event, at time.Time) bool {
-	k := lineKey{e.Contact.MAC, e.Kind, e.By, e.Text}
+	k := maphash.Comparable(n.seed, lineKey{e.Contact.MAC, e.Kind, e.By, e.Text})
 	last, ok := n.seen[k]
 	if len(n.seen) >= maxNotes {
 		clear(n.seen)

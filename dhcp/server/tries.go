@@ -2,7 +2,10 @@ package server
 
 import (
 	"container/list"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -47,17 +50,37 @@ type savedForm struct {
 // tries remembers the form of boot offer that each machine takes. A machine that asks again
 // without ever having loaded anything gets the next form; one that loaded iPXE but never got it to
 // run gets the second choice of boot file (R14, R20). It keeps the maxTries machines heard last; what
-// worked is on disk as well. Safe for concurrent use.
+// worked for a host is on disk as well. Safe for concurrent use.
 type tries struct {
-	mu    sync.Mutex
-	list  map[inventory.MAC]*try
-	order *list.List // of inventory.MAC, heard longest ago first
+	mu     sync.Mutex
+	list   map[inventory.MAC]*try
+	order  *list.List                  // of inventory.MAC, heard longest ago first
+	stored map[inventory.MAC]savedForm // what is on disk: few firmwares need another form than the first
 }
 
-func newTries() *tries { return &tries{list: map[inventory.MAC]*try{}, order: list.New()} }
+func newTries() *tries {
+	return &tries{list: map[inventory.MAC]*try{}, order: list.New(), stored: map[inventory.MAC]savedForm{}}
+}
 
-// of is the machine's try, made when new, from what is on disk (the zero value: nothing).
-func (t *tries) of(mac inventory.MAC, role dhcp.Role, stored savedForm) *try {
+// load reads what is on disk.
+func (t *tries) load(store inventory.Store) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return store.View(func(tx *inventory.Tx) error {
+		return tx.Scan(bucketForms, "", "", func(k string, v []byte) (bool, error) {
+			mac, err := inventory.ParseMAC(k)
+			var form savedForm
+			if err = errors.Join(err, json.Unmarshal(v, &form)); err != nil {
+				return false, fmt.Errorf("record %s/%s: %w", bucketForms, k, err)
+			}
+			t.stored[mac] = form
+			return true, nil
+		})
+	})
+}
+
+// of is the machine's try, made when new, from what is on disk.
+func (t *tries) of(mac inventory.MAC, role dhcp.Role) *try {
 	if x := t.list[mac]; x != nil {
 		t.order.MoveToBack(x.place)
 		return x
@@ -67,23 +90,22 @@ func (t *tries) of(mac inventory.MAC, role dhcp.Role, stored savedForm) *try {
 		delete(t.list, oldest.Value.(inventory.MAC))
 		t.order.Remove(oldest)
 	}
-	x := &try{Role: role, saved: stored, place: t.order.PushBack(mac)}
-	if stored.Role == role {
-		x.No = stored.No
+	x := &try{Role: role, saved: t.stored[mac], place: t.order.PushBack(mac)}
+	if x.saved.Role == role {
+		x.No = x.saved.No
 	}
 	t.list[mac] = x
 	return x
 }
 
-// next is the try that a message of the machine's firmware is answered with; stored is what is on
-// disk of it.
-func (t *tries) next(req *dhcp.Request, role dhcp.Role, stored savedForm, now time.Time) int {
+// next is the try that a message of the machine's firmware is answered with.
+func (t *tries) next(req *dhcp.Request, role dhcp.Role, now time.Time) int {
 	if req.Kind.Stage() != bootfile.StageFirmware {
 		return 0
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	x := t.of(req.MAC, role, stored)
+	x := t.of(req.MAC, role)
 	if x.Role != role {
 		*x = try{Role: role, saved: x.saved, place: x.place}
 	}
@@ -110,6 +132,7 @@ func (t *tries) next(req *dhcp.Request, role dhcp.Role, stored savedForm, now ti
 		x.No++
 	}
 	x.Since, x.Took, x.Loaded, x.Chained = time.Time{}, false, false, false
+	x.saved = t.stored[req.MAC] // it may not have been a host yet when it worked last
 	return x.No
 }
 
@@ -164,16 +187,25 @@ func (t *tries) unsaved() map[inventory.MAC]savedForm {
 	return out
 }
 
+// onDisk takes in that forms were saved.
+func (t *tries) onDisk(forms map[inventory.MAC]savedForm) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	maps.Copy(t.stored, forms)
+}
+
+// saveForms writes those of hosts, and leaves the others out of forms: a stranger could make up any number.
 func saveForms(tx *inventory.Tx, forms map[inventory.MAC]savedForm) error {
 	for mac, form := range forms {
-		if err := tx.PutJSON(bucketForms, mac.String(), form); err != nil {
-			return err
-		}
 		h, err := tx.HostByMAC(mac)
 		if errors.Is(err, inventory.ErrNotFound) {
+			delete(forms, mac)
 			continue
 		}
 		if err != nil {
+			return err
+		}
+		if err := tx.PutJSON(bucketForms, mac.String(), form); err != nil {
 			return err
 		}
 		if err := tx.Note(inventory.Entry{Time: h.LastSeen, HostID: h.ID, Kind: "dhcp.form", By: "firmware",
