@@ -99,7 +99,9 @@ func (r *reader) take() (Change, bool) {
 	c := r.queue[0]
 	c.Lost, r.lost = r.lost, 0
 	r.queue[0] = Change{} // lets go of the entry
-	r.queue = r.queue[1:]
+	if r.queue = r.queue[1:]; len(r.queue) == 0 {
+		r.queue = nil // lets go of the room that a burst took
+	}
 	return c, true
 }
 
