@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -12,8 +13,11 @@ import (
 	"github.com/staged-hive/hatchery/inventory"
 )
 
-// feedKeep is how many events a reader may be behind before it must read everything again.
-const feedKeep = 4096
+// How far a reader may be behind before it must read everything again: events, and bytes of them.
+const (
+	feedKeep  = 4096
+	feedBytes = 256 << 10
+)
 
 // event is one change, as the event stream of programs sends it; pages read which host it is about.
 type event struct {
@@ -32,6 +36,7 @@ type feed struct {
 
 	mu   sync.Mutex
 	ring []event // rising seq
+	size int     // of the data in ring
 	last uint64
 	wake chan struct{} // closed and replaced at every publish
 }
@@ -143,12 +148,23 @@ func (f *feed) publish(ev event) {
 	defer f.mu.Unlock()
 	f.last++
 	ev.seq = f.last
-	if len(f.ring) >= feedKeep {
-		f.ring = append(f.ring[:0], f.ring[feedKeep/2:]...)
-	}
 	f.ring = append(f.ring, ev)
+	f.size += len(ev.data)
+	if len(f.ring) > feedKeep || f.size > feedBytes {
+		f.dropHalf()
+	}
 	close(f.wake)
 	f.wake = make(chan struct{})
+}
+
+// dropHalf drops the older half of what is kept, by number and by bytes. The caller holds the lock.
+func (f *feed) dropHalf() {
+	n := 0
+	for len(f.ring)-n > feedKeep/2 || f.size > feedBytes/2 {
+		f.size -= len(f.ring[n].data)
+		n++
+	}
+	f.ring = slices.Clone(f.ring[n:])
 }
 
 // forget drops what is kept, so that every reader is told that it missed something.
@@ -156,7 +172,7 @@ func (f *feed) forget() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.last++
-	f.ring = nil
+	f.ring, f.size = nil, 0
 }
 
 // since are the events after seq. missed says that some are no longer kept: read everything again.

@@ -6,8 +6,10 @@ import (
 	"flag"
 	"fmt"
 	"html"
+	"io/fs"
 	"net/url"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -22,6 +24,33 @@ import (
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
+
+// TestEveryPageParses: pages are parsed when they are first shown.
+func TestEveryPageParses(t *testing.T) {
+	t.Parallel()
+	a, err := loadAssets()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, f := range a {
+		if f.kind == "" {
+			t.Errorf("static file %s has no content type", name)
+		}
+	}
+	p, err := parsePages(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := fs.Glob(files, "templates/*.html")
+	if err != nil || len(list) < 10 {
+		t.Fatalf("templates: got %q, %v", list, err)
+	}
+	for _, f := range list {
+		if _, err := p.of(strings.TrimSuffix(path.Base(f), ".html")); err != nil {
+			t.Error(err)
+		}
+	}
+}
 
 // golden compares got with a stored file.
 func golden(t *testing.T, name string, got []byte) {

@@ -9,10 +9,10 @@ import (
 	"fmt"
 	"html/template"
 	"io/fs"
-	"mime"
 	"net/http"
 	"path"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -31,6 +31,9 @@ type asset struct {
 
 type assets map[string]asset
 
+// kinds are the content types of our static files: package mime reads the machine's tables, which take half a megabyte and may differ.
+var kinds = map[string]string{".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+
 func loadAssets() (assets, error) {
 	out := assets{}
 	entries, err := fs.ReadDir(files, "static")
@@ -47,7 +50,7 @@ func loadAssets() (assets, error) {
 			return nil, err
 		}
 		sum := sha256.Sum256(b)
-		out[e.Name()] = asset{body: b, zip: z, kind: mime.TypeByExtension(path.Ext(e.Name())), hash: hex.EncodeToString(sum[:6])}
+		out[e.Name()] = asset{body: b, zip: z, kind: kinds[path.Ext(e.Name())], hash: hex.EncodeToString(sum[:6])}
 	}
 	return out, nil
 }
@@ -83,10 +86,16 @@ func (s *Server) static(c echo.Context) error {
 	return nil
 }
 
-// pageNames are the pages; each has a template file of that name.
-var pageNames = [...]string{"machines", "machine", "job", "roles", "media", "network", "activity", "settings", "setup", "restarting", "login", "firstrun", "problem"}
+// pages are the templates. What all pages share is parsed at the start, each page's own when it is first shown: most appliances
+// run for weeks with nobody looking, and what is kept of all pages takes a megabyte.
+type pages struct {
+	shared *template.Template
 
-func parsePages(a assets) (map[string]*template.Template, error) {
+	mu   sync.Mutex
+	page map[string]*template.Template
+}
+
+func parsePages(a assets) (*pages, error) {
 	fm := template.FuncMap{"asset": a.url, "memory": memoryText, "asked": asked, "disk": diskText, "ago": agoText, "span": durationText,
 		"plural": plural, "clock": func(t time.Time) string { return t.Format("15:04:05") },
 		"iso": isoText, "day": dayText,
@@ -100,18 +109,36 @@ func parsePages(a assets) (map[string]*template.Template, error) {
 	if err != nil {
 		return nil, fmt.Errorf("templates: %w", err)
 	}
-	out := map[string]*template.Template{"": shared}
-	for _, n := range pageNames {
-		t, err := shared.Clone()
-		if err == nil {
-			t, err = t.ParseFS(files, "templates/"+n+".html")
-		}
-		if err != nil {
-			return nil, fmt.Errorf("template %s: %w", n, err)
-		}
-		out[n] = t
+	return &pages{shared: shared, page: map[string]*template.Template{}}, nil
+}
+
+// of is the template of a page; "" = what all share.
+func (p *pages) of(page string) (*template.Template, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if t := p.page[page]; t != nil {
+		return t, nil
 	}
-	return out, nil
+	t, err := p.shared.Clone()
+	if err == nil && page != "" {
+		t, err = t.ParseFS(files, "templates/"+page+".html")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("template %s: %w", page, err)
+	}
+	p.page[page] = t
+	return t, nil
+}
+
+// execute renders a template of a page.
+func (p *pages) execute(page, name string, data any) ([]byte, error) {
+	t, err := p.of(page)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	err = t.ExecuteTemplate(&b, name, data)
+	return b.Bytes(), err
 }
 
 func isoText(t time.Time) string { return t.UTC().Format(time.RFC3339) }
@@ -143,19 +170,19 @@ func (s *Server) base(c echo.Context, title, nav string) base {
 }
 
 func (s *Server) render(c echo.Context, code int, page string, data any) error {
-	var b bytes.Buffer
-	if err := s.pages[page].ExecuteTemplate(&b, "layout", data); err != nil {
+	b, err := s.pages.execute(page, "layout", data)
+	if err != nil {
 		return fmt.Errorf("page %s: %w", page, err)
 	}
 	c.Response().Header().Set("Cache-Control", "no-store")
-	return sendHTML(c, code, b.Bytes())
+	return sendHTML(c, code, b)
 }
 
 // fragment renders one part of a page.
 func (s *Server) fragment(page, name string, data any) ([]byte, error) {
-	var b bytes.Buffer
-	if err := s.pages[page].ExecuteTemplate(&b, name, data); err != nil {
+	b, err := s.pages.execute(page, name, data)
+	if err != nil {
 		return nil, fmt.Errorf("fragment %s of page %s: %w", name, page, err)
 	}
-	return bytes.TrimSpace(b.Bytes()), nil
+	return bytes.TrimSpace(b), nil
 }

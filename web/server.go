@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"html/template"
 	"log/slog"
 	"net"
 	"net/http"
@@ -38,7 +37,7 @@ type Server struct {
 	refusals *refusals
 	hasher   *hasher
 	firstRun *firstRun
-	pages    map[string]*template.Template
+	pages    *pages
 	assets   assets
 	drawn    drawn
 	feed     *feed

@@ -42,6 +42,27 @@ func TestEventsResumeWhereTheReaderStopped(t *testing.T) {
 	until(t, lines, mac(7).String())
 }
 
+// TestEventsAreBoundedInBytes: whatever the size of what changes, feedBytes of it are kept at most.
+func TestEventsAreBoundedInBytes(t *testing.T) {
+	t.Parallel()
+	f := newFeed(&Server{})
+	for _, size := range []int{100, 10_000, 2 * feedBytes, 1000} {
+		for range 500 {
+			f.publish(event{name: "job", data: make([]byte, size)})
+			kept := 0
+			for _, e := range f.ring {
+				kept += len(e.data)
+			}
+			if kept > feedBytes || kept != f.size {
+				t.Fatalf("%d bytes are kept of events of %d, %d by its own count, want at most %d", kept, size, f.size, feedBytes)
+			}
+			if evs, missed, _ := f.since(f.now() - 1); size < feedBytes && (missed || len(evs) != 1) {
+				t.Fatalf("the newest event of %d bytes is not kept", size)
+			}
+		}
+	}
+}
+
 func TestEventsTellAReaderThatMissedTooMuch(t *testing.T) {
 	t.Parallel()
 	f := newFeed(&Server{})
