@@ -79,6 +79,8 @@ func TestWithoutScriptAConfirmationIsDrawnOpenAtItsAddress(t *testing.T) {
 		{"/hosts/node1?confirm=%22%3E", ""},
 		{"/hosts/" + mac(2).Hyphens() + "?confirm=install", "install"},
 		{"/settings?confirm=restore", "restore"},
+		{"/settings?confirm=certificate", "certificate"},
+		{"/settings?confirm=own-certificate", ""}, // it is in use: there is nothing to go back to
 		{"/settings", ""},
 	} {
 		var open []string

@@ -28,7 +28,7 @@ type settingsPage struct {
 	Sessions     []Session
 	CanRestore   bool
 	RestoreError string // why a backup was not taken
-	AskRestore   bool   // its dialog is drawn open
+	Asked        string // the confirmation that is drawn open, "" = none
 	Keys         []OperatorKey
 	CanSetup     bool
 	CertNames    []string // that the certificate is good for
@@ -53,14 +53,19 @@ func (s *Server) showSettings(c echo.Context, code int, p settingsPage) error {
 	p.Back, p.Dir, p.TokenFile, p.CanBackup = "/settings", s.cfg.Dir, filepath.Join(s.cfg.Dir, "admin-token"), s.cfg.Backup != nil
 	p.CanSupport = s.cfg.Care != nil
 	p.CanRestore, p.CanSetup = s.cfg.Restore != nil, s.cfg.Setup != nil
-	p.AskRestore = p.RestoreError != "" || c.QueryParam("confirm") == "restore"
+	switch p.Asked = c.QueryParam("confirm"); {
+	case p.RestoreError != "":
+		p.Asked = "restore"
+	case p.CertError != "":
+		p.Asked = "certificate"
+	}
 	if c := s.inUse.Load(); c != nil && c.Leaf != nil {
 		p.CertEnds, p.CertNames = c.Leaf.NotAfter, c.Leaf.DNSNames
 		for _, ip := range c.Leaf.IPAddresses {
 			p.CertNames = append(p.CertNames, ip.String())
 		}
 		given, err := s.givenCertificate()
-		p.CertGiven, p.CanCert = given != nil && err == nil, s.mayGive() == nil
+		p.CertGiven, p.CanCert = given != nil || err != nil, s.mayGive() == nil // one that cannot be read is there to be taken away
 	}
 	err := s.cfg.Store.View(func(tx *inventory.Tx) error {
 		all, err := tokens(tx)

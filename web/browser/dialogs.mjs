@@ -2,7 +2,7 @@
 import { test, check, equal, open, login, live, control, axe, shot, noScroll, targets, cfg } from "./lib.mjs";
 import { pages, themes } from "./site.mjs";
 
-const asks = { install: "/hosts/52-54-00-12-34-79", reinstall: pages.installed, "format-0": pages.installed, forget: pages.installed, restore: pages.settings };
+const asks = { install: "/hosts/52-54-00-12-34-79", reinstall: pages.installed, "format-0": pages.installed, forget: pages.installed, restore: pages.settings, certificate: pages.settings };
 const focus = (page) => page.evaluate(() => document.activeElement.textContent.trim());
 const opener = (id) => `[data-dialog="${id}"]`;
 
@@ -31,12 +31,13 @@ for (const [mode, options] of Object.entries(themes)) {
       await noScroll(page, `${id} ${mode}`);
       if (mode === "phone") await targets(page, `${id} ${mode}`);
       await page.screenshot({ path: `${cfg.shots}/ask-${id}-${mode}.png` });
-      await page.locator(`#${id} [name=typed], #${id} [name=confirm-os]`).first().fill("half a word");
+      const typed = page.locator(`#${id} [name=typed], #${id} [name=confirm-os], #${id} [name=certificate]`).first();
+      await typed.fill("half a word");
       await page.keyboard.press("Escape");
       check(!(await d.evaluate((e) => e.open)), `${id} stays open after Escape`);
       check(await page.locator(opener(id)).evaluate((e) => e === document.activeElement), `the focus is not back on what opened ${id}`);
       await page.click(opener(id));
-      equal(await page.locator(`#${id} [name=typed], #${id} [name=confirm-os]`).first().inputValue(), "", `what was typed into ${id} before Escape`);
+      equal(await typed.inputValue(), "", `what was typed into ${id} before Escape`);
       await page.locator(`#${id} [data-close]`).click();
       check(!(await d.evaluate((e) => e.open)), `Cancel does not close ${id}`);
     }
@@ -80,6 +81,24 @@ test("a refused confirmation is open again with the reason; it expires while it 
   await page.getByRole("link", { name: "Reinstall… node1" }).click(); // straight from the row
   await page.locator("#reinstall:modal").waitFor();
   equal(new URL(page.url()).search, "", "a reload does not ask again");
+  await page.context().close();
+});
+
+test("a certificate that is none is refused in its dialog", async () => {
+  const page = await open();
+  page.expectErrors = ["422"];
+  await login(page);
+  await page.goto(cfg.url + pages.settings);
+  await page.click(opener("certificate"));
+  await page.fill("#cert-pem", "no PEM");
+  await page.fill("#cert-key", "neither");
+  await page.click("#certificate button.danger");
+  await page.locator("#certificate:modal #summary").waitFor();
+  equal(await page.evaluate(() => document.activeElement.id), "summary", "focus after a refusal");
+  equal(await page.inputValue("#cert-pem"), "no PEM", "what was typed");
+  equal(await page.inputValue("#cert-key"), "", "the private key is not sent back");
+  await axe(page, "refused certificate");
+  await page.screenshot({ path: `${cfg.shots}/refused-certificate.png` });
   await page.context().close();
 });
 

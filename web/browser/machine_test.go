@@ -136,6 +136,11 @@ func (m *machine) get(path string) (string, error) {
 	return string(b), err
 }
 
+// script is what iPXE is told.
+func (m *machine) script() (string, error) {
+	return m.get("/boot.ipxe?mac=" + m.mac.Hyphens() + "&uuid=&serial=&platform=efi&buildarch=x86_64")
+}
+
 // boot fetches the script and checks in; whole also plays what comes before and between: DHCP, TFTP, kernel and initrd.
 func (m *machine) boot(whole bool) error {
 	if whole {
@@ -146,7 +151,7 @@ func (m *machine) boot(whole bool) error {
 			return fmt.Errorf("TFTP: %w: %s", err, out)
 		}
 	}
-	script, err := m.get("/boot.ipxe?mac=" + m.mac.Hyphens() + "&uuid=&serial=&platform=efi&buildarch=x86_64")
+	script, err := m.script()
 	nonce := nonceWord.FindStringSubmatch(script)
 	if err != nil || nonce == nil {
 		return fmt.Errorf("script of %s: %w\n%s", m.mac, cmp.Or(err, errNoNonce), script)

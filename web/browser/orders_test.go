@@ -1,9 +1,12 @@
 package browser
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -75,13 +78,7 @@ func (s *site) orders() *http.ServeMux {
 		s.until(r.FormValue("host"), r.FormValue("step"), func(h host) bool { return strings.Contains(h.Step, r.FormValue("step")) })
 		return nil
 	})
-	on("/image", func(r *http.Request) error { // a person puts a stage-0 image in
-		out, err := s.lan.Command(r.Context(), lab.Appliance, built("hatchery"), "stage0", "add", "--data", s.data(), built("stage0/x86_64")).CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("stage0 add: %w: %s", err, out)
-		}
-		return nil
-	})
+	on("/image", func(r *http.Request) error { return s.addImage(r.FormValue("version")) })
 	on("/storm", s.storm)
 	on("/kill", func(*http.Request) error { s.kill(); return nil })
 	on("/restart", func(*http.Request) error { s.start(); return nil })
@@ -93,6 +90,13 @@ func (s *site) orders() *http.ServeMux {
 		m.facts.Serial = "again " + evilText
 		m.mu.Unlock()
 		return m.checkIn()
+	})
+	mux.HandleFunc("GET /script", func(w http.ResponseWriter, r *http.Request) { // what a machine is told to boot
+		script, err := s.machine(num(r, "n"), facts(num(r, "n"))).script()
+		if err != nil {
+			s.t.Error(err)
+		}
+		fmt.Fprint(w, script)
 	})
 	mux.HandleFunc("GET /job", func(w http.ResponseWriter, r *http.Request) {
 		var h host
@@ -109,6 +113,29 @@ func (s *site) orders() *http.ServeMux {
 		fmt.Fprint(w, text)
 	})
 	return mux
+}
+
+// addImage puts the stage-0 image in, as a person does at the command line; under another version's name when one is given.
+func (s *site) addImage(version string) error {
+	from := built("stage0/x86_64")
+	if version != "" {
+		to := filepath.Join(s.dir, "image-"+version)
+		raw, err := os.ReadFile(filepath.Join(from, "manifest.json"))
+		var m map[string]any
+		if err := errors.Join(err, json.Unmarshal(raw, &m)); err != nil {
+			return err
+		}
+		m["version"] = version
+		raw, err = json.Marshal(m)
+		if err := errors.Join(err, os.CopyFS(to, os.DirFS(from)), os.WriteFile(filepath.Join(to, "manifest.json"), raw, 0o644)); err != nil {
+			return err
+		}
+		from = to
+	}
+	if out, err := s.lan.Command(s.t.Context(), lab.Appliance, built("hatchery"), "stage0", "add", "--data", s.data(), from).CombinedOutput(); err != nil {
+		return fmt.Errorf("stage0 add: %w: %s", err, out)
+	}
+	return nil
 }
 
 func num(r *http.Request, key string) int {

@@ -113,6 +113,33 @@ export default ({ test, check, equal, open, login, control, live, axe, shot, noS
     });
   }
 
+  for (const [mode, options] of Object.entries({ script: {}, "no script": { javaScriptEnabled: false } })) {
+    test(`an earlier stage-0 image is used again, ${mode}`, async () => {
+      const page = await open(options, cfg.empty), next = `lab-${mode.replace(" ", "-")}`;
+      const bootsWith = async (n) => (await (await fetch(`${cfg.empty.control}/script?n=${n}`)).text()).match(/kernel\?v=([0-9a-f]+)/)?.[1];
+      await control("/image", cfg.empty);
+      await control(`/image?version=${next}`, cfg.empty); // a newer one, which is in use at once
+      await login(page);
+      await page.goto(cfg.empty.url + "/media");
+      const versions = page.locator("table", { hasText: "Stage-0 images that were put in" });
+      const used = versions.locator("tbody tr", { hasText: "in use" }), other = versions.locator("tbody tr").filter({ hasNotText: "in use" }).first();
+      equal(await used.locator("th").innerText(), next, "the version in use");
+      const version = await other.locator("th").innerText(), digest = await other.locator("td[data-label=Digest]").innerText(), before = await bootsWith(42);
+      check(before && before !== digest, `a machine boots ${before} already`);
+      await other.getByRole("button", { name: `Use this one: ${version} for x86_64` }).click();
+      await page.getByText(`Machines of kind x86_64 that netboot from now on get ${version}.`).waitFor();
+      equal(await used.locator("th").innerText(), version, "the version in use");
+      equal(await versions.getByRole("row", { name: next }).getByRole("button", { name: /^Use this one/ }).count(), 1, "ways back");
+      equal(await bootsWith(43), digest, "what a machine boots from now on");
+      if (mode === "script") await axe(page, "versions");
+      await shot(page, `versions-${mode.replace(" ", "-")}`);
+      await noScroll(page, "versions");
+      await page.goto(cfg.empty.url + "/activity");
+      await page.getByText(`Stage-0 ${version} for x86_64 is used from now on, by admin.`).first().waitFor();
+      await page.context().close();
+    });
+  }
+
   test("first run: code, password, network, keys, without script", async () => {
     const page = await open({ javaScriptEnabled: false }, cfg.empty);
     page.expectErrors = ["ERR_CONNECTION"]; // while it restarts
