@@ -130,6 +130,9 @@ type Host struct {
 	// OwnedDisks says what this appliance put on a disk: disk id → class ("ephemeral", "persistent").
 	// Recorded before the first write.
 	OwnedDisks map[string]string `json:"owned_disks,omitempty"`
+	// Claimed says what OwnedDisks said before of each disk with data on it that the present job made an ephemeral one of ours. A job
+	// that is cancelled takes that back with it: the data may still be there, and a person agreed to its loss for that job alone.
+	Claimed    map[string]string `json:"claimed,omitempty"`
 	KernelArgs string            `json:"kernel_args,omitempty"`
 	// Notes is what people want to remember of the machine, several lines; nothing reads it.
 	Notes string `json:"notes,omitempty"`

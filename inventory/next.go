@@ -3,6 +3,7 @@ package inventory
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
@@ -229,7 +230,7 @@ func nextInstalled(h Host, e Event) (Host, error) {
 		}
 		h.Wrote = true
 	case NetbootFlipped:
-		h.Flipped, h.EverFlipped = true, true
+		h.Flipped, h.EverFlipped, h.Claimed = true, true, nil
 	case Verified:
 		if !h.Flipped {
 			return h, bad(h, "nothing was installed that could be verified")
@@ -248,13 +249,30 @@ func nextCancelled(h Host, e Cancelled) (Host, error) {
 		return h, bad(h, "no job is open")
 	}
 	spoilt := h.EverFlipped && h.Wrote && !h.Flipped
-	h = clearWork(h)
+	h = unclaim(clearWork(h))
 	h.State = resting(h)
 	if spoilt { // it counts as installed whatever came after: only a person's reinstall writes to it again
 		h.Error = "A reinstall was cancelled after it had begun to write: the system on its disks may not start."
 		h.Hint = "Reinstall it."
 	}
 	return h, nil
+}
+
+// unclaim is the host with its disks as they were before the job that is given up.
+func unclaim(h Host) Host {
+	if len(h.Claimed) == 0 {
+		return h
+	}
+	owned := maps.Clone(h.OwnedDisks)
+	for disk, class := range h.Claimed {
+		if class == "" {
+			delete(owned, disk)
+		} else {
+			owned[disk] = class
+		}
+	}
+	h.OwnedDisks, h.Claimed = owned, nil
+	return h
 }
 
 // resting is the state of a host without a job, from what is known of it.

@@ -103,7 +103,7 @@ func installedSince(tx *Tx, h Host, was *Host, now time.Time) error {
 	h.InstalledKey, h.InstalledSystem, h.InstalledAt = was.InstalledKey, was.InstalledSystem, was.InstalledAt
 	h.InstalledRole, h.InstalledCommit = was.InstalledRole, was.InstalledCommit
 	h.OwnedDisks, h.Bound = maps.Clone(was.OwnedDisks), maps.Clone(was.Bound)
-	h.EverFlipped, h.Flipped, h.Wrote = true, true, false
+	h.EverFlipped, h.Flipped, h.Wrote, h.Claimed = true, true, false, nil
 	if h.State != StateIgnored {
 		h = clearWork(h)
 		h.State = resting(h)

@@ -320,7 +320,7 @@ func (w *work) recordWrite() error {
 		if f := changedSince(&looked, h); f != nil {
 			return f
 		}
-		w.rec.OwnedBefore, w.rec.BoundBefore = maps.Clone(h.OwnedDisks), maps.Clone(h.Bound)
+		w.rec.OwnedBefore, w.rec.BoundBefore, w.rec.ClaimedBefore = maps.Clone(h.OwnedDisks), maps.Clone(h.Bound), maps.Clone(h.Claimed)
 		w.rec.WroteBefore, w.rec.Writing, w.rec.BootID = j.Wrote, true, h.BootID
 		w.rec.Last = w.rec.Plan
 		next, err := inventory.Next(w.plan.Own(*h), inventory.WriteStarted{})
@@ -351,7 +351,7 @@ func changedSince(looked, h *inventory.Host) *Failure {
 // confirmed does not count as ours.
 func (w *work) undoWrite() error {
 	return w.change(true, func(_ *inventory.Tx, h *inventory.Host, j *inventory.Job) error {
-		h.OwnedDisks, h.Bound, h.Wrote = w.rec.OwnedBefore, w.rec.BoundBefore, w.rec.WroteBefore
+		h.OwnedDisks, h.Bound, h.Claimed, h.Wrote = w.rec.OwnedBefore, w.rec.BoundBefore, w.rec.ClaimedBefore, w.rec.WroteBefore
 		j.Wrote, w.rec.Writing = w.rec.WroteBefore, false
 		return nil
 	})

@@ -24,6 +24,8 @@ type record struct {
 	// that wrote nothing.
 	OwnedBefore map[string]string `json:"owned_before,omitempty"`
 	BoundBefore map[string]string `json:"bound_before,omitempty"`
+	// ClaimedBefore is what was claimed by then, by earlier attempts.
+	ClaimedBefore map[string]string `json:"claimed_before,omitempty"`
 	// Writing says that this attempt may have written to the disks; of a deploy, that a trial may run on the machine.
 	Writing bool `json:"writing,omitempty"`
 	// WroteBefore says that an earlier attempt of the job may have written already.

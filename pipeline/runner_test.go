@@ -331,6 +331,33 @@ func TestForeignDataWaitsForAPerson(t *testing.T) {
 	r.untilState(m, inventory.StateInstalled)
 }
 
+// TestCancelTakesBackWhatWasConfirmed: a person agreed to the loss of the data for one job. That job is cancelled before anything
+// happened to the disk, and the next one must ask again.
+func TestCancelTakesBackWhatWasConfirmed(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.start()
+	m := r.machine(1)
+	m.disks[0].Signatures = []string{"ext4"}
+	m.powerOn()
+	m.hang = make(chan struct{})
+	r.assign(m, "node1", "plain")
+	waits := func(h inventory.Host) bool { return strings.HasPrefix(h.BlockedOn, "Waits for a person. ") }
+	p := diskplan.Make(diskplan.Input{Host: r.until(m, "was blocked", waits), Role: testRole("plain")})
+	r.act(m, func(tx *inventory.Tx, id inventory.HostID) error {
+		_, _, err := inventory.Install(tx, id, inventory.Confirmation{PlanID: p.ID, Confirm: map[string]string{"os": "os1"}}, "admin", time.Now())
+		return err
+	})
+	r.until(m, "formatting", func(h inventory.Host) bool { return h.Wrote && strings.Contains(h.Step, "formatting") })
+	r.act(m, func(tx *inventory.Tx, id inventory.HostID) error {
+		_, err := inventory.Cancel(tx, id, time.Now())
+		return err
+	})
+	r.untilState(m, inventory.StateReady)
+	r.assign(m, "node1", "plain")
+	r.until(m, "asked again", waits)
+}
+
 func testRole(name string) inventory.Role {
 	role := testRoles()[name]
 	role.Name = name

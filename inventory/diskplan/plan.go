@@ -151,20 +151,27 @@ func (p *Plan) KeepsPersistent() bool {
 	return slices.ContainsFunc(p.Slots, func(b Binding) bool { return b.Fate == FateKeep })
 }
 
-// Own returns the host with what this plan is about to put where recorded in it: OwnedDisks and
+// Own returns the host with what this plan is about to put where recorded in it: OwnedDisks, Claimed and
 // Bound. Store it before the first write. A disk that was persistent and is now confirmed
 // for an ephemeral slot becomes ephemeral; what the plan does not touch stays as it is recorded.
 func (p *Plan) Own(h inventory.Host) inventory.Host {
-	owned, bound := map[string]string{}, map[string]string{}
+	owned, bound, claimed := map[string]string{}, map[string]string{}, map[string]string{}
 	maps.Copy(owned, h.OwnedDisks)
 	maps.Copy(bound, h.Bound)
+	maps.Copy(claimed, h.Claimed)
 	for _, b := range p.Slots {
 		if b.Disk == "" {
 			continue
 		}
 		maps.DeleteFunc(bound, func(_, disk string) bool { return disk == b.Disk }) // another slot's before
+		if _, again := claimed[b.Disk]; !again && b.Class == inventory.ClassEphemeral && b.Owned != b.Class && len(b.Contents) > 0 {
+			claimed[b.Disk] = b.Owned
+		}
 		owned[b.Disk], bound[b.Slot] = b.Class, b.Disk
 	}
 	h.OwnedDisks, h.Bound = owned, bound
+	if len(claimed) > 0 {
+		h.Claimed = claimed
+	}
 	return h
 }

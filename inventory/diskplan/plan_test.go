@@ -490,6 +490,16 @@ func TestOwn(t *testing.T) {
 	if diff := cmp.Diff(map[string]string{"os": "ata-a", "data": "ata-b", "other": "ata-old"}, h.Bound); diff != "" {
 		t.Errorf("bound (-want +got):\n%s", diff)
 	}
+	if diff := cmp.Diff(map[string]string{"ata-a": "persistent"}, h.Claimed); diff != "" {
+		t.Errorf("claimed: the disk that held data, and what it was (-want +got):\n%s", diff)
+	}
+	h.State = inventory.StateInstalling
+	if given, err := inventory.Next(h, inventory.Cancelled{}); err != nil || given.OwnedDisks["ata-a"] != "persistent" || given.OwnedDisks["ata-b"] != "persistent" || given.Claimed != nil {
+		t.Errorf("once the job is given up: got %v, claimed %v, %v; want ata-a to be what it was", given.OwnedDisks, given.Claimed, err)
+	}
+	if done, err := inventory.Next(h, inventory.NetbootFlipped{}); err != nil || done.Claimed != nil || done.OwnedDisks["ata-a"] != "ephemeral" {
+		t.Errorf("once it is installed: got %v, claimed %v, %v", done.OwnedDisks, done.Claimed, err)
+	}
 	if in.Host.Bound["data"] != "ata-a" || in.Host.OwnedDisks["ata-a"] != "persistent" {
 		t.Error("the host given must not be written to")
 	}
