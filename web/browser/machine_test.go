@@ -41,6 +41,8 @@ type machine struct {
 	boots int
 	nonce string
 	seq   uint64
+	files []string // kernel and image, as its script says
+	image *loading // on its way; nil = none
 }
 
 func mac(n int) inventory.MAC { return inventory.MAC{0x52, 0x54, 0, 0x12, 0x34, byte(n)} }

@@ -81,6 +81,46 @@ test("chips filter, and their counts change with the rows", async () => {
   await page.context().close();
 });
 
+test("a machine that loads stage-0 shows how far it is, live, and never less; the tasks say bytes and who is waited for", async () => {
+  const page = await open();
+  await login(page);
+  await live(page);
+  const name = "52:54:00:12:34:4b", r = row(page, name);
+  await page.evaluate((name) => {
+    window.said = [];
+    new MutationObserver(() => {
+      const line = [...document.querySelectorAll("#rows tr")].find((t) => t.textContent.includes(name))?.querySelector(".state .sub").textContent;
+      if (line && line !== window.said.at(-1)) window.said.push(line);
+    }).observe(document.getElementById("rows"), { childList: true, subtree: true, characterData: true });
+  }, name);
+  const machine = await page.context().newPage();
+  for (const p of [20, 45, 61]) {
+    await control(`/load?n=75&percent=${p}`);
+    await r.getByText(new RegExp(`^iPXE → kernel → image (${[0, 1, 2, 3, 4, 5].map((i) => p - 1 + i).join("|")}) %$`)).waitFor();
+    if (p === 20) { await machine.goto(cfg.url + "/hosts/52-54-00-12-34-4b"); await live(machine); }
+  }
+  await machine.locator(".path .now").getByText(/^6\d %, \d+ MB of \d+ MB$/).waitFor(); // it follows, too
+  await machine.locator(".below").getByText(/image 6\d %/).waitFor();
+  await axe(machine, "loading");
+  await shot(machine, "loading-machine");
+  const tasks = page.locator("#tasks");
+  await tasks.getByText(/step \d+ of \d+, install: copying the system, 12 of 29 MB/).waitFor();
+  equal(await tasks.locator("li", { hasText: "mini" }).locator(".muted").first().innerText(), "waits for you: see its disks", "what the job of mini waits for");
+  await axe(page, "loading");
+  await shot(page, "loading");
+  await control("/cut?n=75");
+  await r.getByText("This takes about a minute").waitFor(); // a download that broke off has no percent
+  const said = await page.evaluate(() => window.said), percents = said.map((l) => l.match(/image (\d+) %/)?.[1]).filter(Boolean).map(Number);
+  check(percents.length >= 3 && percents.every((p, i) => !i || p > percents[i - 1]), `it goes back, or says the same twice: ${said.join(" | ")}`);
+  await control("/load?n=75&percent=10"); // iPXE tries again
+  await r.getByText(/image 1\d % \(try 2: the download broke off before\)$/).waitFor();
+  await control("/loaded?n=75");
+  await r.getByText("Needs a role").waitFor();
+  await machine.locator(".path .done", { hasText: "Image" }).getByText(/Loaded .* by HTTP/).waitFor();
+  await machine.locator(".path .done", { hasText: "Checked in" }).waitFor();
+  await page.context().close();
+});
+
 test("one machine in two clicks, three more in three", async () => {
   const page = await open();
   await login(page);

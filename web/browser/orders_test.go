@@ -43,6 +43,15 @@ func (s *site) orders() *http.ServeMux {
 		}
 		return err
 	})
+	on("/load", func(r *http.Request) error { // it netboots, over so slow a line that no more than that many percent of the image are there
+		m := s.known(num(r, "n"))
+		if m == nil {
+			m = s.machine(num(r, "n"), facts(num(r, "n")))
+		}
+		return m.load(int64(num(r, "percent")))
+	})
+	on("/cut", func(r *http.Request) error { return s.known(num(r, "n")).cut() })
+	on("/loaded", func(r *http.Request) error { return s.known(num(r, "n")).loaded() })
 	on("/ignore", func(r *http.Request) error {
 		return s.call(http.MethodPost, "/hosts/"+mac(num(r, "n")).String()+"/ignore", nil, nil)
 	})
