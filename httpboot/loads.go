@@ -24,7 +24,7 @@ const (
 	loadAtOnce  = 50          // downloads that are looked at every loadEvery; twice as many are looked at half as often
 	loadRest    = 30 * time.Second
 	loadForget  = 10 * time.Minute // after the last sign of a boot
-	maxBoots    = 1024             // further ones are not watched
+	maxBoots    = 1024             // for a further one, one that loads nothing is given up
 	maxTransfer = 16               // downloads of one boot that are watched
 )
 
@@ -43,7 +43,6 @@ type loads struct {
 
 // load is one boot: from the script to the check-in.
 type load struct {
-	host   inventory.HostID
 	from   netip.Addr
 	digest string // of its image
 	kernel string
@@ -79,11 +78,14 @@ func newLoads(now func() time.Time) *loads {
 func (l *loads) begin(host inventory.HostID, from netip.Addr, im *stage0.Image) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if !from.IsValid() {
+		return // somebody else asks in its name
+	}
 	l.drop(host)
-	if !from.IsValid() || len(l.boots) >= maxBoots {
+	if len(l.boots) >= maxBoots && !l.makeRoom() {
 		return
 	}
-	b := &load{host: host, from: from, digest: im.Digest, kernel: im.Kernel, files: map[string]*loadFile{}, open: map[*transfer]bool{}, try: 1, seen: l.now()}
+	b := &load{from: from, digest: im.Digest, kernel: im.Kernel, files: map[string]*loadFile{}, open: map[*transfer]bool{}, try: 1, seen: l.now()}
 	for _, name := range append([]string{im.Kernel}, im.Initrd...) {
 		b.files[name] = &loadFile{size: im.Files[name].Size}
 	}
@@ -92,6 +94,18 @@ func (l *loads) begin(host inventory.HostID, from netip.Addr, im *stage0.Image) 
 	}
 	l.boots[host], l.from[from] = b, b
 	l.wake()
+}
+
+// makeRoom forgets the boot that has been idle for longest; false when all of them load something.
+func (l *loads) makeRoom() bool {
+	var oldest *load
+	var id inventory.HostID
+	for host, b := range l.boots {
+		if len(b.open) == 0 && (oldest == nil || b.seen.Before(oldest.seen)) {
+			oldest, id = b, host
+		}
+	}
+	return oldest != nil && l.drop(id)
 }
 
 // end notes that a host's boot has come further than loading, or is none any more.
@@ -254,7 +268,7 @@ func (l *loads) tick() time.Duration {
 			l.drop(id)
 			continue
 		}
-		if v, ok := b.loading(); ok {
+		if v, ok := b.loading(now); ok {
 			if old, known := l.told[id]; known && old.Part == v.Part && old.Try == v.Try && old.Percent() == v.Percent() {
 				v = old
 			}
@@ -275,8 +289,9 @@ func (l *loads) tick() time.Duration {
 	return 0
 }
 
-// loading is how far the boot is; false while nothing can be said: before its first file, and after a download that broke off.
-func (b *load) loading() (inventory.Loading, bool) {
+// loading is how far the boot is; false while nothing can be said: before its first file, after a download that broke off, and when
+// the next file was not asked for at once.
+func (b *load) loading(now time.Time) (inventory.Loading, bool) {
 	v := inventory.Loading{Part: inventory.PartKernel, Try: b.try}
 	var image, total int64
 	for name, f := range b.files {
@@ -290,7 +305,8 @@ func (b *load) loading() (inventory.Loading, bool) {
 	if v.Bytes >= v.Total {
 		v.Part, v.Bytes, v.Total = inventory.PartImage, image, total
 	}
-	return v, begun && !b.mixed && (len(b.open) > 0 || !b.broke)
+	idle := len(b.open) == 0 && (b.broke || !v.Complete() && now.Sub(b.seen) >= loadRest)
+	return v, begun && !b.mixed && !idle
 }
 
 // underway reports whether files go out to the host now.

@@ -138,7 +138,7 @@ func fileOf(text string) string {
 
 // showLoading shows in the path what the machine loads now.
 func showLoading(path []milestone, at inventory.Loading) {
-	if len(path) <= stationImage || path[stationImage].Word != emptyPath()[stationImage].Word || at.Complete() {
+	if len(path) <= stationImage || path[stationImage].Word != emptyPath()[stationImage].Word {
 		return
 	}
 	m := &path[stationImage]

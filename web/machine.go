@@ -196,7 +196,7 @@ func (s *Server) fillMachine(p *machinePage, ref string) error {
 			p.Began, p.Attempt = j.StartedAt, j.Attempt
 		}
 		p.Boot = bootPath(&h, diary)
-		if at, ok := l.loading(h.ID); ok {
+		if at, ok := l.loading(h.ID); ok && !at.Complete() {
 			showLoading(p.Boot, at)
 		} else {
 			p.Stuck = stuck(&h, lastBoot(diary), p.Now)

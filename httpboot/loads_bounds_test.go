@@ -54,10 +54,14 @@ func TestLoadsAreBounded(t *testing.T) {
 	addr := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}) }
 	id := func(i int) inventory.HostID { return inventory.HostID(fmt.Sprint("h", i)) }
 	for i := range 2 * maxBoots {
+		now = now.Add(time.Millisecond)
 		l.begin(id(i), addr(i), im)
 	}
 	if len(l.boots) != maxBoots || len(l.from) != maxBoots {
 		t.Errorf("%d boots, %d addresses; want %d", len(l.boots), len(l.from), maxBoots)
+	}
+	if l.boots[id(2*maxBoots-1)] == nil || l.boots[id(0)] != nil {
+		t.Error("the newest boot had to go, or the oldest had not")
 	}
 	var s spans
 	for i := range 10 * maxSpans {
@@ -68,14 +72,14 @@ func TestLoadsAreBounded(t *testing.T) {
 	}
 	var open []*transfer
 	for i := range 2 * maxTransfer {
-		if tr := l.start(addr(1), "d", "i", &still{int64(i)*1000 + 500}, nil, span{int64(i) * 1000, int64(i)*1000 + 1000}); tr != nil {
+		if tr := l.start(addr(2*maxBoots-1), "d", "i", &still{int64(i)*1000 + 500}, nil, span{int64(i) * 1000, int64(i)*1000 + 1000}); tr != nil {
 			open = append(open, tr)
 		}
 	}
 	if len(open) != maxTransfer || l.open != maxTransfer {
 		t.Errorf("%d downloads, counted %d; want %d", len(open), l.open, maxTransfer)
 	}
-	if l.start(addr(1), "other", "i", &still{}, nil, span{0, 1}) != nil || l.start(addr(1), "d", "none", &still{}, nil, span{0, 1}) != nil {
+	if l.start(addr(2*maxBoots-1), "other", "i", &still{}, nil, span{0, 1}) != nil || l.start(addr(2*maxBoots-1), "d", "none", &still{}, nil, span{0, 1}) != nil {
 		t.Error("a file that is not of its boot is watched")
 	}
 	if wait := l.tick(); wait != loadEvery || len(l.told) != 1 {
@@ -84,6 +88,10 @@ func TestLoadsAreBounded(t *testing.T) {
 	for _, tr := range open {
 		l.stop(tr, 0, false)
 		l.stop(tr, 0, false) // twice is once
+	}
+	l.begin(id(2*maxBoots-2), netip.Addr{}, im) // somebody asks in a machine's name
+	if l.boots[id(2*maxBoots-2)] == nil {
+		t.Error("a stranger ends a machine's boot")
 	}
 	if wait := l.tick(); wait != loadRest || l.open != 0 || len(l.told) != 0 {
 		t.Errorf("next look in %s, %d open, %d told of; want %s, none", wait, l.open, len(l.told), loadRest)
