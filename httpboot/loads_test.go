@@ -77,7 +77,7 @@ type told struct {
 func (a *appliance) watchLoading(t *testing.T) *told {
 	t.Helper()
 	w := &told{t: t, a: a, id: a.host(t).ID}
-	end := make(chan struct{})
+	end, began := make(chan struct{}), time.Now()
 	var running sync.WaitGroup
 	running.Go(func() {
 		for {
@@ -92,7 +92,13 @@ func (a *appliance) watchLoading(t *testing.T) *told {
 			}
 		}
 	})
-	t.Cleanup(func() { close(end); running.Wait() })
+	t.Cleanup(func() {
+		close(end)
+		running.Wait()
+		if most := int(time.Since(began)/time.Second) + 1; len(w.all) > most {
+			t.Errorf("it was told %d times in %s, want at most %d", len(w.all), time.Since(began), most)
+		}
+	})
 	return w
 }
 
