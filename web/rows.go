@@ -64,11 +64,6 @@ func rowOf(h *inventory.Host, l *lookup, now time.Time) row {
 		r.Look, r.urgency, r.Ask = look{Word: "Needs you", Glyph: "!", Class: "warn"}, 0, true
 		r.Below = why
 	}
-	if at, ok := l.loading(h.ID); ok && !r.Ask {
-		if r.Below = strings.TrimSpace(r.Below + " It boots: " + at.String() + "."); h.State == inventory.StateBooting && h.Upkeep == "" && h.Looping(now) == "" {
-			r.Below = at.String()
-		}
-	}
 	if h.State == inventory.StateInstalling || h.Upkeep != "" {
 		r.Step, r.Steps, r.Began = h.StepNo, h.StepOf, l.began(h)
 	}
@@ -89,9 +84,23 @@ func rowOf(h *inventory.Host, l *lookup, now time.Time) row {
 	case h.State == inventory.StateInstalled && !h.InstalledAt.IsZero():
 		r.Below = strings.TrimSuffix("Since "+h.InstalledAt.Format("2 Jan 2006")+", "+lagText(h), ", ")
 	}
+	if at, ok := l.loading(h.ID); ok && !r.Ask {
+		r.Below = bootsNow(h, r.Below, at, now)
+	}
 	r.Pick = h.State != inventory.StateInstalling && h.State != inventory.StateIgnored && !h.EverFlipped
 	r.Hardware, r.Disks = hardware(h)
 	return r
+}
+
+// bootsNow is the line of a host that loads stage-0: how far it is, after what there is to say beside that.
+func bootsNow(h *inventory.Host, line string, at inventory.Loading, now time.Time) string {
+	if h.State == inventory.StateBooting && h.Upkeep == "" && h.Looping(now) == "" {
+		return at.String()
+	}
+	if line != "" {
+		line = strings.TrimSuffix(line, ".") + ". "
+	}
+	return line + "It boots: " + at.String() + "."
 }
 
 // Title is what people call the machine.

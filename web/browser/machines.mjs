@@ -117,7 +117,7 @@ test("a machine that loads stage-0 shows how far it is, live, and never less; th
   await control("/loaded?n=75");
   await r.getByText("Needs a role").waitFor();
   await machine.locator(".path .done", { hasText: "Image" }).getByText(/Loaded .* by HTTP/).waitFor();
-  await machine.locator(".path .done", { hasText: "Checked in" }).waitFor();
+  await machine.locator(".path .done b", { hasText: "Checked in" }).waitFor();
   await page.context().close();
 });
 
