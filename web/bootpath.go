@@ -17,6 +17,7 @@ type milestone struct {
 	Text string
 	Bad  bool
 	Now  string // how far it is, while it goes on
+	Past bool   // it was not heard of, and what comes after it was
 }
 
 // bootPath is how far the last boot and the last job came, from the diary (oldest first).
@@ -30,6 +31,11 @@ func bootPath(h *inventory.Host, diary []inventory.Entry) []milestone {
 	path = append(path, lastJob(diary)...)
 	if h.State == inventory.StateInstalled && !h.InstalledAt.IsZero() {
 		path = append(path, milestone{Word: "Installed", At: h.InstalledAt, Text: h.InstalledSystem})
+	}
+	later := false
+	for i := len(path) - 1; i >= 0; i-- {
+		path[i].Past = later && path[i].At.IsZero()
+		later = later || !path[i].At.IsZero()
 	}
 	var before time.Time
 	for i := range path {

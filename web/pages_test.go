@@ -76,7 +76,7 @@ func hostOf(state inventory.State) inventory.Host {
 	h := inventory.Host{ID: inventory.HostID("id-" + string(state)), MAC: mac(1), MACs: []inventory.MAC{mac(1)}, State: state, Facts: &f, LastSeen: t0.Add(-10 * time.Second)}
 	switch state {
 	case inventory.StateExpected:
-		h.Facts, h.LastSeen, h.Role = nil, time.Time{}, "worker"
+		h.Facts, h.LastSeen, h.Role, h.CreatedAt = nil, time.Time{}, "worker", t0.Add(-5*24*time.Hour)
 	case inventory.StateSeen:
 		h.Facts, h.LastSeen = nil, t0.Add(-2*time.Minute)
 	case inventory.StateQueued:
@@ -85,6 +85,7 @@ func hostOf(state inventory.State) inventory.Host {
 		h.Name, h.Role, h.Step, h.StepNo, h.StepOf = "node1", "worker", "copying system", 3, 7
 	case inventory.StateInstalled:
 		h.Name, h.Role, h.InstalledAt, h.EverFlipped = "node1", "worker", t0.Add(-48*time.Hour), true
+		h.InstalledCommit, h.Behind = "4b825dc642cb6eb9a060e54bf8d69288fbee4904", 2
 	case inventory.StateFailed:
 		h.Name, h.Role, h.Error, h.Hint = "node1", "worker", "The build ended with exit status 1.", "Read the log, then retry."
 	case inventory.StateIgnored:
@@ -523,7 +524,7 @@ func TestTextsForPeople(t *testing.T) {
 		memoryText(8 << 30): "8 GiB", memoryText(1536 << 20): "1.5 GiB", diskText(512e9): "512 GB", diskText(4e12): "4 TB", diskText(0): "0 B",
 		agoText(time.Time{}, t0): "never", agoText(t0, t0): "just now", agoText(t0.Add(-30*time.Second), t0): "30 s ago",
 		agoText(t0.Add(-90*time.Minute), t0): "1 h ago", agoText(t0.Add(-72*time.Hour), t0): "3 days ago",
-		durationText(300 * time.Millisecond): "300 ms", durationText(90 * time.Second): "1 min 30 s", durationText(3700 * time.Second): "1 h 1 min",
+		durationText(300 * time.Millisecond): "300 ms", durationText(90 * time.Second): "1 min 30 s", durationText(9*time.Minute + time.Millisecond): "9 min", durationText(3700 * time.Second): "1 h 1 min",
 		plural(1, "disk"): "1 disk", plural(2, "disk"): "2 disks",
 		sentence(fmt.Errorf("host x is y: %w", inventory.ErrBadEvent)): "Host x is y.",
 		sentence(fmt.Errorf("host x is %w", inventory.ErrNotFound)):    "Host x is not known.",

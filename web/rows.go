@@ -82,7 +82,11 @@ func rowOf(h *inventory.Host, l *lookup, now time.Time) row {
 	case h.State == inventory.StateInstalled && h.Error != "":
 		r.Look = look{Word: "Installed", Glyph: "!", Class: "warn"}
 	case h.State == inventory.StateInstalled && !h.InstalledAt.IsZero():
-		r.Below = strings.TrimSuffix("Since "+h.InstalledAt.Format("2 Jan 2006")+", "+lagText(h), ", ")
+		r.Below = "Since " + h.InstalledAt.Format("2 Jan 2006")
+		if h.InstalledCommit != "" {
+			r.Below += fmt.Sprintf(", revision %.7s", h.InstalledCommit)
+		}
+		r.Below = strings.TrimSuffix(r.Below+", "+lagText(h), ", ")
 	}
 	if at, ok := l.loading(h.ID); ok && !r.Ask {
 		r.Below = bootsNow(h, r.Below, at, now)

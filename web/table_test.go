@@ -250,3 +250,37 @@ func TestActsAnswerScriptsInASentence(t *testing.T) {
 		t.Errorf("got %d to %q", a.code, a.header.Get("Location"))
 	}
 }
+
+func TestSinceWhenAMachineIsKnown(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 22, 0, 30, 0, 0, time.UTC) // a Sunday
+	for _, c := range []struct {
+		at   time.Time
+		want string
+	}{
+		{time.Time{}, ""},
+		{now.Add(-20 * time.Minute), " since today"},
+		{now.Add(-time.Hour), " since yesterday"},
+		{now.Add(-4 * 24 * time.Hour), " since Wednesday"},
+		{now.Add(-7 * 24 * time.Hour), " since 15 Nov 2026"},
+		{now.Add(time.Hour * 48), " since 24 Nov 2026"}, // a clock that was set back
+	} {
+		if got := sinceText(c.at, now); got != c.want {
+			t.Errorf("%s: got %q, want %q", c.at, got, c.want)
+		}
+	}
+}
+
+// TestAStationThatWasPassedIsNotWaitedFor: what comes before one that was heard of is over, whether it was heard of or not.
+func TestAStationThatWasPassedIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	at := func(kind string, s int) inventory.Entry {
+		return inventory.Entry{Kind: kind, Time: t0.Add(time.Duration(s) * time.Second)}
+	}
+	h := inventory.Host{State: inventory.StateBooting}
+	for _, m := range bootPath(&h, []inventory.Entry{at("dhcp.offer", 0), at("http.script", 2)}) {
+		if want := m.Word == "iPXE"; m.Past != want {
+			t.Errorf("%s: passed %v, want %v", m.Word, m.Past, want)
+		}
+	}
+}

@@ -61,10 +61,11 @@ func below(h *inventory.Host, now time.Time) string {
 	}
 	switch h.State {
 	case inventory.StateExpected:
+		known := "Known" + sinceText(h.CreatedAt, now) + ", never seen. "
 		if h.Role != "" {
-			return "Known, not seen yet. It becomes " + h.Role + " at its first netboot."
+			return known + "It becomes " + h.Role + " at its first netboot."
 		}
-		return "Known, not seen yet. Power it on with network boot."
+		return known + "Power it on with network boot."
 	case inventory.StateSeen:
 		if now.Sub(h.LastSeen) >= stuckAfter {
 			return "Asked for an address and did not go on. See how to netboot."
@@ -90,6 +91,22 @@ func below(h *inventory.Host, now time.Time) string {
 		return "Its netboot is met with silence."
 	}
 	return strings.TrimSpace(h.Error + " " + h.Hint)
+}
+
+// sinceText is " since" a day, as people say it of a day less than a week ago; "" when it is not known.
+func sinceText(t, now time.Time) string {
+	day := func(t time.Time) time.Time { y, m, d := t.Date(); return time.Date(y, m, d, 0, 0, 0, 0, time.UTC) }
+	switch days := day(now).Sub(day(t)).Hours() / 24; {
+	case t.IsZero():
+		return ""
+	case days == 0:
+		return " since today"
+	case days == 1:
+		return " since yesterday"
+	case days > 1 && days < 7:
+		return " since " + t.Weekday().String()
+	}
+	return " since " + t.Format("2 Jan 2006")
 }
 
 // upkeepText says how far a deploy or format is.
@@ -210,6 +227,8 @@ func durationText(d time.Duration) string {
 		return fmt.Sprintf("%d ms", d.Milliseconds())
 	case d < time.Minute:
 		return fmt.Sprintf("%.1f s", d.Seconds())
+	case d < time.Hour && d%time.Minute < time.Second:
+		return fmt.Sprintf("%d min", int(d.Minutes()))
 	case d < time.Hour:
 		return fmt.Sprintf("%d min %d s", int(d.Minutes()), int(d.Seconds())%60)
 	}

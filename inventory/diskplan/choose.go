@@ -119,7 +119,11 @@ func (m *planner) bindPrevious(names []string) {
 		if _, used := m.taken[i]; used || m.owned(d) != slot.Class || !fits && !keep {
 			continue
 		}
-		m.take(n, i, "as at the last install")
+		how := "as at the last install"
+		if !m.installed() {
+			how = "as when the install began"
+		}
+		m.take(n, i, how)
 	}
 }
 

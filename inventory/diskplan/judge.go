@@ -196,9 +196,13 @@ func (m *planner) judgePersistent(b *Binding, i int) string {
 // wasFilled reports whether a disk that is recorded as persistent was formatted before the machine reported its disks. It is
 // recorded before an install's first write, so until one is complete, and the machine looked again, nobody knows.
 func (m *planner) wasFilled() bool {
+	return m.installed() && !m.in.Host.ReportedAt.Before(m.in.Host.InstalledAt)
+}
+
+// installed reports whether what is recorded of the disks is that of an install that is complete.
+func (m *planner) installed() bool {
 	h := &m.in.Host
-	writing := h.Wrote && h.State != inventory.StateInstalled
-	return h.EverFlipped && !writing && !h.ReportedAt.Before(h.InstalledAt)
+	return h.EverFlipped && (!h.Wrote || h.State == inventory.StateInstalled)
 }
 
 // halfFormatted reports whether all that is on a disk is a partition table as disko makes it for the slot (its

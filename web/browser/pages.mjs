@@ -23,10 +23,10 @@ export default ({ test, check, equal, open, login, control, live, axe, shot, noS
     await page.click("#log-follow");
     check(await atEnd(), "Follow does not go to the end");
     await page.fill("#log-find", "filler-1");
-    await page.getByText("11 of ").waitFor();
+    await page.locator("#log-count", { hasText: "11 of " }).waitFor();
     equal(await log.locator("div:visible").count(), 11, "lines that hold the words");
     await say("filler-1x");
-    await page.getByText("12 of ").waitFor();
+    await page.locator("#log-count", { hasText: "12 of " }).waitFor();
     await say("something-else");
     await page.waitForTimeout(300);
     equal(await log.locator("div:visible").count(), 12, "a new line that does not fit stays hidden");
