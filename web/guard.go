@@ -170,7 +170,14 @@ const retryAfter = "6"
 // maxAddrs bounds the limiters kept; all are dropped then, which gives a few attempts more.
 const maxAddrs = 4096
 
+// allow takes one attempt; false when there is none left.
 func (a *attempts) allow(from netip.Addr, now time.Time) bool {
+	_, ok := a.take(from, now)
+	return ok
+}
+
+// take is allow for who finds out that the attempt was none: back gives it back.
+func (a *attempts) take(from netip.Addr, now time.Time) (back func(), ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if from.Is6() { // one customer has a whole /64
@@ -186,5 +193,10 @@ func (a *attempts) allow(from netip.Addr, now time.Time) bool {
 		l = rate.NewLimiter(rate.Every(6*time.Second), 5)
 		a.by[from] = l
 	}
-	return l.AllowN(now, 1)
+	r := l.ReserveN(now, 1)
+	back = func() { r.CancelAt(now) }
+	if ok = r.DelayFrom(now) == 0; !ok {
+		back()
+	}
+	return back, ok
 }

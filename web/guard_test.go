@@ -118,7 +118,17 @@ func TestLogin(t *testing.T) {
 func TestLoginIsRateLimitedPerAddress(t *testing.T) {
 	t.Parallel()
 	b := start(t, func(c *Config) { c.Now = func() time.Time { return t0 } })
+	for range 12 { // right ones do not count
+		if got := b.send("POST", "/login", url.Values{"token": {b.token}}, nil).code; got != 303 {
+			t.Fatalf("the right token: got %d, want 303", got)
+		}
+	}
 	last := 0
+	for range 5 {
+		if last = b.send("POST", "/login", url.Values{"token": {"wrong"}}, nil).code; last == 429 {
+			t.Errorf("one of the first five wrong ones: 429")
+		}
+	}
 	for range 6 {
 		last = b.send("POST", "/login", url.Values{"token": {"wrong"}}, nil).code
 	}

@@ -65,6 +65,7 @@ func (s *Server) pageRoutes(g *echo.Group) {
 	g.GET("/", s.machines)
 	g.POST("/assign", s.assignMany)
 	g.GET("/live", s.live)
+	g.GET("/hosts", func(c echo.Context) error { return c.Redirect(http.StatusSeeOther, "/") }) // a machine's address, cut short
 	g.GET("/hosts/:id", s.machine)
 	g.POST("/hosts/:id/:act", s.machineAct)
 	g.GET("/hosts/:id/:act", func(c echo.Context) error { // the address of a page that a refused act drew, asked for anew

@@ -136,7 +136,8 @@ func (s *Server) loginForm(c echo.Context, code int, to, text string) error {
 
 func (s *Server) login(c echo.Context) error {
 	from, to := remote(c.Request()), localPath(c.FormValue("to"))
-	if !s.attempts.allow(from, s.cfg.Now()) {
+	right, ok := s.attempts.take(from, s.cfg.Now())
+	if !ok {
 		c.Response().Header().Set("Retry-After", retryAfter)
 		return s.loginForm(c, http.StatusTooManyRequests, to, tooMany)
 	}
@@ -152,6 +153,7 @@ func (s *Server) login(c echo.Context) error {
 		}
 		return s.loginForm(c, http.StatusUnprocessableEntity, to, text)
 	}
+	right() // only wrong ones are limited
 	ctx := context.WithValue(c.Request().Context(), whoKey{}, who{By: "admin", From: from})
 	if err := s.noteSite(ctx, topicAccess, "Signed in with the "+with+"."); err != nil {
 		return err
