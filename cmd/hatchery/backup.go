@@ -196,7 +196,9 @@ func stageBackup(stage, file string) (names []string, err error) {
 			return nil, fmt.Errorf("restore: %w", err)
 		}
 	}
-	if _, err := boltdb.Restore(boltdb.Config{Path: ready}, from); err != nil {
+	if _, err := boltdb.Restore(boltdb.Config{Path: ready}, from); errors.Is(err, boltdb.ErrCorrupt) {
+		return nil, fmt.Errorf("%s is neither a backup of Hatchery nor a whole database, so nothing was changed: %w", file, boltdb.ErrCorrupt)
+	} else if err != nil {
 		return nil, err
 	}
 	if err := os.Rename(ready, filepath.Join(stage, databaseName)); err != nil {
