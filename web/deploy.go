@@ -35,7 +35,7 @@ func lagText(h *inventory.Host) string {
 	case !h.Lags():
 		return ""
 	case h.Behind < 0:
-		return "runs a revision that the hive does not have any more"
+		return "which the hive does not have any more"
 	}
 	return plural(h.Behind, "commit") + " behind the hive"
 }

@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -54,6 +55,9 @@ func (s *Server) guard(next echo.HandlerFunc) echo.HandlerFunc {
 			return echo.NewHTTPError(http.StatusForbidden, "This request came from another site and was refused. Open the page on the appliance itself and try again.")
 		}
 		if !takesBackup(r.URL.Path) {
+			if r.ContentLength > maxBody { // a form would be cut, and refused for what is missing in it
+				return echo.NewHTTPError(http.StatusRequestEntityTooLarge, fmt.Sprintf("What you sent is %s; at most %s is taken here. Nothing was done.", diskText(uint64(r.ContentLength)), diskText(maxBody)))
+			}
 			r.Body = http.MaxBytesReader(c.Response(), r.Body, maxBody)
 		}
 		return next(c)
@@ -146,7 +150,7 @@ func (s *Server) admit(next echo.HandlerFunc) echo.HandlerFunc {
 			return c.NoContent(http.StatusNoContent) // tells an EventSource to stop trying
 		}
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			return c.Redirect(http.StatusSeeOther, "/login")
+			return c.Redirect(http.StatusSeeOther, "/login?out=1&to="+queryEscape(cameFrom(r)))
 		}
 		to := "/login"
 		if r.URL.Path != "/" {

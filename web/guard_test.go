@@ -531,3 +531,36 @@ func until(t *testing.T, lines <-chan string, want string) []string {
 	t.Fatalf("the stream ended without %q: %q", want, got)
 	return nil
 }
+
+// TestAFormFromASignedOutBrowser: whoever was signed out meanwhile is told that nothing was done, and led back to the form.
+func TestAFormFromASignedOutBrowser(t *testing.T) {
+	t.Parallel()
+	b := start(t, nil)
+	for _, c := range []struct{ name, referer, to string }{
+		{"from a page of ours", "https://HOST/hosts/node1?role=worker", "/hosts/node1?role=worker"},
+		{"from nowhere", "", "/"},
+		{"from another site", "https://evil.example/roles", "/"},
+		{"from a path that leads elsewhere", "https://HOST//evil.example", "/"},
+	} {
+		a := b.send("POST", "/hosts/node1/assign", form("name", "x"), func(r *http.Request) { r.Header.Set("Referer", strings.Replace(c.referer, "HOST", r.Host, 1)) })
+		if want := "/login?out=1&to=" + queryEscape(c.to); a.code != 303 || a.header.Get("Location") != want {
+			t.Errorf("%s: got %d to %q, want %q", c.name, a.code, a.header.Get("Location"), want)
+		}
+		if p := b.page(a.header.Get("Location")); !strings.Contains(p, "what you just sent was not done") {
+			t.Errorf("%s: the page does not say so", c.name)
+		}
+	}
+	if strings.Contains(b.page("/login"), "You were signed out") {
+		t.Error("the login says it to everybody")
+	}
+}
+
+func TestAFormThatIsTooLargeIsToldSo(t *testing.T) {
+	t.Parallel()
+	b := start(t, nil)
+	b.signIn()
+	a := b.send("POST", "/settings/certificate", form("certificate", strings.Repeat("x", maxBody+1), "key", "k"), nil)
+	if a.code != 413 || !strings.Contains(a.body, "at most 1.0 MB is taken here. Nothing was done.") {
+		t.Errorf("got %d %.300s", a.code, a.body)
+	}
+}

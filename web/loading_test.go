@@ -112,7 +112,7 @@ func TestLoadingInTheRowOfEveryState(t *testing.T) {
 		{"never 100 % before all of it is there", with(inventory.StateBooting, nil), inventory.Loading{Part: inventory.PartImage, Bytes: 400e6 - 1, Total: 400e6, Try: 1}, "iPXE → kernel → image 99 %"},
 		{"it began again", with(inventory.StateBooting, nil), again, "iPXE → kernel → image 12 % (try 2: the download broke off before)"},
 		{"its job waits for it", with(inventory.StateQueued, func(h *inventory.Host) { h.BlockedOn = "Waits for the machine." }), *image(244), "Waits for the machine. It boots: iPXE → kernel → image 61 %."},
-		{"an installed one that somebody sent to stage-0", with(inventory.StateInstalled, nil), *image(244), "Since 20 Nov 2026. It boots: iPXE → kernel → image 61 %."},
+		{"an installed one that somebody sent to stage-0", with(inventory.StateInstalled, nil), *image(244), "Since 20 Nov 2026, revision 4b825dc, 2 commits behind the hive. It boots: iPXE → kernel → image 61 %."},
 		{"somebody must look first", with(inventory.StateBooting, func(h *inventory.Host) { h.Attention = "Two machines say that they are it." }), *image(244), "Two machines say that they are it."},
 	} {
 		nojob := func(inventory.JobID) (inventory.Job, error) { return inventory.Job{}, inventory.ErrNotFound }

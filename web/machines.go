@@ -158,7 +158,10 @@ func (p *machinesPage) FirstURL() string {
 }
 
 // announced is what was typed into the form that announces a machine.
-type announced struct{ MAC, Name, Role string }
+type announced struct {
+	MAC, Name, Role string
+	BadName         bool // else it was refused for its MAC
+}
 
 func (s *Server) machines(c echo.Context) error { return s.showMachines(c, http.StatusOK, "") }
 
@@ -166,7 +169,7 @@ func (s *Server) machines(c echo.Context) error { return s.showMachines(c, http.
 func (s *Server) showMachines(c echo.Context, code int, problem string) error {
 	since := s.feed.now() // before the store is read: a change in between is sent again, not lost
 	p := s.newMachinesPage(s.page(c, "Machines", "machines"), parseTableQuery(c.QueryParams()))
-	p.Err, p.Typed = problem, announced{c.FormValue("mac"), c.FormValue("name"), c.FormValue("role")}
+	p.Err, p.Typed = problem, announced{c.FormValue("mac"), c.FormValue("name"), c.FormValue("role"), inventory.CheckName(c.FormValue("name")) != nil}
 	p.Back = p.Query.URL()
 	live := p.Query.values()
 	live.Set("since", s.feed.id(since))

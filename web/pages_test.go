@@ -261,6 +261,8 @@ func TestFormsWorkWithoutScript(t *testing.T) {
 	}{
 		{"assign to nobody", "/assign", url.Values{"role": {"worker"}}, 303, "Tick at least one machine"},
 		{"announce nonsense", "/hosts", url.Values{"mac": {"hello"}, "name": {"kept"}}, 422, `value="kept"`},
+		{"the field that is wrong", "/hosts", url.Values{"mac": {"hello"}, "name": {"kept"}}, 422, `value="hello" required placeholder="aa:bb:cc:dd:ee:ff" class="mono" autocomplete="off" aria-invalid="true"`},
+		{"a name that is none", "/hosts", url.Values{"mac": {mac(31).String()}, "name": {"Not One"}}, 422, `value="Not One" maxlength="63" autocomplete="off" aria-invalid="true"`},
 		{"announce one", "/hosts", url.Values{"mac": {mac(30).String()}, "name": {"nas"}}, 303, "is expected now"},
 		{"announce it again", "/hosts", url.Values{"mac": {mac(30).String()}}, 409, "known already"},
 		{"a bad name is refused and kept", page + "/assign", url.Values{"name": {"Bad Name"}}, 422, `value="Bad Name"`},

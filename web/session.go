@@ -119,6 +119,7 @@ type loginPage struct {
 	base
 	To, Error   string
 	HasPassword bool
+	Out         bool // somebody who was signed out meanwhile sent a form
 }
 
 func (s *Server) showLogin(c echo.Context) error {
@@ -131,7 +132,7 @@ func (s *Server) showLogin(c echo.Context) error {
 }
 
 func (s *Server) loginForm(c echo.Context, code int, to, text string) error {
-	return s.render(c, code, "login", loginPage{base: s.base(c, "Sign in", ""), To: to, Error: text, HasPassword: s.FirstRunCode() == ""})
+	return s.render(c, code, "login", loginPage{base: s.base(c, "Sign in", ""), To: to, Error: text, HasPassword: s.FirstRunCode() == "", Out: text == "" && c.QueryParam("out") != ""})
 }
 
 func (s *Server) login(c echo.Context) error {
@@ -206,6 +207,15 @@ func (s *Server) logout(c echo.Context) error {
 		return err
 	}
 	return c.Redirect(http.StatusSeeOther, "/login")
+}
+
+// cameFrom is the page of ours that a form was on, as far as the browser says so.
+func cameFrom(r *http.Request) string {
+	u, err := url.Parse(r.Referer())
+	if err != nil || u.Host != r.Host {
+		return "/"
+	}
+	return localPath(u.RequestURI())
 }
 
 // localPath is where to go after the login: only ever a path of ours.
