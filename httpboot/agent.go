@@ -60,7 +60,6 @@ func (s *Server) checkIn(c echo.Context) error {
 	if err != nil {
 		return s.refuseCheckIn(c, from, err)
 	}
-	s.loads.end(h.ID)
 	s.cfg.Log.Info("check-in", "host", h.Label(), "mac", h.MAC, "ip", from, "state", h.State)
 	s.count.checkIns.Add(1)
 	return c.JSON(http.StatusOK, agentapi.CheckInReply{HostID: h.ID, Status: s.statusOf(&h), AuthorizedKeys: s.cfg.AuthorizedKeys()})
@@ -93,6 +92,7 @@ func (s *Server) takeCheckIn(msg agentapi.CheckIn, from netip.Addr, now time.Tim
 		s.noteSource(nonce.HostID, from, err, now)
 		return inventory.Host{}, err
 	}
+	s.loads.end(nonce.HostID) // who checks in has all of it; before the store says so
 	var h inventory.Host
 	err = s.cfg.Store.Update(func(tx *inventory.Tx) error {
 		before, err := tx.Host(nonce.HostID)

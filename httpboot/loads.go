@@ -26,6 +26,9 @@ const (
 	loadForget  = 10 * time.Minute // after the last sign of a boot
 	maxBoots    = 1024             // for a further one, one that loads nothing is given up
 	maxTransfer = 16               // downloads of one boot that are watched
+	// lastWindow is how much of the end may stay without the machine's word: iPXE starts the kernel before it confirms what came last,
+	// its window at most (TCP_MAX_WINDOW_SIZE in ipxe/tcp.h, 256 KiB; seen with trixie's snponly.efi).
+	lastWindow = 256 << 10
 )
 
 // loads keeps how far each boot is, in memory alone. Safe for concurrent use.
@@ -68,6 +71,7 @@ type transfer struct {
 	socket syscall.Conn // nil = what it holds is not known
 	span   span         // what was asked for
 	sent   bool         // all of it is in the socket
+	held   int          // bytes that the socket held at the last look
 }
 
 func newLoads(now func() time.Time) *loads {
@@ -105,23 +109,24 @@ func (l *loads) makeRoom() bool {
 			oldest, id = b, host
 		}
 	}
-	return oldest != nil && l.drop(id)
+	if oldest != nil {
+		l.drop(id)
+	}
+	return oldest != nil
 }
 
 // end notes that a host's boot has come further than loading, or is none any more.
 func (l *loads) end(host inventory.HostID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.drop(host) {
-		l.wake()
-	}
+	l.drop(host)
 }
 
-// drop forgets a boot; downloads of it that are open go on unwatched.
-func (l *loads) drop(host inventory.HostID) bool {
+// drop forgets a boot, at once for all who are told; downloads of it that are open go on unwatched.
+func (l *loads) drop(host inventory.HostID) {
 	b, known := l.boots[host]
 	if !known {
-		return false
+		return
 	}
 	l.open -= len(b.open)
 	clear(b.open)
@@ -129,7 +134,18 @@ func (l *loads) drop(host inventory.HostID) bool {
 	if l.from[b.from] == b {
 		delete(l.from, b.from)
 	}
-	return true
+	if _, known := l.told[host]; known {
+		told := maps.Clone(l.told)
+		delete(told, host)
+		l.tell(told)
+	}
+}
+
+// tell makes told what everybody is told; it is not written to from here on.
+func (l *loads) tell(told map[inventory.HostID]inventory.Loading) {
+	l.told = told
+	close(l.changed)
+	l.changed = make(chan struct{})
 }
 
 // start watches a download that is about to go out; nil when nobody is known to load this file from there.
@@ -218,7 +234,14 @@ func (t *transfer) look() (all, ok bool) {
 		}
 	}
 	t.file.have = t.file.have.add(span{t.span.from, min(at, t.span.to) - int64(held)})
-	return t.sent && held == 0, true
+	return t.all(held), true
+}
+
+// all reports whether the machine has all that was sent, from what the socket holds now and held at the last look.
+func (t *transfer) all(held int) bool {
+	still := held == t.held
+	t.held = held
+	return t.sent && (held == 0 || still && held <= lastWindow)
 }
 
 // wake makes run look. l.mu is held.
@@ -276,9 +299,7 @@ func (l *loads) tick() time.Duration {
 		}
 	}
 	if !maps.Equal(told, l.told) {
-		l.told = told
-		close(l.changed)
-		l.changed = make(chan struct{})
+		l.tell(told)
 	}
 	switch {
 	case l.open > 0:

@@ -2,6 +2,7 @@ package httpboot
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"testing"
 	"time"
@@ -131,5 +132,57 @@ func TestSilenceIsNotAStallWhileFilesGoOut(t *testing.T) {
 	loading = false
 	if due := w.hosts["a"].due; !due.Equal(now.Add(afterCode.within)) {
 		t.Errorf("due %s, want %s after the last look", due, afterCode.within)
+	}
+}
+
+// iPXE starts the kernel without a word about the last bytes that it took; a machine whose cable was pulled is silent about more.
+func TestTheEndNeedsNoWordOfTheMachine(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name string
+		sent bool
+		held []int // at one look after the other
+		want bool  // at the last
+	}{
+		{"the machine confirmed all", true, []int{0}, true},
+		{"the last window, confirmed no further", true, []int{90e3, 90e3}, true},
+		{"the last window, and still moving", true, []int{90e3, 80e3}, false},
+		{"the last window, for the first time", true, []int{90e3}, false},
+		{"more than a window", true, []int{lastWindow + 1, lastWindow + 1}, false},
+		{"more is to come", false, []int{0, 0}, false},
+	} {
+		tr, got := &transfer{sent: c.sent}, false
+		for _, h := range c.held {
+			got = tr.all(h)
+		}
+		if got != c.want {
+			t.Errorf("%s: got %t, want %t", c.name, got, c.want)
+		}
+	}
+}
+
+func TestAClosedConnectionIsSeen(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	machine, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = machine.Close() }()
+	conn, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := &transfer{file: &loadFile{size: 10}, socket: conn.(*net.TCPConn), span: span{0, 10}, sent: true}
+	if all, ok := tr.look(); !all || !ok {
+		t.Errorf("open: got %t, %t", all, ok)
+	}
+	_ = conn.Close()
+	if _, ok := tr.look(); ok {
+		t.Error("a closed connection is not seen")
 	}
 }
