@@ -61,22 +61,29 @@ func (l *holdList) remove(h *hold) {
 // An entry stays where it is.
 type table struct {
 	first   uint32
-	size    uint32
-	slots   []*[slotsAtOnce]*entry // nil = nothing is known
+	slots   []uint32 // of each address in the range: where its entry is, counted from 1; 0 = nothing is known of it
+	blocks  []*[entriesAtOnce]entry
+	unused  []uint32 // entries that may be used again
 	outside map[uint32]*entry
 }
 
-// slotsAtOnce is for how many addresses room is made when something is known of the first of them: a large range may be nearly empty.
-const slotsAtOnce = 256
+// entriesAtOnce is for how many addresses room is made when there is none, 4 kB with what the runtime adds: a large range may be
+// nearly empty, or full.
+const entriesAtOnce = 42
 
 func newTable(r Range) table {
-	return table{first: num(r.First), size: uint32(r.Size()), slots: make([]*[slotsAtOnce]*entry, (r.Size()+slotsAtOnce-1)/slotsAtOnce), outside: map[uint32]*entry{}}
+	return table{first: num(r.First), slots: make([]uint32, r.Size()), outside: map[uint32]*entry{}}
 }
 
 // slot is an address's place in the range.
-func (t *table) slot(ip uint32) (uint32, bool) {
+func (t *table) slot(ip uint32) (int, bool) {
 	i := ip - t.first // of a lower address: more than any range has
-	return i, i < t.size
+	return int(i), i < uint32(len(t.slots))
+}
+
+// entry is the one at a place.
+func (t *table) entry(place uint32) *entry {
+	return &t.blocks[(place-1)/entriesAtOnce][(place-1)%entriesAtOnce]
 }
 
 // at is the entry of an address; nil when nothing is known of it.
@@ -85,19 +92,10 @@ func (t *table) at(ip uint32) *entry {
 	if !ok {
 		return t.outside[ip]
 	}
-	if c := t.slots[i/slotsAtOnce]; c != nil {
-		return c[i%slotsAtOnce]
+	if t.slots[i] == 0 {
+		return nil
 	}
-	return nil
-}
-
-// set makes e the entry of an address in the range; nil = nothing is known of it any more.
-func (t *table) set(i uint32, e *entry) {
-	c := &t.slots[i/slotsAtOnce]
-	if *c == nil {
-		*c = new([slotsAtOnce]*entry)
-	}
-	(*c)[i%slotsAtOnce] = e
+	return t.entry(t.slots[i])
 }
 
 // make is at, made when there is none.
@@ -106,13 +104,28 @@ func (t *table) make(ip uint32) *entry {
 	if e != nil {
 		return e
 	}
-	e = &entry{ip: ip}
-	if i, ok := t.slot(ip); ok {
-		t.set(i, e)
-	} else {
+	i, ok := t.slot(ip)
+	if !ok {
+		e = &entry{ip: ip}
 		t.outside[ip] = e
+		return e
 	}
+	if len(t.unused) == 0 {
+		t.grow()
+	}
+	last := len(t.unused) - 1
+	t.slots[i], t.unused = t.unused[last], t.unused[:last]
+	e = t.entry(t.slots[i])
+	*e = entry{ip: ip}
 	return e
+}
+
+// grow makes room for more entries.
+func (t *table) grow() {
+	t.blocks = append(t.blocks, new([entriesAtOnce]entry))
+	for place := len(t.blocks) * entriesAtOnce; len(t.unused) < entriesAtOnce; place-- { // so that the first comes first
+		t.unused = append(t.unused, uint32(place))
+	}
 }
 
 // tidy drops an entry that says nothing any more.
@@ -120,9 +133,10 @@ func (t *table) tidy(e *entry) {
 	if !e.blank() {
 		return
 	}
-	if i, ok := t.slot(e.ip); ok {
-		t.set(i, nil)
-	} else {
+	if i, ok := t.slot(e.ip); ok && t.slots[i] != 0 && t.entry(t.slots[i]) == e {
+		t.unused = append(t.unused, t.slots[i])
+		t.slots[i] = 0
+	} else if !ok {
 		delete(t.outside, e.ip)
 	}
 }
@@ -130,14 +144,9 @@ func (t *table) tidy(e *entry) {
 // all are the entries, in no useful order.
 func (t *table) all() iter.Seq[*entry] {
 	return func(yield func(*entry) bool) {
-		for _, c := range t.slots {
-			if c == nil {
-				continue
-			}
-			for _, e := range c {
-				if e != nil && !yield(e) {
-					return
-				}
+		for _, place := range t.slots {
+			if place != 0 && !yield(t.entry(place)) {
+				return
 			}
 		}
 		for _, e := range t.outside {
