@@ -135,16 +135,10 @@ func (n *notes) write(batch []note) {
 
 // worthwhile leaves out retransmissions, and systems that are no host of ours: those cost no write.
 func (n *notes) worthwhile(batch []note) []note {
-	var out []note
+	out := batch[:0] // in place: what is looked at is always ahead
 	err := n.store.View(func(tx *inventory.Tx) error {
 		for _, x := range batch {
-			var keep []dhcp.Event
-			for _, e := range x.events {
-				if n.repeated(e, x.at) {
-					continue
-				}
-				keep = append(keep, e)
-			}
+			keep := slices.DeleteFunc(x.events, func(e dhcp.Event) bool { return n.repeated(e, x.at) })
 			if len(keep) == 0 {
 				continue
 			}
