@@ -153,6 +153,14 @@ func TestAssign(t *testing.T) {
 	if j, err := assign(inventory.Assignment{Name: ptr("alpha"), KernelArgs: ptr("console=ttyS0"), Pins: map[string]string{"os": "ata-x", "data": ""}}); err != nil || j != nil {
 		t.Fatalf("a name: got job %v, %v", j, err)
 	}
+	if _, err := assign(inventory.Assignment{Pins: map[string]string{"os": "/dev/disk/by-id/ata-x", "data": "/dev/disk/by-path/pci-0000:00:05.0"}}); err != nil {
+		t.Errorf("pins as people copy them: %v", err)
+	} else if pins := w.host(h.ID).Pins; pins["os"] != "ata-x" || pins["data"] != "path:pci-0000:00:05.0" {
+		t.Errorf("pins as people copy them: got %v", pins)
+	}
+	if _, err := assign(inventory.Assignment{Pins: map[string]string{"os": "ata-x", "data": ""}}); err != nil {
+		t.Error(err)
+	}
 	if got := w.host(h.ID); got.Name != "alpha" || got.KernelArgs != "console=ttyS0" || len(got.Pins) != 1 || got.State != inventory.StateReady {
 		t.Errorf("after naming: got %+v", got)
 	}

@@ -172,6 +172,10 @@ func (h *Host) set(a Assignment) error {
 		if disk == "" { // takes the pin back
 			continue
 		}
+		disk = strings.TrimPrefix(disk, "/dev/disk/by-id/") // as people copy it
+		if port, ok := strings.CutPrefix(disk, "/dev/disk/by-path/"); ok {
+			disk = PathPrefix + port
+		}
 		pins[slot] = disk
 		if err := errors.Join(CheckRole(slot), CheckDiskName(disk)); slot == "" || err != nil {
 			return fmt.Errorf("pin of slot %q to disk %q: want a slot's name and a name from /dev/disk/by-id, or path:NAME from /dev/disk/by-path: %w", cut(slot), cut(disk), ErrInvalid)

@@ -149,6 +149,10 @@ func TestPutHost(t *testing.T) {
 	}
 	b.api("PUT", "/hosts/nobody", map[string]string{"name": "x"}, 404, nil)
 	b.api("PUT", "/hosts/node2", map[string]any{"pins": map[string]string{"os": "../../sda"}}, 422, nil)
+	var without Host
+	if b.api("PUT", "/hosts/node2", map[string]any{"pins": map[string]string{"os": ""}}, 200, &without); len(without.Pins) != 0 {
+		t.Errorf("a pin taken back: got %v", without.Pins)
+	}
 	b.api("PUT", "/hosts/node2", map[string]any{"kernel_args": "a'b"}, 422, nil)
 	b.discover(2)
 	b.api("PUT", "/hosts/52:54:00:12:34:02", map[string]string{"name": "node2"}, 409, nil)

@@ -173,11 +173,6 @@ func (s *Server) announce(ctx context.Context, in *announceIn) (*createdOut, err
 
 func (s *Server) putHost(ctx context.Context, in *putHostIn) (*hostOut, error) {
 	b := in.Body
-	for slot, disk := range b.Pins {
-		if err := inventory.CheckDiskName(disk); err != nil {
-			return nil, fmt.Errorf("pin of slot %q: %w", clip(slot, 40), err)
-		}
-	}
 	addr, err := b.Address.parse()
 	if err != nil {
 		return nil, err

@@ -265,7 +265,7 @@ func (r *remote) assignHost() *cobra.Command {
 	f.StringVar(&role, "role", "", "role; a machine that was never installed gets its job")
 	f.StringVar(&kernelArgs, "kernel-args", "", "words for stage-0's kernel command line")
 	f.StringVar(&notes, "notes", "", "what people want to remember of it; empty takes it away")
-	f.StringToStringVar(&pins, "pin", nil, "SLOT=DISK, by its name in /dev/disk/by-id, or path:NAME by its port's in /dev/disk/by-path where it has no other; repeatable")
+	f.StringToStringVar(&pins, "pin", nil, "SLOT=DISK, by its name in /dev/disk/by-id, or path:NAME by its port's in /dev/disk/by-path where it has no other; repeatable: these take the place of all pins, SLOT= of none")
 	addr.bind(f)
 	bindWatch(cmd, &follow)
 	r.completeRole(cmd)
