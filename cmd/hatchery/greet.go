@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"log/slog"
@@ -37,8 +38,11 @@ func (a *appliance) greet(w io.Writer) {
 		fmt.Fprintf(w, "  DHCP        off: your own DHCP server must send machines here\n")
 	} else {
 		fmt.Fprintf(w, "  DHCP        %s: %s\n", st.Role, st.Why)
+		if len(st.Interfaces) == 0 {
+			fmt.Fprintln(w, "  interface   none: no network card has a private IPv4 address; say which one to serve with --interface")
+		}
 		for _, i := range st.Interfaces {
-			fmt.Fprintf(w, "  interface   %s %v: answers netboot requests there from now on\n", i.Name, i.Addrs)
+			fmt.Fprintf(w, "  interface   %s %v: %s\n", i.Name, i.Addrs, cmp.Or(i.Note, "answers netboot requests there from now on"))
 		}
 	}
 	for _, warn := range a.media.warnings() {

@@ -236,7 +236,18 @@ func (f *iface) note() string {
 // this box, where no machine netboots.
 var virtual = []string{"docker", "br-", "veth", "virbr", "cni", "flannel", "cali", "tun", "tap", "wg", "tailscale", "zt", "podman", "lxc", "kube"}
 
-// interfaces finds the ones to serve: those named, or all Ethernet ones that are backed by
+// sites are the networks beside RFC 1918 whose addresses are no stranger's: shared (RFC 6598), benchmarks (RFC 2544) and
+// documentation (RFC 5737), which laboratories use.
+var sites = []netip.Prefix{netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("198.18.0.0/15"),
+	netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("203.0.113.0/24")}
+
+// inside reports whether an interface with the address leads to a network of one's own. One with a public address may lead to
+// the provider, whose customers are nobody we answer unasked.
+func inside(a netip.Prefix) bool {
+	return a.Addr().IsPrivate() || slices.ContainsFunc(sites, func(p netip.Prefix) bool { return p.Contains(a.Addr()) })
+}
+
+// interfaces finds the ones to serve: those named, or all Ethernet ones with a private address that are backed by
 // hardware, or, when no hardware shows (a container, a namespace), those that do not look virtual.
 // must says that a named one that does not exist is an error.
 func interfaces(names []string, must bool) ([]iface, error) {
@@ -256,19 +267,19 @@ func interfaces(names []string, must bool) ([]iface, error) {
 			f.why = "It was named (--interface)."
 			named = append(named, f)
 		case noHardware == nil:
-			f.why = "It is a network card with an IPv4 address."
+			f.why = "It is a network card with a private IPv4 address."
 			hard = append(hard, f)
 		case !slices.ContainsFunc(virtual, func(p string) bool { return strings.HasPrefix(i.Name, p) }):
-			f.why = "It has an IPv4 address and does not lead to containers or tunnels."
+			f.why = "It has a private IPv4 address and does not lead to containers or tunnels."
 			soft = append(soft, f)
 		}
 	}
 	if len(names) == 0 {
 		if len(hard) > 0 {
 			// A bridge over the hardware has the address then, and is what clients are behind.
-			return slices.DeleteFunc(slices.Concat(hard, soft), func(f iface) bool { return len(f.addrs) == 0 }), nil
+			soft = slices.Concat(hard, soft)
 		}
-		return slices.DeleteFunc(soft, func(f iface) bool { return len(f.addrs) == 0 }), nil
+		return slices.DeleteFunc(soft, func(f iface) bool { return !slices.ContainsFunc(f.addrs, inside) }), nil
 	}
 	if len(named) < len(names) && must {
 		for _, n := range names {
