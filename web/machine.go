@@ -172,7 +172,7 @@ func (s *Server) fillMachine(p *machinePage, ref string) error {
 		if err != nil {
 			return err
 		}
-		l := &lookup{roles: hive.Roles, job: tx.Job, boots: s.loading()}
+		l := &lookup{roles: hive.Roles, job: tx.Job, diary: tx.DiaryBack, boots: s.loading()}
 		p.Row, p.Host, p.Label = rowOf(&h, l, p.Now), s.hostJSON(&h), h.Label()
 		p.Path, p.Packets = "/hosts/"+p.Row.Ref, s.cfg.Care != nil
 		p.Acts, p.Roles = s.buttons(&h), sortedRoles(hive)

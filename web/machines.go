@@ -202,7 +202,7 @@ func (p *machinesPage) readRows(tx *inventory.Tx, limit int) error {
 		return err
 	}
 	p.Roles, p.HiveErr = sortedRoles(hive), hive.Error
-	l := &lookup{roles: hive.Roles, job: tx.Job, boots: p.boots}
+	l := &lookup{roles: hive.Roles, job: tx.Job, diary: tx.DiaryBack, boots: p.boots}
 	if p.Rows, p.Next, err = p.Query.rows(tx, l, p.Now, limit); err != nil {
 		return err
 	}

@@ -57,6 +57,7 @@ func rowOf(h *inventory.Host, l *lookup, now time.Time) row {
 			r.More = strings.TrimSpace(r.More + " " + m.String())
 		}
 	}
+	r.Below = first(l.wentNoFurther(h, now), r.Below)
 	r.Reports = !h.Flipped && !h.ReportedAt.IsZero() && (h.State == inventory.StateReady || h.State == inventory.StateQueued || h.State == inventory.StateInstalling)
 	if h.Attention != "" {
 		r.Look, r.Ask = look{Word: "Needs approval", Glyph: "!", Class: "warn"}, true
@@ -187,11 +188,12 @@ type lookup struct {
 	roles map[string]inventory.Role
 	job   func(inventory.JobID) (inventory.Job, error)
 	boots map[inventory.HostID]inventory.Loading
+	diary func(id inventory.HostID, before uint64, limit int) ([]inventory.Entry, error)
 }
 
 func (s *Server) newLookup(tx *inventory.Tx) (*lookup, error) {
 	hive, err := tx.Hive()
-	return &lookup{roles: hive.Roles, job: tx.Job, boots: s.loading()}, err
+	return &lookup{roles: hive.Roles, job: tx.Job, diary: tx.DiaryBack, boots: s.loading()}, err
 }
 
 // loading is how far a host is that loads stage-0.
@@ -200,6 +202,30 @@ func (l *lookup) loading(id inventory.HostID) (v inventory.Loading, ok bool) {
 		v, ok = l.boots[id]
 	}
 	return v, ok
+}
+
+// wentNoFurther says where the boot of a host ended that was seen and did not go on, "" when it is not known.
+func (l *lookup) wentNoFurther(h *inventory.Host, now time.Time) string {
+	if l == nil || l.diary == nil || h.State != inventory.StateSeen || now.Sub(h.LastSeen) < stuckAfter || h.Attention != "" || h.Looping(now) != "" {
+		return ""
+	}
+	last, err := l.diary(h.ID, 0, 4)
+	if err != nil {
+		return ""
+	}
+	for i := range last {
+		switch station(&last[i]) {
+		case stationAddress:
+			return "Asked for an address and loaded no boot file: perhaps it started its own disk. See how to netboot."
+		case stationIPXE:
+			return "Loaded iPXE and went no further: it may have no driver for the network card. Its screen tells."
+		case stationScript:
+			if strings.Contains(last[i].Text, "own disk") {
+				return "Was sent to its own disk."
+			}
+		}
+	}
+	return ""
 }
 
 // began is when the job that works on a host began; zero when none does.

@@ -284,3 +284,27 @@ func TestAStationThatWasPassedIsNotWaitedFor(t *testing.T) {
 		}
 	}
 }
+
+// TestTheRowSaysWhereABootEnded: a machine that was seen and did not go on says how far it came.
+func TestTheRowSaysWhereABootEnded(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name  string
+		diary []inventory.Entry // newest first
+		ago   time.Duration
+		want  string
+	}{
+		{"an address", []inventory.Entry{{Kind: "admin"}, {Kind: "dhcp.request"}}, stuckAfter, "loaded no boot file"},
+		{"iPXE", []inventory.Entry{{Kind: "tftp.file"}, {Kind: "dhcp.request"}}, stuckAfter, "Loaded iPXE and went no further"},
+		{"its own disk", []inventory.Entry{{Kind: "http.script", Text: "iPXE fetched its script: its own disk."}, {Kind: "tftp.file"}}, stuckAfter, "Was sent to its own disk."},
+		{"nothing is known", nil, stuckAfter, "did not go on"},
+		{"it may still go on", []inventory.Entry{{Kind: "dhcp.request"}}, stuckAfter - time.Second, "loads iPXE now"},
+	} {
+		h := hostOf(inventory.StateSeen)
+		h.LastSeen = t0.Add(-c.ago)
+		l := &lookup{diary: func(inventory.HostID, uint64, int) ([]inventory.Entry, error) { return c.diary, nil }}
+		if r := rowOf(&h, l, t0); !strings.Contains(r.Below, c.want) {
+			t.Errorf("%s: got %q, want %q", c.name, r.Below, c.want)
+		}
+	}
+}
