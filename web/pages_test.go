@@ -2,7 +2,6 @@ package web
 
 import (
 	"bytes"
-	"errors"
 	"flag"
 	"fmt"
 	"html"
@@ -107,34 +106,6 @@ func TestRowOfEveryState(t *testing.T) {
 		fmt.Fprintf(&out, "<!-- %s -->\n%s\n", st, f)
 	}
 	golden(t, "rows.html", out.Bytes())
-}
-
-// TestIgnoredByWhom: the page says who had a machine ignored and when; of one that an earlier release ignored it says nothing.
-func TestIgnoredByWhom(t *testing.T) {
-	t.Parallel()
-	b := start(t, nil)
-	h, old := hostOf(inventory.StateIgnored), hostOf(inventory.StateIgnored)
-	old.IgnoredBy, old.IgnoredAt = "", time.Time{}
-	for _, c := range []struct {
-		name      string
-		host      *inventory.Host
-		list, row string
-	}{
-		{"recorded", &h, `ignored by token alex, <time datetime="2026-11-19T14:00:00Z"`, "silence. Ignored by token alex, <time"},
-		{"not recorded", &old, `<span class="muted">last heard <time`, "silence.</"},
-	} {
-		r := rowOf(c.host, nil, t0)
-		p := &machinesPage{base: base{Now: t0}, Ignored: []row{r}, IgnoredCount: 1}
-		list, err := b.fragment("machines", "ignored", p)
-		line, err2 := b.rowHTML(r, false)
-		head, err3 := b.fragment("machine", "m-head", &machinePage{base: p.base, Row: r, Host: hostJSON(c.host, t0)})
-		if err := errors.Join(err, err2, err3); err != nil {
-			t.Fatal(err)
-		}
-		if !strings.Contains(string(list), c.list) || !strings.Contains(string(line), c.row) || !strings.Contains(string(head), c.row) {
-			t.Errorf("%s:\n%s\n%s\n%s", c.name, list, line, head)
-		}
-	}
 }
 
 func TestMachineFragmentsOfEveryState(t *testing.T) {

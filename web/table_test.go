@@ -1,6 +1,7 @@
 package web
 
 import (
+	"errors"
 	"fmt"
 	"html"
 	"net/http"
@@ -305,6 +306,34 @@ func TestTheRowSaysWhereABootEnded(t *testing.T) {
 		l := &lookup{diary: func(inventory.HostID, uint64, int) ([]inventory.Entry, error) { return c.diary, nil }}
 		if r := rowOf(&h, l, t0); !strings.Contains(r.Below, c.want) {
 			t.Errorf("%s: got %q, want %q", c.name, r.Below, c.want)
+		}
+	}
+}
+
+// TestIgnoredByWhom: the page says who had a machine ignored and when; of one that an earlier release ignored it says nothing.
+func TestIgnoredByWhom(t *testing.T) {
+	t.Parallel()
+	b := start(t, nil)
+	h, old := hostOf(inventory.StateIgnored), hostOf(inventory.StateIgnored)
+	old.IgnoredBy, old.IgnoredAt = "", time.Time{}
+	for _, c := range []struct {
+		name      string
+		host      *inventory.Host
+		list, row string
+	}{
+		{"recorded", &h, `ignored by token alex, <time datetime="2026-11-19T14:00:00Z"`, "silence. Ignored by token alex, <time"},
+		{"not recorded", &old, `<span class="muted">last heard <time`, "silence.</"},
+	} {
+		r := rowOf(c.host, nil, t0)
+		p := &machinesPage{base: base{Now: t0}, Ignored: []row{r}, IgnoredCount: 1}
+		list, err := b.fragment("machines", "ignored", p)
+		line, err2 := b.rowHTML(r, false)
+		head, err3 := b.fragment("machine", "m-head", &machinePage{base: p.base, Row: r, Host: hostJSON(c.host, t0)})
+		if err := errors.Join(err, err2, err3); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(list), c.list) || !strings.Contains(string(line), c.row) || !strings.Contains(string(head), c.row) {
+			t.Errorf("%s:\n%s\n%s\n%s", c.name, list, line, head)
 		}
 	}
 }
