@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
@@ -233,9 +234,16 @@ func (h *Hive) stage(ctx context.Context, paths []string) error {
 }
 
 // commit takes in the remote's changes, lets write change and stage files, commits exactly those and pushes.
-func (h *Hive) commit(ctx context.Context, subject string, write func() ([]string, error)) (string, error) {
+func (h *Hive) commit(ctx context.Context, subject string, write func() ([]string, error)) (_ string, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.dropLocks(abandoned)
+	start := time.Now()
+	defer func() {
+		if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) { // git was ended; the file's clock is coarser than ours
+			h.dropLocks(func(made time.Time) bool { return made.After(start.Add(-100 * time.Millisecond)) })
+		}
+	}()
 	h.setSync(h.pull(ctx))
 	paths, err := write()
 	if err != nil {
