@@ -10,6 +10,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 // PersonalFile is the file in the ISO whose bytes are the reserved area: text padded with
@@ -23,8 +25,22 @@ type ISO struct {
 	Digest string // SHA-256 of the image as it was built, in hex
 	file   *os.File
 	stamp  stamp
+	id     fileID
 	at     int64 // of the reserved area
 	room   int64 // its size
+}
+
+// fileID tells whether a name still leads to the file that was hashed. Size and time of modification do not: two builds of an
+// image are often of one size, and copies of the Nix store are all from 1970.
+type fileID struct {
+	dev, inode uint64
+	ctime      unix.Timespec
+}
+
+func fileIDOf(f *os.File) (fileID, error) {
+	var st unix.Stat_t
+	err := unix.Fstat(int(f.Fd()), &st)
+	return fileID{uint64(st.Dev), st.Ino, st.Ctim}, err
 }
 
 // HasISO tells whether stage0-ARCH.iso is there; it is not looked into.
@@ -36,7 +52,7 @@ func (s *Store) HasISO(arch string) bool {
 func (s *Store) isoPath(arch string) string { return filepath.Join(s.dir, "stage0-"+arch+".iso") }
 
 // ISO opens stage0-ARCH.iso beside the images. ErrNoImage, with the sentence that says how to get one.
-// An image that was hashed before is not hashed again unless its size or time changed.
+// An image that was hashed before is not hashed again unless it was replaced or changed.
 func (s *Store) ISO(arch string) (*ISO, error) {
 	path := s.isoPath(arch)
 	if _, ok := s.slots[arch]; !ok {
@@ -52,8 +68,9 @@ func (s *Store) ISO(arch string) (*ISO, error) {
 		return nil, fmt.Errorf("USB image: %w", err)
 	}
 	st, err := stampOf(f)
-	if err == nil {
-		if old := s.isos[arch]; old != nil && old.stamp == st {
+	id, idErr := fileIDOf(f)
+	if err = errors.Join(err, idErr); err == nil {
+		if old := s.isos[arch]; old != nil && old.stamp == st && old.id == id {
 			return old, f.Close()
 		}
 	}
@@ -65,6 +82,7 @@ func (s *Store) ISO(arch string) (*ISO, error) {
 		_ = f.Close()
 		return nil, fmt.Errorf("USB image %s: %w", path, err)
 	}
+	iso.id = id
 	s.isos[arch] = iso // a replaced one stays open for its downloads; its finalizer closes it
 	return iso, nil
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // testISO is a minimal ISO 9660 image: root, hatchery/ (with its name in Rock Ridge), and
@@ -133,6 +134,35 @@ func TestISOThatCannotBeUsed(t *testing.T) {
 	}
 	if _, err := s.ISO("../x"); !errors.Is(err, ErrNoImage) {
 		t.Errorf("an unknown architecture: %v", err)
+	}
+}
+
+func TestISOOfTheSameSizeAndAgeIsNoticed(t *testing.T) {
+	t.Parallel()
+	base := testISO(t)
+	s := isoStore(t, base)
+	path := s.isoPath("x86_64")
+	nix := time.Unix(1, 0) // as all files of the Nix store
+	if err := os.Chtimes(path, nix, nix); err != nil {
+		t.Fatal(err)
+	}
+	old, err := s.ISO("x86_64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := bytes.Clone(base)
+	next[50*isoSector]++
+	tmp := path + ".next"
+	write(t, tmp, next)
+	if err := errors.Join(os.Chtimes(tmp, nix, nix), os.Rename(tmp, path)); err != nil {
+		t.Fatal(err)
+	}
+	iso, err := s.ISO("x86_64")
+	if err != nil || iso.Digest == old.Digest {
+		t.Errorf("the replaced image: %v, digest %s as before", err, iso.Digest)
+	}
+	if again, err := s.ISO("x86_64"); err != nil || again != iso {
+		t.Errorf("an image that is the same was hashed again: %v", err)
 	}
 }
 
