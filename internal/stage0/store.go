@@ -44,6 +44,8 @@ type Store struct {
 	mu    sync.Mutex
 	slots map[string]*slot
 
+	oldMu sync.Mutex // held while an image that is not current is hashed
+
 	isoMu sync.Mutex // held while one is hashed
 	isos  map[string]*ISO
 }
@@ -142,23 +144,38 @@ func (s *Store) Image(arch string) (*Image, error) {
 
 // ByDigest is the image of that digest, current or not. ErrGone.
 func (s *Store) ByDigest(arch, digest string) (*Image, error) {
+	if im := s.kept(arch, digest); im != nil {
+		return im, nil
+	}
+	s.oldMu.Lock()
+	defer s.oldMu.Unlock()
+	if im := s.kept(arch, digest); im != nil { // somebody else asked for it meanwhile
+		return im, nil
+	}
+	im, err := s.fromVersions(arch, digest) // takes seconds: nobody else waits for it
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.retire(s.slots[arch], im)
+	return im, nil
+}
+
+// kept is the image of that digest if it is open, else nil.
+func (s *Store) kept(arch, digest string) *Image {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sl, ok := s.slots[arch]
 	if !ok {
-		return nil, ErrGone
+		return nil
 	}
 	for _, im := range append(sl.old[:len(sl.old):len(sl.old)], sl.current) {
 		if im != nil && im.Digest == digest {
-			return im, nil
+			return im
 		}
 	}
-	im, err := s.fromVersions(arch, digest)
-	if err != nil {
-		return nil, err
-	}
-	s.retire(sl, im)
-	return im, nil
+	return nil
 }
 
 // retire keeps im among the old images and drops the oldest beyond keepOld.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/staged-hive/hatchery/internal/clocktest"
 )
@@ -218,6 +219,56 @@ func TestSwapKeepsTheVersionInUse(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatal("the damaged image is not reported")
 		}
+	}
+}
+
+// TestNobodyWaitsWhileAnOldVersionIsHashed has the old version's initrd be a pipe, so that its hashing lasts until the test writes.
+func TestNobodyWaitsWhileAnOldVersionIsHashed(t *testing.T) {
+	t.Parallel()
+	dir, src := t.TempDir(), t.TempDir()
+	s, c := open(t, dir)
+	for _, v := range []string{"1", "2"} {
+		testImage(t, src, "x86_64", v)
+		if _, err := s.Add(src); err != nil {
+			t.Fatal(err)
+		}
+	}
+	vs, err := s.List()
+	if err != nil || len(vs) != 2 {
+		t.Fatal(vs, err)
+	}
+	old := vs[0]
+	if old.Current {
+		old = vs[1]
+	}
+	s, c = open(t, dir) // one that has not opened the old one yet
+	pipe := filepath.Join(s.versionDir("x86_64", old.Digest), "initrd")
+	if err := errors.Join(os.Remove(pipe), unix.Mkfifo(pipe, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { _, err := s.ByDigest("x86_64", old.Digest); done <- err }()
+	w, err := os.OpenFile(pipe, os.O_WRONLY, 0) // returns once ByDigest reads
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() {
+		c.Add(time.Minute)
+		_, err := s.Image("x86_64")
+		served <- err
+	}()
+	select {
+	case err := <-served:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("who boots the current image waits for the old one")
+	}
+	_, err = w.WriteString("initrd of 1")
+	if err := errors.Join(err, w.Close(), <-done); err != nil {
+		t.Error(err)
 	}
 }
 
