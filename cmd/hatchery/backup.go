@@ -365,7 +365,7 @@ func (a *appliance) takeBackup(r io.Reader, sure func() error) error {
 // backups writes a full backup once a day into DATA/backups.
 func (a *appliance) backups(ctx context.Context) error {
 	dir := filepath.Join(a.cfg.Data, "backups")
-	for wait := max(backupFirst, backupEvery-time.Since(newest(dir))); ; {
+	for wait := untilBackup(newest(dir), time.Now()); ; {
 		select {
 		case <-ctx.Done():
 			return nil
@@ -377,6 +377,12 @@ func (a *appliance) backups(ctx context.Context) error {
 			wait = backupAgain
 		}
 	}
+}
+
+// untilBackup is how long the first backup of a run waits when the last one was written then. One from the future, which a clock
+// that was wrong left behind, does not put off the next by more than a day.
+func untilBackup(last, now time.Time) time.Duration {
+	return min(max(backupFirst, backupEvery-now.Sub(last)), backupEvery)
 }
 
 // dailyBackup writes one backup into dir and deletes the oldest beyond those that are kept.

@@ -298,6 +298,24 @@ func TestRestoreLeavesEverythingWhenTheFileIsNoBackup(t *testing.T) {
 	}
 }
 
+func TestFirstBackupOfARunIsDueWithinADay(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name string
+		last time.Time
+		want time.Duration
+	}{
+		{"there is none yet", time.Time{}, backupFirst},
+		{"the last is two days old", t0.Add(-48 * time.Hour), backupFirst},
+		{"the last is an hour old", t0.Add(-time.Hour), 23 * time.Hour},
+		{"the last was written by a clock that was a year ahead", t0.AddDate(1, 0, 0), backupEvery},
+	} {
+		if got := untilBackup(c.last, t0); got != c.want {
+			t.Errorf("%s: got %s, want %s", c.name, got, c.want)
+		}
+	}
+}
+
 func TestDailyBackupsKeepTheLastFourteen(t *testing.T) {
 	t.Parallel()
 	data := t.TempDir()
