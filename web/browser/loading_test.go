@@ -25,6 +25,7 @@ const slowWindow = 128 << 10
 func (m *machine) load(percent int64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.early = true
 	if m.image == nil {
 		if err := m.beginLoad(); err != nil {
 			return err
@@ -87,5 +88,9 @@ func (m *machine) loaded() error {
 	if err := m.cut(); err != nil {
 		return err
 	}
-	return m.checkIn()
+	err := m.checkIn()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.early = err != nil
+	return err
 }

@@ -43,6 +43,7 @@ type machine struct {
 	seq   uint64
 	files []string // kernel and image, as its script says
 	image *loading // on its way; nil = none
+	early bool     // stage-0 does not run yet, so nobody reports
 }
 
 func mac(n int) inventory.MAC { return inventory.MAC{0x52, 0x54, 0, 0x12, 0x34, byte(n)} }
@@ -186,6 +187,9 @@ func (m *machine) checkIn() error {
 func (m *machine) report(log ...string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.early {
+		return nil
+	}
 	m.seq++
 	return m.post(agentapi.PathProgress, agentapi.Progress{Nonce: m.nonce, BootID: m.bootID(), Seq: m.seq, Log: log})
 }
