@@ -74,7 +74,9 @@ func (d *DB) BackupFile(dir string, keep int) (string, error) {
 		return path, fmt.Errorf("old backups in %s: %w", dir, err)
 	}
 	slices.Sort(names)
-	for len(names) > max(keep, 1) {
+	// The one just made stays, also when the clock was set back and its name is that of the oldest.
+	names = slices.DeleteFunc(names, func(name string) bool { return name == path })
+	for len(names) > max(keep, 1)-1 {
 		if err := os.Remove(names[0]); err != nil {
 			return path, fmt.Errorf("delete an old backup: %w", err)
 		}

@@ -72,6 +72,28 @@ func TestBackupsAreKeptInNumber(t *testing.T) {
 	}
 }
 
+func TestABackupAfterTheClockWentBackIsKept(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	d := clocked(t, filepath.Join(t.TempDir(), "hatchery.db"), &now)
+	defer closed(t, d)
+	dir := filepath.Join(t.TempDir(), "backups")
+	for _, back := range []time.Duration{0, -24 * time.Hour, 365 * 24 * time.Hour} {
+		now = now.Add(-back)
+		path, err := d.BackupFile(dir, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := CheckFile(path); err != nil {
+			t.Errorf("the backup of %s: %v", now, err)
+		}
+	}
+	want := []string{"hatchery-20251123T120000Z.db", "hatchery-20261123T120000Z.db"}
+	if diff := cmp.Diff(want, namesIn(t, dir)); diff != "" {
+		t.Errorf("backups (-want +got):\n%s", diff)
+	}
+}
+
 func TestRestore(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
