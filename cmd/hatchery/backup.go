@@ -398,8 +398,9 @@ func dailyBackup(ctx context.Context, data, dir string, db *boltdb.DB, now time.
 	if err := errors.Join(os.Rename(tmp, path), durable.SyncDir(dir)); err != nil {
 		return fmt.Errorf("backup of %s: %w", data, err)
 	}
-	names := backupFiles(dir)
-	for len(names) > backupsKept {
+	// The one just made stays, also when the clock was set back and its name is that of the oldest.
+	names := slices.DeleteFunc(backupFiles(dir), func(name string) bool { return name == filepath.Base(path) })
+	for len(names) > backupsKept-1 {
 		if err := os.Remove(filepath.Join(dir, names[0])); err != nil {
 			return fmt.Errorf("delete an old backup: %w", err)
 		}

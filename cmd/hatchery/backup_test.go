@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -337,6 +338,26 @@ func TestDailyBackupsKeepTheLastFourteen(t *testing.T) {
 	left, err := os.ReadDir(dir)
 	if err != nil || len(left) != backupsKept {
 		t.Errorf("the folder holds %d files: %v", len(left), err)
+	}
+}
+
+// TestBackupsAfterTheClockWasAhead: backups were written in a year to come, then the clock was put right.
+func TestBackupsAfterTheClockWasAhead(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	dir := filepath.Join(data, "backups")
+	db := openData(t, data)
+	for day := range backupsKept {
+		put(t, data, map[string]string{fmt.Sprintf("backups/hatchery-209901%02dT000000Z.tar.gz", day+1): "of a clock that was ahead"})
+	}
+	for day := range 2 {
+		if err := dailyBackup(t.Context(), data, dir, db, t0.AddDate(0, 0, day)); err != nil {
+			t.Fatal(err)
+		}
+		names := backupFiles(dir)
+		if want := t0.AddDate(0, 0, day).UTC().Format("hatchery-20060102T150405Z.tar.gz"); len(names) != backupsKept || names[0] != want {
+			t.Errorf("got %d, first %s; want the one just made, %s, to be kept", len(names), names[0], want)
+		}
 	}
 }
 
