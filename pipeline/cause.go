@@ -74,7 +74,8 @@ var dropped = []string{"connection reset", "broken pipe", "connection timed out"
 // that phase, oldest first.
 func installFailure(code int, phase string, lines []string) *Failure {
 	f := &Failure{Step: StepInstall}
-	if r, ok := refusals[code]; ok {
+	if refusedIn(phase, code) {
+		r := refusals[code]
 		f.Cause, f.Hint = withLine(r.cause, refusal(lines)), r.hint
 		return f
 	}
@@ -124,6 +125,13 @@ var refusals = map[int]sign{
 		hint: "Remove the stick and netboot, or bind the slot to another disk, then retry."},
 	24: {cause: "A disk is not what the plan was confirmed with (other serial number or other content); nothing was written.",
 		hint: "Look at the new disk plan, confirm it if it is right, then retry."},
+}
+
+// refusedIn reports whether an exit code is the install script's refusal, with nothing written: only while the script ran.
+// Later phases end with the codes of other programs (of a boot loader's installer, say), when disks are formatted.
+func refusedIn(phase string, code int) bool {
+	_, ok := refusals[code]
+	return ok && phase == phaseFormat
 }
 
 // refusal is what the install script itself says of why it refused; "" where it did not get through.

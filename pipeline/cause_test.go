@@ -45,6 +45,7 @@ func TestInstallFailure(t *testing.T) {
 		{"a machine that was not started by UEFI", phaseInstall, 2, []string{"EFI variables are not supported on this system."}, "The firmware's variables could not be written: the machine was not started by UEFI", "UEFI boot"},
 		{"a firmware without room", phaseInstall, 1, []string{"Could not prepare Boot variable: No space left on device"}, "The firmware has no room for another boot entry", "boot entries"},
 		{"a boot loader that fails", phaseInstall, 1, []string{"/nix/store/x/bin/grub-install: error: cannot find EFI directory.", "Failed to install bootloader"}, "The boot loader could not be installed", "UEFI or BIOS"},
+		{"a boot loader that ends with a refusal's code", phaseInstall, 20, nil, "nixos-anywhere ended with exit code 20 while installing the boot loader", "half written"},
 		{"something nobody thought of", phaseInstall, 3, []string{"setting up /etc...", "error: it rained in", "done"}, "nixos-anywhere ended with exit code 3 while installing the boot loader: error: it rained in", "last lines"},
 		{"nothing was printed", "", 3, nil, "nixos-anywhere ended with exit code 3.", "last lines"},
 	} {

@@ -162,7 +162,7 @@ func (a *anywhere) run(ctx context.Context, p *program) error {
 		return &Failure{Step: StepInstall, Cause: "nixos-anywhere could not be started on the appliance; nothing was written.",
 			Hint: "Install nixos-anywhere there or say where it is with --nixos-anywhere, then retry.", Err: err}
 	case code != 0:
-		_, a.refused = refusals[code]
+		a.refused = refusedIn(a.phase, code)
 		return installFailure(code, a.phase, a.lines)
 	}
 	return nil

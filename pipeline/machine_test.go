@@ -3,6 +3,7 @@ package pipeline
 import (
 	"archive/tar"
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -44,6 +45,7 @@ type machine struct {
 	installs   int // running now
 	most       int // most at the same time
 	exit       int // of the install script
+	exitBehind int // the exit code of what comes behind it
 	prints     string
 	kmsg       []string // nil = it has no /dev/kmsg
 	hang       chan struct{}
@@ -224,7 +226,7 @@ func (m *machine) serve(c net.Conn) {
 func (m *machine) exec(command string, ch io.ReadWriter) (string, int) {
 	stdin := io.Reader(ch)
 	if command == "plant" {
-		return "", m.plant(stdin)
+		return "", cmp.Or(m.plant(stdin), m.exitBehind)
 	}
 	if command == "cat >/dev/null" {
 		_, err := io.Copy(io.Discard, stdin)

@@ -183,6 +183,7 @@ func TestFailuresSayStepCauseAndHint(t *testing.T) {
 		}, StepVerify, "was sent to its own disk five times and came back to the network each time", true, true},
 		{"an install script that refuses with 24", func(r *rig, m *machine) { m.exit = 24 }, StepInstall, "nothing was written", false, false},
 		{"an install script that refuses with 21", func(r *rig, m *machine) { m.exit = 21 }, StepInstall, "A persistent disk holds data", false, false},
+		{"a program behind the install script that ends with a refusal's code", func(r *rig, m *machine) { m.exitBehind = 21 }, StepInstall, "exit code 21 while planting", true, false},
 		{"an install script that breaks", func(r *rig, m *machine) { m.exit = 1 }, StepInstall, "exit code 1", true, false},
 		{"no nixos-anywhere", func(r *rig, m *machine) { r.cfg.NixosAnywhere = []string{"/nowhere/nixos-anywhere"} }, StepInstall, "could not be started", false, false},
 		{"mounts that are not the layout's", func(r *rig, m *machine) {
