@@ -2,6 +2,8 @@ package web
 
 import (
 	"bytes"
+	"context"
+	"fmt"
 	"log/slog"
 	"net/http/cookiejar"
 	"net/netip"
@@ -258,5 +260,54 @@ func TestAttemptsCountAnIPv6NetworkAsOneAddress(t *testing.T) {
 	}
 	if a.allow(netip.MustParseAddr("fd00::99"), t0) || !a.allow(netip.MustParseAddr("fd00:0:0:1::1"), t0) {
 		t.Error("want one limit for each /64")
+	}
+}
+
+// slowRefresh is a hive during whose reading something else happens.
+type slowRefresh struct {
+	Hive
+	meanwhile func()
+}
+
+func (r *slowRefresh) Refresh(context.Context) error {
+	r.meanwhile()
+	return nil
+}
+
+// A request that began before its session was ended, and ends after, must not bring it back: whoever has a stolen cookie could keep
+// one slow request open.
+func TestEndedSessionIsNotBroughtBackByASlowRequest(t *testing.T) {
+	t.Parallel()
+	hive := &slowRefresh{}
+	b := start(t, func(c *Config) { hive.Hive, c.Hive = newFakeSite(), hive })
+	end := map[string]func() error{
+		"all are ended": func() error { return b.endSessions(t.Context()) },
+		"this one is ended": func() error {
+			all, err := b.openSessions("")
+			if err != nil || len(all) != 1 {
+				return fmt.Errorf("%d sessions are open: %w", len(all), err)
+			}
+			ctx, err := b.sessions.Load(t.Context(), "") // of the one who ends it
+			if err == nil {
+				_, err = b.endSession(ctx, all[0].ID)
+			}
+			return err
+		},
+	}
+	for name, end := range end {
+		who := b.fresh()
+		who.signIn()
+		hive.meanwhile = func() {
+			if err := end(); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		who.send("POST", "/roles/refresh", nil, nil)
+		if a := who.send("GET", "/settings", nil, nil); a.code != 303 || !strings.HasPrefix(a.header.Get("Location"), "/login") {
+			t.Errorf("%s while it made a request: got %d", name, a.code)
+		}
+		if all, err := b.openSessions(""); err != nil || len(all) != 0 {
+			t.Errorf("%s while it made a request: %d sessions are open, %v", name, len(all), err)
+		}
 	}
 }

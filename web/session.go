@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/alexedwards/scs/v2"
@@ -26,6 +28,31 @@ const (
 type sessionStore struct {
 	store inventory.Store
 	now   func() time.Time
+
+	mu    sync.Mutex
+	ended map[string]time.Time // sessions that were ended within endedFor, and when
+}
+
+// endedFor is how long a session that was ended is known as such: longer than a request takes.
+const endedFor = 24 * time.Hour
+
+// end has no request that began before store the session anew.
+func (s *sessionStore) end(key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	if s.ended == nil {
+		s.ended = map[string]time.Time{}
+	}
+	maps.DeleteFunc(s.ended, func(_ string, at time.Time) bool { return now.Sub(at) > endedFor })
+	s.ended[key] = now
+}
+
+func (s *sessionStore) wasEnded(key string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, yes := s.ended[key]
+	return yes
 }
 
 type sessionRecord struct {
@@ -35,7 +62,10 @@ type sessionRecord struct {
 
 // Delete implements scs.Store.
 func (s *sessionStore) Delete(token string) error {
-	return s.store.Update(func(tx *inventory.Tx) error { return tx.Delete(bucketSessions, token) })
+	return s.store.Update(func(tx *inventory.Tx) error {
+		s.end(token)
+		return tx.Delete(bucketSessions, token)
+	})
 }
 
 // Find implements scs.Store.
@@ -51,9 +81,13 @@ func (s *sessionStore) Find(token string) (b []byte, found bool, err error) {
 	return r.Data, true, nil
 }
 
-// Commit implements scs.Store.
+// Commit implements scs.Store. One that was ended while the request ran stays ended: the request read it before, and a slow
+// one would bring it back.
 func (s *sessionStore) Commit(token string, b []byte, expiry time.Time) error {
 	return s.store.Update(func(tx *inventory.Tx) error {
+		if s.wasEnded(token) {
+			return nil
+		}
 		return tx.PutJSON(bucketSessions, token, sessionRecord{Data: b, Expires: expiry})
 	})
 }
@@ -72,6 +106,7 @@ func (s *sessionStore) drop(which func(key string, over bool) bool) error {
 			return err
 		}
 		for _, k := range keys {
+			s.end(k)
 			if err := tx.Delete(bucketSessions, k); err != nil {
 				return err
 			}
