@@ -73,6 +73,11 @@ jq -r 'to_entries[] | .key' "$tmp/checks" | while IFS= read -r name; do
   echo "nixosTest $name: evaluates ($(wc -l <"$tmp/$name.py") lines of script)"
 done
 
+# a persistent disk that cannot be read is not blank
+rc=0
+bash -c '. "$1"; disk data persistent /dev/disk/by-id/x 0 "" "" "" "" 0; path[data]=none-such; judge_persistent data' - "$root/nix/modules/partitioning/install.bash" >"$tmp/out" 2>&1 || rc=$?
+{ [ "$rc" = 21 ] && grep -q 'cannot be read' "$tmp/out"; } || { echo "a disk that cannot be read: exit $rc: $(cat "$tmp/out")" >&2; exit 1; }
+
 bash -n "$root/nix/modules/partitioning/install.bash" "$here/nixos-anywhere"
 if command -v shellcheck >/dev/null; then
   # SC2015: `test && check || refuse` is meant so; SC2034/SC2154: declared and used by the generated part

@@ -203,8 +203,16 @@ check_in_use() {
     [ -z "$at" ] || refuse 23 "$(name_of "$1") is in use: $n is mounted at $at. Is it the medium that this machine was started from?"
   done
 }
+# What cannot be read looks blank to blkid and wipefs. Beginning and end are where signatures are.
+readable() { # KERNELNAME
+  local size
+  size=$(cat "/sys/class/block/$1/size" 2>/dev/null) || return 1
+  dd if="/dev/$1" of=/dev/null bs=64K count=16 status=none 2>/dev/null &&
+    dd if="/dev/$1" of=/dev/null bs=64K skip=$((size > 2048 ? size / 128 - 16 : 0)) status=none 2>/dev/null
+}
 judge_persistent() {
   local s=$1 k=${path[$1]} sig v
+  is_wiped "$s" || readable "$k" || refuse 21 "$(name_of "$s") cannot be read, so nobody knows what it holds. Look at its cable and its health"
   sig=$(found_signatures "$k")
   if [ -z "$sig" ] && [ -z "$(kernel_parts "$k")" ] && ! blkid -p "/dev/$k" >/dev/null 2>&1; then
     v=blank
