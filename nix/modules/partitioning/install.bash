@@ -207,8 +207,8 @@ check_in_use() {
 readable() { # KERNELNAME
   local size
   size=$(cat "/sys/class/block/$1/size" 2>/dev/null) || return 1
-  dd if="/dev/$1" of=/dev/null bs=64K count=16 status=none 2>/dev/null &&
-    dd if="/dev/$1" of=/dev/null bs=64K skip=$((size > 2048 ? size / 128 - 16 : 0)) status=none 2>/dev/null
+  dd if="/dev/$1" of=/dev/null bs=65536 count=16 2>/dev/null &&
+    dd if="/dev/$1" of=/dev/null bs=65536 skip=$((size > 2048 ? size / 128 - 16 : 0)) 2>/dev/null
 }
 judge_persistent() {
   local s=$1 k=${path[$1]} sig v
