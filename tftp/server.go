@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	pin "github.com/pin/tftp/v3"
@@ -30,6 +31,9 @@ const (
 
 // maxTransfers bounds how many transfers run at once; a boot storm of a rack is well below.
 const maxTransfers = 512
+
+// maxFromSource is how many of them one address may hold: whoever asks without end, or in another's name, leaves the others for everybody.
+const maxFromSource = maxTransfers / 2
 
 // maxFile bounds a boot file in bytes; iPXE's are below 2 MB, a signed shim pair below 4.
 const maxFile = 32 << 20
@@ -56,9 +60,12 @@ type Server struct {
 	cfg   Config
 	ready chan struct{}
 	addr  net.Addr // set before ready closes
-	slots chan struct{}
 	count counters
 	warn  *rate.Limiter // of log lines that strangers can provoke
+
+	mu     sync.Mutex
+	active int // transfers
+	from   map[netip.Addr]int
 }
 
 // New checks the configuration; it starts nothing.
@@ -81,7 +88,7 @@ func New(c Config) (*Server, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Server{cfg: c, ready: make(chan struct{}), slots: make(chan struct{}, maxTransfers), warn: rate.NewLimiter(1, 10)}, nil
+	return &Server{cfg: c, ready: make(chan struct{}), from: map[netip.Addr]int{}, warn: rate.NewLimiter(1, 10)}, nil
 }
 
 // Ready closes once requests are answered.
@@ -140,15 +147,13 @@ var (
 
 // read answers one read request; what it returns goes to the client as error 1.
 func (s *Server) read(name string, rf io.ReaderFrom) error {
-	select {
-	case s.slots <- struct{}{}:
-		defer func() { <-s.slots }()
-	default:
+	start := s.cfg.Now()
+	from, local := endpoints(rf)
+	if !s.begin(from) {
 		s.count.refused.Add(1)
 		return errBusy
 	}
-	start := s.cfg.Now()
-	from, local := endpoints(rf)
+	defer s.end(from)
 	body, size, err := s.open(name, local)
 	if err != nil {
 		s.count.refused.Add(1)
@@ -184,6 +189,27 @@ func (s *Server) read(name string, rf io.ReaderFrom) error {
 		}
 	}
 	return nil // the library has told the client
+}
+
+// begin reports whether one more transfer to the address may begin; end must follow it.
+func (s *Server) begin(from netip.Addr) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.active >= maxTransfers || s.from[from] >= maxFromSource {
+		return false
+	}
+	s.active++
+	s.from[from]++
+	return true
+}
+
+func (s *Server) end(from netip.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.active--
+	if s.from[from]--; s.from[from] == 0 {
+		delete(s.from, from)
+	}
 }
 
 // probeRE is how pin/tftp v3.2.0 words an error packet that answers the option

@@ -222,6 +222,36 @@ func TestSizeProbeIsNoFailure(t *testing.T) {
 	}
 }
 
+// TestOneAddressCannotHoldAllTransfers begins transfers that it never goes on with.
+func TestOneAddressCannotHoldAllTransfers(t *testing.T) {
+	addr, _, _ := start(t, files)
+	for n := 1; ; n++ {
+		conn, reply, from := exchange(t, addr, request("snponly.efi", "tsize", "0"))
+		if reply[1] == 5 {
+			if n < 2 || n > 400 || !bytes.Contains(reply, []byte("too many transfers")) {
+				t.Errorf("transfer %d of one address: got %q", n, reply)
+			}
+			break
+		}
+		t.Cleanup(func() { _, _ = conn.WriteTo([]byte("\x00\x05\x00\x00enough\x00"), from) })
+	}
+	conn, err := net.ListenPacket("udp4", "127.0.0.2:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := conn.WriteTo(request("snponly.efi"), net.UDPAddrFromAddrPort(netip.MustParseAddrPort(addr))); err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.SetReadDeadline(time.Now().Add(30 * time.Second))
+	b := make([]byte, 2000)
+	n, from, err := conn.ReadFrom(b)
+	if err != nil || b[1] != 3 {
+		t.Fatalf("another address: got %q, %v, want the first block", b[:n], err)
+	}
+	_, _ = conn.WriteTo([]byte("\x00\x05\x00\x00enough\x00"), from)
+}
+
 func TestUnknownNameGetsErrorOne(t *testing.T) {
 	addr, _, _ := start(t, files)
 	_, reply, _ := exchange(t, addr, request("pxelinux.cfg/default", "tsize", "0"))
