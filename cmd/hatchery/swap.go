@@ -156,6 +156,11 @@ func finishRestore(data string, log *slog.Logger) error {
 	if err == nil {
 		unlock, err = lockDatabase(filepath.Join(data, databaseName))
 	}
+	if err == nil && !there(filepath.Join(data, p.Stage)) { // it failed and was undone, all but this file
+		defer unlock()
+		log.Warn("an earlier restore failed and was undone", "kept", filepath.Join(data, p.Aside))
+		return errors.Join(os.Remove(filepath.Join(data, pendingName)), durable.SyncDir(data))
+	}
 	if err == nil {
 		defer unlock()
 		if err = p.carry(data, os.Rename); err == nil {

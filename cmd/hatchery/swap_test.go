@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"log/slog"
@@ -154,6 +155,29 @@ func TestRestoreThatFailsPutsTheOldStateBack(t *testing.T) {
 		if diff := cmp.Diff(before, got); diff != "" {
 			t.Errorf("part %d cannot be moved (-want +got):\n%s", failing, diff)
 		}
+	}
+}
+
+// TestRestoreThatWasUndoneIsForgotten starts after a restore that failed and was undone, when only its file could not be removed.
+func TestRestoreThatWasUndoneIsForgotten(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	want := map[string]string{"ssh/id_ed25519": "key", "admin-token": "t"}
+	put(t, data, want)
+	p := pendingRestore{Stage: stagePrefix + "1", Aside: asidePrefix + "1", Names: []string{"ssh", "admin-token"}, New: []string{"ssh"}}
+	if err := os.Mkdir(filepath.Join(data, p.Aside), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, data, map[string]string{pendingName: string(raw)})
+	if err := finishRestore(data, slog.New(slog.DiscardHandler)); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, files(t, data)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
 	}
 }
 
