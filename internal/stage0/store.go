@@ -98,7 +98,7 @@ func (s *Store) Close() {
 				im.close()
 			}
 		}
-		sl.current, sl.old = nil, nil
+		sl.current, sl.old, sl.err = nil, nil, fmt.Errorf("%w: the appliance is stopping", ErrNoImage)
 	}
 	s.isoMu.Lock()
 	defer s.isoMu.Unlock()

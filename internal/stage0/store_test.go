@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -129,6 +130,38 @@ func TestImageOfTheSameSizeAndAgeIsNoticed(t *testing.T) {
 	s, c := open(t, dir)
 	put("2")
 	until(t, s, c, "2")
+}
+
+func TestHalfCopyOfAKilledAddIsRemoved(t *testing.T) {
+	t.Parallel()
+	src, dir := t.TempDir(), t.TempDir()
+	testImage(t, filepath.Join(src, "x86_64"), "x86_64", "1")
+	versions := filepath.Join(dir, versionsDir, "x86_64")
+	for name, age := range map[string]time.Duration{incoming + "old": 2 * time.Hour, incoming + "now": 0} {
+		half := filepath.Join(versions, name, "initrd")
+		if err := os.MkdirAll(filepath.Dir(half), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		write(t, half, []byte("half"))
+		at := time.Now().Add(-age)
+		if err := os.Chtimes(filepath.Dir(half), at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, _ := open(t, dir)
+	if _, err := s.Add(src); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(versions, incoming+"old")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the old one: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(versions, incoming+"now")); err != nil {
+		t.Errorf("one that may still be written: %v", err)
+	}
+	s.Close()
+	if im, err := s.Image("x86_64"); !errors.Is(err, ErrNoImage) {
+		t.Errorf("after Close: got %v, %v", im, err)
+	}
 }
 
 func TestMissingImageSaysHowToGetOne(t *testing.T) {

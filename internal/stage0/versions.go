@@ -125,13 +125,28 @@ func (s *Store) addOne(src string) (Version, error) {
 	return Version{Arch: im.Arch, Version: im.Version, Digest: im.Digest, Added: s.now(), Current: true}, nil
 }
 
+// incoming is how the names of folders begin that images are copied into.
+const incoming = "incoming-"
+
+// sweep removes the copies that were never finished. One that nothing was added to for an hour is no one's any more.
+func (s *Store) sweep(dir string) {
+	found, _ := os.ReadDir(dir) // it was just made, or is looked at again at the next copy
+	for _, d := range found {
+		st, err := d.Info()
+		if err == nil && d.IsDir() && strings.HasPrefix(d.Name(), incoming) && time.Since(st.ModTime()) > time.Hour {
+			s.log.Info("removing a copy of a stage-0 image that was never finished", "path", filepath.Join(dir, d.Name()), "err", os.RemoveAll(filepath.Join(dir, d.Name())))
+		}
+	}
+}
+
 // copyImage copies into a temporary folder, syncs, checks the copy and renames it into place.
 func (s *Store) copyImage(im *Image, src, dst string) (err error) {
 	parent := filepath.Dir(dst)
 	if err := os.MkdirAll(parent, 0o755); err != nil {
 		return err
 	}
-	tmp, err := os.MkdirTemp(parent, "incoming-")
+	s.sweep(parent)
+	tmp, err := os.MkdirTemp(parent, incoming)
 	if err != nil {
 		return err
 	}
