@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"syscall"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -51,9 +52,17 @@ func (s *Server) bootFile(c echo.Context) error {
 	if err != nil || !ok {
 		return fmt.Errorf("boot file %s: cannot be read: %w", name, err)
 	}
-	etag := fmt.Sprintf(`"%x-%x"`, st.Size(), st.ModTime().UnixNano())
-	s.serve(c, download{name: name, size: st.Size(), modTime: st.ModTime(), etag: etag, body: body})
+	s.serve(c, download{name: name, size: st.Size(), modTime: st.ModTime(), etag: etag(st), body: body})
 	return nil
+}
+
+// etag tells a file from the one that takes its place, of the same size too: in a Nix store all are from 1970.
+func etag(st fs.FileInfo) string {
+	tag := fmt.Sprintf("%x-%x", st.Size(), st.ModTime().UnixNano())
+	if on, ok := st.Sys().(*syscall.Stat_t); ok {
+		tag += fmt.Sprintf("-%x-%x", on.Ino, on.Ctim.Nano())
+	}
+	return `"` + tag + `"`
 }
 
 // stage0File answers GET and HEAD /stage0/ARCH/FILE; ?v=DIGEST asks for one version, which a
