@@ -336,6 +336,9 @@ func TestRolesAndRules(t *testing.T) {
 	if site.refreshed != 1 {
 		t.Errorf("refreshed %d times, want once", site.refreshed)
 	}
+	if a := b.send("POST", "/roles/refresh", nil, b.bearer); a.code != 303 || a.header.Get("Set-Cookie") != "" {
+		t.Errorf("the page's form with a token: got %d, %q, want no session", a.code, a.header.Get("Set-Cookie"))
+	}
 }
 
 func TestRuleHit(t *testing.T) {

@@ -111,8 +111,11 @@ func (s *Server) setTheme(c echo.Context) error {
 	return c.Redirect(http.StatusSeeOther, localPath(c.FormValue("back")))
 }
 
-// flash shows a sentence on the next page that is opened.
+// flash shows a sentence on the next page that is opened. Who came with a token or through the socket opens none, and gets no session.
 func (s *Server) flash(c echo.Context, text string) {
+	if s.sessions.GetString(c.Request().Context(), sessionMark) == "" {
+		return
+	}
 	s.sessions.Put(c.Request().Context(), "flash", text)
 }
 
