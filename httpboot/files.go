@@ -25,6 +25,7 @@ type download struct {
 	modTime time.Time
 	etag    string
 	body    io.ReadSeeker
+	more    string // what is said of what follows it, "" = nothing
 	// watch is called when the next n bytes of body are about to go out; nil = nobody wants to know how far they are.
 	watch func(n int64) *transfer
 }
@@ -92,7 +93,11 @@ func (s *Server) stage0File(c echo.Context) error {
 		return echo.NewHTTPError(http.StatusServiceUnavailable, err.Error())
 	}
 	defer func() { _ = f.Close() }()
-	s.serve(c, download{name: name, size: file.Size, modTime: file.ModTime, etag: `"` + file.SHA256 + `"`, body: f, watch: func(n int64) *transfer {
+	more := ""
+	if name == im.Kernel {
+		more = initrdNext
+	}
+	s.serve(c, download{name: name, size: file.Size, modTime: file.ModTime, etag: `"` + file.SHA256 + `"`, body: f, more: more, watch: func(n int64) *transfer {
 		at, err := f.Seek(0, io.SeekCurrent)
 		if err != nil {
 			return nil
@@ -144,7 +149,7 @@ func complete(h http.Header, size, sent int64) bool {
 func (s *Server) noteFile(r *http.Request, d download, sent int64, took time.Duration) {
 	from, _ := endpoints(r)
 	err := inventory.NoteFrom(s.cfg.Store, s.cfg.Neighbor, inventory.Entry{Time: s.cfg.Now(), Kind: "http.file", By: byAgent(r), From: from,
-		Bytes: sent, Duration: took, Text: fmt.Sprintf("Loaded %s by HTTP: %s in %.1f s.", d.name, mb(sent), took.Seconds())})
+		Bytes: sent, Duration: took, Text: fmt.Sprintf("Loaded %s by HTTP: %s in %.1f s%s.", d.name, mb(sent), took.Seconds(), d.more)})
 	if err != nil {
 		s.cfg.Log.Error("noting a download", "ip", from, "err", err)
 	}

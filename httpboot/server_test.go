@@ -54,7 +54,7 @@ func TestBootJourney(t *testing.T) {
 	if code != 200 {
 		t.Errorf("progress: %d %s", code, text)
 	}
-	for _, want := range []string{"http.script: iPXE fetched its script: it boots stage-0 1.0", "http.file: Loaded bzImage by HTTP: 10 kB", "http.file: Loaded initrd by HTTP: 9.0 MB",
+	for _, want := range []string{"http.script: iPXE fetched its script: it boots stage-0 1.0", "http.file: Loaded bzImage by HTTP: 10 kB", "its initrd comes next", "http.file: Loaded initrd by HTTP: 9.0 MB",
 		"checkin: Checked in from 127.0.0.1", "progress: all is well[31m"} {
 		a.waitDiary(t, want)
 	}

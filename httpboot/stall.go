@@ -15,6 +15,9 @@ import (
 // stage0Phrase marks the script lines after which stage-0 is expected to start.
 const stage0Phrase = "it boots stage-0"
 
+// initrdNext marks the lines of stage-0's kernel, after which its initrd is expected.
+const initrdNext = "; its initrd comes next"
+
 // expectation is what should follow a milestone, and the verdict if it does not.
 type expectation struct {
 	within  time.Duration
@@ -57,8 +60,13 @@ func expect(e inventory.Entry) (x expectation, known bool) {
 		}
 		return afterBootFile, true
 	case "http.file":
-		if e.By == "firmware" {
+		switch {
+		case e.By == "firmware":
 			return afterBootFile, true
+		case e.By != "ipxe": // a person or a program looks at the files
+			return expectation{}, false
+		case strings.Contains(e.Text, initrdNext):
+			return afterCode, true
 		}
 		return afterLoad, true
 	case "http.script":

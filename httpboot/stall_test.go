@@ -28,6 +28,8 @@ func TestStallVerdicts(t *testing.T) {
 		{"iPXE has an address and no more", []inventory.Entry{bootFile, line("dhcp.ack", "ipxe", "")}, "iPXE runs and never fetched"},
 		{"iPXE took autoexec.ipxe and no more", []inventory.Entry{line("tftp.file", "ipxe", "")}, "iPXE runs and never fetched"},
 		{"fetched its script and no more", []inventory.Entry{bootFile, script}, "It fetched its script and never loaded"},
+		{"loaded the kernel and no more", []inventory.Entry{script, line("http.file", "ipxe", "Loaded bzImage by HTTP: 12 MB in 1.0 s"+initrdNext+".")}, "It fetched its script and never loaded all"},
+		{"a person fetched a file and no more", []inventory.Entry{line("http.file", "http", "Loaded manifest.json by HTTP")}, ""},
 		{"loaded stage-0 and no more", []inventory.Entry{script, kernel, kernel}, "It loaded stage-0, which never checked in"},
 		{"stage-0 has an address and no more", []inventory.Entry{script, kernel, line("dhcp.ack", "stage-0", "")}, "Stage-0 runs and has an address"},
 		{"checked in", []inventory.Entry{offer, bootFile, script, kernel, checkin}, ""},

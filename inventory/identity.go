@@ -74,7 +74,8 @@ func swapUUID(u string) string {
 
 // sameUUID reports whether two texts are the same UUID, in either byte order.
 func sameUUID(a, b string) bool {
-	return strings.EqualFold(a, b) || strings.EqualFold(swapUUID(a), b)
+	swapped := swapUUID(a)
+	return strings.EqualFold(a, b) || swapped != "" && strings.EqualFold(swapped, b)
 }
 
 // uuidKeys are the index keys under which a UUID's host may be, its own first.
