@@ -75,8 +75,11 @@ var dropped = []string{"connection reset", "broken pipe", "connection timed out"
 func installFailure(code int, phase string, lines []string) *Failure {
 	f := &Failure{Step: StepInstall}
 	if refusedIn(phase, code) {
-		r := refusals[code]
-		f.Cause, f.Hint = withLine(r.cause, refusal(lines)), r.hint
+		r, why := refusals[code], refusal(lines)
+		if strings.Contains(why, unreadable) {
+			r = unreadableDisk
+		}
+		f.Cause, f.Hint = withLine(r.cause, why), r.hint
 		return f
 	}
 	for i := range signs {
@@ -126,6 +129,12 @@ var refusals = map[int]sign{
 	24: {cause: "A disk is not what the plan was confirmed with (other serial number or other content); nothing was written.",
 		hint: "Look at the new disk plan, confirm it if it is right, then retry."},
 }
+
+// unreadable is in what the script says of a persistent disk that it cannot read, which it refuses with 21 as well: there may be data.
+const unreadable = "cannot be read"
+
+var unreadableDisk = sign{cause: "A persistent disk fails when it is read; nothing was written.",
+	hint: "Look at its cable and its health, then retry. To do without what is on it, bind the slot to another disk, or name its slot to be wiped."}
 
 // refusedIn reports whether an exit code is the install script's refusal, with nothing written: only while the script ran.
 // Later phases end with the codes of other programs (of a boot loader's installer, say), when disks are formatted.

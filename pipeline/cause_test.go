@@ -18,6 +18,8 @@ func TestInstallFailure(t *testing.T) {
 	}{
 		{"a persistent disk is missing", phaseFormat, 20, nil, "A disk of the plan is missing", "Put the disk back"},
 		{"foreign data on a persistent disk", phaseFormat, 21, nil, "A persistent disk holds data", "Save what is on it"},
+		{"a persistent disk that cannot be read", phaseFormat, 21, []string{"hatchery: REFUSED (21): the disk of slot data cannot be read, so nobody knows what it holds. Look at its cable and its health. Nothing was written."},
+			"A persistent disk fails when it is read; nothing was written: the disk of slot data cannot be read", "its cable"},
 		{"one disk in two slots", phaseFormat, 22, nil, "Two disks cannot be told apart", "Bind one of the slots"},
 		{"a disk with a name of ours", phaseFormat, 22, []string{"x", "hatchery: REFUSED (22): the layout's array a is also on /dev/sdc. Unplug that disk, or rename it there. Nothing was written."},
 			"Two disks cannot be told apart: one is bound to two slots, or another one carries the same labels or names; nothing was written: the layout's array a is also on /dev/sdc. Unplug that disk, or rename it there.", "unplug the disk that is named"},
