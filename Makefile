@@ -84,7 +84,8 @@ endef
 run: ## install what is missing, build, and start the appliance on this machine (root)
 	$(call need_root,it answers DHCP and TFTP on ports below 1024)
 	@scripts/packages.sh run
-	@getent passwd hatchery >/dev/null || ! command -v systemd-sysusers >/dev/null || systemd-sysusers packaging/hatchery.sysusers
+	@getent passwd hatchery >/dev/null || ! command -v systemd-sysusers >/dev/null || systemd-sysusers '$(CURDIR)/packaging/hatchery.sysusers' || \
+		echo 'The user hatchery could not be made: the appliance says below what that means.' >&2
 	@$(MAKE) --no-print-directory -s build build/ipxe
 	@exec build/hatchery serve --data '$(DATA)' --ipxe '$(CURDIR)/build/ipxe' $(ARGS)
 
