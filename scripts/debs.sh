@@ -46,8 +46,8 @@ run() { # a mirror that is slow to answer gets a few more tries
   for i in 1 2 3 4; do "$@" >"$a/log" 2>&1 && return 0; sleep $((i * 3)); done
   tail -5 "$a/log" >&2; die "failed: $*"
 }
-# Lists of the last day are good enough.
-[ -n "$(find "$a/updated" -mmin -1440 2>/dev/null)" ] || { run apt-get "${opts[@]}" update; touch "$a/updated"; }
+# Lists of the last day are good enough. Without --error-on, apt calls an update without a network good.
+[ -n "$(find "$a/updated" -mmin -1440 2>/dev/null)" ] || { run apt-get "${opts[@]}" --error-on=any update; touch "$a/updated"; }
 debs=$(mktemp -d "$a/debs.XXXXXX"); tmp=$tree.new.$$
 trap 'rm -rf "$debs" "$tmp"' EXIT
 mkdir -p "$(dirname "$tree")" "$tmp"
