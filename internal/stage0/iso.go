@@ -30,18 +30,14 @@ type ISO struct {
 	room   int64 // its size
 }
 
-// fileID tells whether a name still leads to the file that was hashed. Size and time of modification do not: two builds of an
-// image are often of one size, and copies of the Nix store are all from 1970.
+// fileID tells whether a name still leads to the file that was read. Size and time of modification do not: two builds of an
+// image, and the manifests of two versions, are often of one size, and copies of the Nix store are all from 1970.
 type fileID struct {
 	dev, inode uint64
 	ctime      unix.Timespec
 }
 
-func fileIDOf(f *os.File) (fileID, error) {
-	var st unix.Stat_t
-	err := unix.Fstat(int(f.Fd()), &st)
-	return fileID{uint64(st.Dev), st.Ino, st.Ctim}, err
-}
+func fileIDOf(st *unix.Stat_t) fileID { return fileID{uint64(st.Dev), st.Ino, st.Ctim} }
 
 // HasISO tells whether stage0-ARCH.iso is there; it is not looked into.
 func (s *Store) HasISO(arch string) bool {
@@ -68,9 +64,9 @@ func (s *Store) ISO(arch string) (*ISO, error) {
 		return nil, fmt.Errorf("USB image: %w", err)
 	}
 	st, err := stampOf(f)
-	id, idErr := fileIDOf(f)
-	if err = errors.Join(err, idErr); err == nil {
-		if old := s.isos[arch]; old != nil && old.stamp == st && old.id == id {
+	var now unix.Stat_t
+	if err = errors.Join(err, unix.Fstat(int(f.Fd()), &now)); err == nil {
+		if old := s.isos[arch]; old != nil && old.stamp == st && old.id == fileIDOf(&now) {
 			return old, f.Close()
 		}
 	}
@@ -82,7 +78,7 @@ func (s *Store) ISO(arch string) (*ISO, error) {
 		_ = f.Close()
 		return nil, fmt.Errorf("USB image %s: %w", path, err)
 	}
-	iso.id = id
+	iso.id = fileIDOf(&now)
 	s.isos[arch] = iso // a replaced one stays open for its downloads; its finalizer closes it
 	return iso, nil
 }

@@ -55,17 +55,9 @@ type slot struct {
 	current *Image
 	old     []*Image // newest last
 	err     error    // why the newest manifest is not current, nil when it is
-	seen    manifestID
+	seen    fileID   // of its manifest
 	checked time.Time
 	loading bool
-}
-
-// manifestID tells whether manifest.json is still the one that was read. Size and time of modification do not: manifests of two
-// versions are of one size, and copies of the Nix store are all from 1970.
-type manifestID struct {
-	path  string // links resolved
-	inode uint64
-	ctime unix.Timespec
 }
 
 // Open loads and verifies the images of the directory. Missing and damaged images are
@@ -187,23 +179,20 @@ func (s *Store) retire(sl *slot, im *Image) {
 	}
 }
 
-func (s *Store) manifestID(arch string) manifestID {
-	path, err := filepath.EvalSymlinks(filepath.Join(s.dir, arch, ManifestName))
-	if err != nil {
-		return manifestID{}
-	}
+// manifestID is the file that the name of the manifest leads to now; the zero value when there is none.
+func (s *Store) manifestID(arch string) fileID {
 	var st unix.Stat_t
-	if err := unix.Stat(path, &st); err != nil {
-		return manifestID{}
+	if err := unix.Stat(filepath.Join(s.dir, arch, ManifestName), &st); err != nil {
+		return fileID{}
 	}
-	return manifestID{path, st.Ino, st.Ctim}
+	return fileIDOf(&st)
 }
 
 // reload reads the manifest of arch and makes its image the current one when it checks out.
 func (s *Store) reload(arch string) {
 	id := s.manifestID(arch)
 	im, err := loadImage(filepath.Join(s.dir, arch), arch)
-	if errors.Is(err, fs.ErrNotExist) && id == (manifestID{}) {
+	if errors.Is(err, fs.ErrNotExist) && id == (fileID{}) {
 		err = s.missing(arch)
 	}
 	s.mu.Lock()
@@ -226,7 +215,7 @@ func (s *Store) reload(arch string) {
 		if sl.current != nil && sl.current.stale() {
 			sl.current = nil // its bytes are gone
 		}
-		sl.checked, sl.seen = s.now().Add(retryDamaged-recheck), manifestID{}
+		sl.checked, sl.seen = s.now().Add(retryDamaged-recheck), fileID{}
 		sl.err = fmt.Errorf("%w for %s that can be used: %w", ErrNoImage, arch, err)
 		s.log.Error("stage-0 image refused", "arch", arch, "err", err)
 	}
