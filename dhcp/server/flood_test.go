@@ -37,7 +37,7 @@ func TestFloodOfInventedMachines(t *testing.T) { // not parallel: it looks at th
 			b.say(msg(t, dhcpv4.MessageTypeDiscover, inventory.MAC{2, byte(round), 0, 0, byte(i >> 8), byte(i)}, pxe(7)))
 			b.hear()
 			if i%100 == 0 {
-				b.pass(5 * time.Millisecond)
+				b.clock.Add(5 * time.Millisecond)
 			}
 			if i%1000 != 500 {
 				continue
@@ -55,7 +55,7 @@ func TestFloodOfInventedMachines(t *testing.T) { // not parallel: it looks at th
 	b.dora(newcomer)
 	b.s.pending.Wait()
 	b.s.mu.Lock()
-	u := b.s.segments[0].Pool.Usage(b.clock())
+	u := b.s.segments[0].Pool.Usage(b.clock.Now())
 	b.s.mu.Unlock()
 	if u.Live != 2 || u.Held > u.Size {
 		t.Errorf("the pool after the flood: %+v, want the known host and the newcomer live", u)

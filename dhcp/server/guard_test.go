@@ -333,7 +333,7 @@ func TestProbeFindingsReachThePool(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, dhcp.RoleServer, nil)
 	g := b.s.segments[0]
-	list := g.Pool.Unproved(3, 3, b.now)
+	list := g.Pool.Unproved(3, 3, b.clock.Now())
 	b.s.proved(context.Background(), g, list, map[netip.Addr]inventory.MAC{list[1]: {2, 5}})
 	if l, ok := g.Pool.Lease(list[1]); !ok || l.State != lease.StateQuarantined {
 		t.Errorf("address that answered: %+v", l)

@@ -26,7 +26,7 @@ func TestStrangersCostNoNotes(t *testing.T) {
 	queued := func() int {
 		b.say(msg(t, dhcpv4.MessageTypeDiscover, labMAC))
 		b.hear()
-		b.pass(time.Minute) // the offer is over
+		b.clock.Add(time.Minute) // the offer is over
 		return len(b.s.notes.more(nil))
 	}
 	until := func(want int, when string) {
@@ -56,7 +56,7 @@ func TestStrangersCostNoNotes(t *testing.T) {
 	})
 	until(1, "its second card is a host's")
 	update(func(tx *inventory.Tx) error {
-		return inventory.Forget(tx, "0123456789abcdef", b.clock())
+		return inventory.Forget(tx, "0123456789abcdef", b.clock.Now())
 	})
 	until(0, "the host is forgotten")
 	stop()

@@ -37,7 +37,7 @@ func TestNoReplyWaitsForTheDiary(t *testing.T) {
 	done := make(chan error)
 	go func() { done <- b.s.notes.run(ctx) }()
 	for i := range 1300 { // more than the queue holds
-		b.pass(time.Second)
+		b.clock.Add(time.Second)
 		b.say(msg(t, dhcpv4.MessageTypeDiscover, inventory.MAC{2, 0, 0, 0, byte(i >> 8), byte(i)}, pxe(0)))
 		b.hear()
 	}
@@ -97,7 +97,7 @@ func TestKnownHostIsKeptCurrent(t *testing.T) {
 		ip := b.dora(labMAC)
 		b.write()
 		h := b.hosts()[0]
-		if h.IP != ip || !h.LastSeen.Equal(b.now) || h.State != tt.state {
+		if h.IP != ip || !h.LastSeen.Equal(b.clock.Now()) || h.State != tt.state {
 			t.Errorf("host %+v", h)
 		}
 		d := b.diary(h.ID)
@@ -149,7 +149,7 @@ func TestFloodIsLimited(t *testing.T) {
 	if c.Offers != perMAC || c.Limited != 500-perMAC {
 		t.Errorf("%d offers, %d limited; want %d, the rest", c.Offers, c.Limited, perMAC)
 	}
-	b.pass(time.Second)
+	b.clock.Add(time.Second)
 	b.say(m)
 	if c := b.s.Status().Counters; c.Offers != perMAC+1 {
 		t.Error("the limit does not end with its second")
@@ -171,14 +171,14 @@ func TestFloodOfStrangersMakesFewHosts(t *testing.T) {
 		b.say(msg(t, dhcpv4.MessageTypeDiscover, inventory.MAC{2, 0, 0, 0, byte(i >> 8), byte(i)}, pxe(0)))
 		b.hear()
 	}
-	b.pass(10 * time.Second)
+	b.clock.Add(10 * time.Second)
 	b.dora(labMAC, pxe(0), ipxe)
 	b.write()
 	if n := len(b.hosts()); n < 100 || n > strangersAtOnce+1 {
 		t.Errorf("%d hosts, want at most %d", n, strangersAtOnce+1)
 	}
 	for _, h := range b.hosts() {
-		if h.MAC == labMAC && !h.LastSeen.Equal(b.now) {
+		if h.MAC == labMAC && !h.LastSeen.Equal(b.clock.Now()) {
 			t.Error("a known host was drowned in strangers")
 		}
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/staged-hive/hatchery/dhcp"
 	"github.com/staged-hive/hatchery/dhcp/lease"
+	"github.com/staged-hive/hatchery/internal/clocktest"
 	"github.com/staged-hive/hatchery/inventory"
 	"github.com/staged-hive/hatchery/inventory/inventorytest"
 )
@@ -87,8 +88,7 @@ type bench struct {
 	l      *link
 	store  inventory.Store
 	leases *memLeases
-	mu     sync.Mutex
-	now    time.Time
+	clock  *clocktest.Clock
 	wire   chan sent
 }
 
@@ -100,12 +100,12 @@ var (
 
 func newBench(t *testing.T, role dhcp.Role, edit func(*Config)) *bench {
 	t.Helper()
-	b := &bench{t: t, store: inventorytest.NewStore(t), leases: &memLeases{}, now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC), wire: make(chan sent, 10000)}
+	b := &bench{t: t, store: inventorytest.NewStore(t), leases: &memLeases{}, clock: clocktest.New(time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)), wire: make(chan sent, 10000)}
 	rng, err := lease.ParseRange("10.0.0.100-10.0.0.199")
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := Config{Mode: ModeServer, Range: rng, HTTPPort: 8080, Store: b.store, Leases: b.leases, Log: slog.New(slog.DiscardHandler), Now: b.clock}
+	cfg := Config{Mode: ModeServer, Range: rng, HTTPPort: 8080, Store: b.store, Leases: b.leases, Log: slog.New(slog.DiscardHandler), Now: b.clock.Now}
 	if edit != nil {
 		edit(&cfg)
 	}
@@ -130,18 +130,6 @@ func newBench(t *testing.T, role dhcp.Role, edit func(*Config)) *bench {
 		}
 	}
 	return b
-}
-
-func (b *bench) clock() time.Time {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.now
-}
-
-func (b *bench) pass(d time.Duration) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.now = b.now.Add(d)
 }
 
 // write carries out what waits for the diary, when all that was sent is noted.
@@ -262,7 +250,7 @@ func TestAckLeavesAfterItsLeaseIsStored(t *testing.T) {
 	ip := yiaddr(b.hear().m)
 	b.say(msg(t, dhcpv4.MessageTypeRequest, labMAC, wants(ip), ours))
 	l := <-begun
-	if l.IP != ip || l.HW != lease.HW(labMAC) || !l.Live(b.now) {
+	if l.IP != ip || l.HW != lease.HW(labMAC) || !l.Live(b.clock.Now()) {
 		t.Errorf("stores %+v", l)
 	}
 	select {

@@ -53,7 +53,7 @@ var firmwares = []firmware{
 // how many it got iPXE to run; 0 = never.
 func (f firmware) boot(b *bench, role dhcp.Role) int {
 	for n, wait := range []time.Duration{0, 4, 8, 16} {
-		b.pass(wait * time.Second)
+		b.clock.Add(wait * time.Second)
 		b.say(msg(b.t, dhcpv4.MessageTypeDiscover, labMAC, pxe(f.arch)))
 		m := b.hear().m
 		ok, binl := f.takes(m)
@@ -126,7 +126,7 @@ func (f firmware) mustBoot(t *testing.T, role dhcp.Role) {
 		if powerOns++; powerOns > 3 {
 			t.Fatalf("never boots; decisions: %+v", b.s.Status().Decisions)
 		}
-		b.pass(time.Minute)
+		b.clock.Add(time.Minute)
 		got = f.boot(b, role)
 	}
 	b.write()
@@ -150,7 +150,7 @@ func TestTriesAreBounded(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, dhcp.RoleServer, nil)
 	for i := range 3 * maxTries {
-		b.pass(time.Second)
+		b.clock.Add(time.Second)
 		b.say(msg(t, dhcpv4.MessageTypeDiscover, inventory.MAC{2, 0, 0, byte(i >> 16), byte(i >> 8), byte(i)}, pxe(0)))
 		b.hear()
 	}
@@ -184,7 +184,7 @@ func TestDiaryTellsThatABootFileRan(t *testing.T) {
 			if err := b.s.learn(changes); err != nil {
 				t.Fatal(err)
 			}
-			b.pass(time.Minute)
+			b.clock.Add(time.Minute)
 			b.say(msg(t, dhcpv4.MessageTypeDiscover, labMAC, pxe(7)))
 			if m := b.hear().m; m.BootFileName != tt.want {
 				t.Errorf("offers %q, want %q", m.BootFileName, tt.want)

@@ -114,7 +114,7 @@ func TestAMachineThatChoseTheRouterSpeaksForIt(t *testing.T) {
 	b.s.ask = func(*link) error { asked++; return nil }
 	b.s.checkServers()
 	for range 100 { // it is asked every five minutes at most, and never three times without a sign of life
-		b.pass(4 * time.Second)
+		b.clock.Add(4 * time.Second)
 		b.say(msg(t, dhcpv4.MessageTypeRequest, labMAC, wants(self), raw(54, router.IP.AsSlice()...)))
 		if lost := b.s.checkServers(); lost != nil {
 			t.Fatalf("missed: %v", lost)
